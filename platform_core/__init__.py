@@ -1,0 +1,1 @@
+"""Arsenal: an open platform, payment + X. See docs/explanation/architecture.md."""

@@ -1,0 +1,1 @@
+"""One folder each, all of one shape."""

@@ -1,0 +1,1 @@
+"""Pages of ISVs, merchants and platform staff."""

@@ -1,0 +1,1 @@
+"""Rules, cases, review and the audit log."""

@@ -1,0 +1,1 @@
+"""Merchants, stores, ISVs, apps, grants and the OAuth authorization server."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the embedded server, pools by role, migrations."""

@@ -1,0 +1,1 @@
+"""Accounts and transfers: the one multi-unit double-entry ledger."""

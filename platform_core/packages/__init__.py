@@ -1,0 +1,1 @@
+"""Function packages and industry packs."""

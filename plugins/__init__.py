@@ -1,0 +1,1 @@
+"""First-party plugins; each is also an example to copy."""

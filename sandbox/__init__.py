@@ -1,0 +1,1 @@
+"""What an ISV develops against: simulators, testbed, the confined runtime."""

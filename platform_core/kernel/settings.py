@@ -1,0 +1,147 @@
+"""Settings from the environment, read once at the edge (bootstrap) and handed down.
+
+Nothing below reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from platform_core.kernel.i18n import Language
+
+PREFIX: Final = "ARSENAL_"
+
+
+class Settings(BaseSettings):
+    """All settings.
+
+    Each is the environment variable `ARSENAL_` + its name in capitals; each description is its reference text.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path = Field(
+        default=Path(".arsenal"),
+        description="Folder of everything that the embedded default keeps: the database, the broker's files, "
+        "generated keys.",
+    )
+    public_origin: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^/?#\s]+$",
+        description="Scheme, host and port under which callers reach the platform; no path. Issuer of tokens and base "
+        "of links.",
+    )
+    listen_host: str = Field(default="127.0.0.1", description="Address that `arsenal serve` listens on.")
+    listen_port: int = Field(default=8080, ge=0, le=65535, description="Port of `arsenal serve`; 0 takes any free one.")
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL 15 or newer as postgresql://user:password@host:port/name, with the role that owns the "
+        "tables. Unset: the embedded PostgreSQL under `home`.",
+    )
+    database_app_url: SecretStr | None = Field(
+        default=None,
+        description="The same database with role arsenal_app, which reads under row-level security. Unset: derived "
+        "from database_url.",
+    )
+    database_writer_url: SecretStr | None = Field(
+        default=None,
+        description="The same database with role arsenal_writer, which commits plans. Unset: derived from "
+        "database_url.",
+    )
+    database_auth_url: SecretStr | None = Field(
+        default=None,
+        description="The same database with role arsenal_auth, which reads parties and tokens. Unset: derived from "
+        "database_url.",
+    )
+    database_job_url: SecretStr | None = Field(
+        default=None,
+        description="The same database with role arsenal_job, used by relay, janitor and settlement. Unset: derived "
+        "from database_url.",
+    )
+    database_pool_max: int = Field(
+        default=10, ge=1, le=200, description="Connections that one process opens at most for each role."
+    )
+    database_statement_timeout_ms: int = Field(
+        default=10_000, ge=100, le=600_000, description="After how many milliseconds PostgreSQL gives up a statement."
+    )
+
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="Celery broker: redis://, rediss://, amqp:// or amqps://. Unset: files under `home`, for one "
+        "machine.",
+    )
+    worker_threads: int = Field(default=8, ge=1, le=64, description="Tasks that one worker process runs at a time.")
+
+    commit_batch_plans_max: int = Field(
+        default=128, ge=1, le=1024, description="Plans that one group commit takes at most."
+    )
+    commit_queue_plans_max: int = Field(
+        default=1024,
+        ge=1,
+        le=65_536,
+        description="Plans that may wait for the writer of one process; beyond it callers get 503 with Retry-After.",
+    )
+
+    cursor_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Key that signs list cursors, the same in every process. Unset: generated once and kept under "
+        "`home`.",
+    )
+    secrets_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Key that seals stored secrets, the same in every process. Unset: generated once and kept under "
+        "`home`.",
+    )
+
+    language: Language = Field(
+        default="en", description="Language of answers when a caller's Accept-Language names none of ours: en or zh."
+    )
+    business_timezone: str = Field(
+        default="Asia/Shanghai",
+        description="IANA time zone in which a merchant's business day begins and ends by default.",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log line that is written."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="json: one object a line, for machines. console: for people."
+    )
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="OTLP over HTTP collector, such as http://127.0.0.1:4318. Unset: no traces or metrics leave, at "
+        "no cost. Needs the package opentelemetry-exporter-otlp-proto-http.",
+    )
+    otel_service_name: str = Field(default="arsenal", description="Service name on traces and metrics.")
+    otel_sample_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Share of traces kept when the caller has not decided."
+    )
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def unknown_variables(names: Iterable[str], *, also_known: Iterable[str] = ()) -> dict[str, str | None]:
+    """Which `ARSENAL_` names of an environment are no setting, each with the setting probably meant.
+
+    The edge reports them: a misspelt variable must not be ignored in silence. `also_known`: names that something else
+    reads.
+    """
+    known = {variable_of(field) for field in Settings.model_fields} | set(also_known)
+    found: dict[str, str | None] = {}
+    for name in sorted(set(names)):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
+            found[name] = close[0] if close else None
+    return found

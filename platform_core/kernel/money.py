@@ -16,9 +16,9 @@ import msgspec
 from babel import Locale
 from babel.numbers import NumberPattern
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from platform_core.kernel.errors import declare
+from platform_core.kernel.fields import field_error
 from platform_core.kernel.i18n import BABEL_LOCALES, Language, Text
 
 AMOUNT_MINOR_MAX: Final = 10_000_000_000
@@ -145,7 +145,6 @@ class Money:
             locale,
             currency=self.currency,
             currency_digits=False,
-            decimal_quantization=False,
         )
         return shown
 
@@ -213,7 +212,7 @@ def _currency_pattern(language: Language, digits: int) -> tuple[Locale, NumberPa
 
 def _known_currency(code: str) -> str:
     if code not in EXPONENTS:
-        raise PydanticCustomError("kernel.currency_unknown", "not a currency of ISO 4217 that has a minor unit")
+        raise field_error(CURRENCY_UNKNOWN)
     return code
 
 

@@ -24,6 +24,7 @@ from platform_core.kernel.i18n import BABEL_LOCALES, Language, Text
 AMOUNT_MINOR_MAX: Final = 10_000_000_000
 """The largest amount one request may name (payments.md section 7)."""
 BASIS_POINTS: Final = 10_000
+_LETTER_BEFORE_DIGIT: Final = re.compile(r"([A-Za-z])(?=[0-9])", re.ASCII)
 _PLAIN: Final = re.compile(r"(-?)(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,4}))?", re.ASCII)
 
 
@@ -81,10 +82,7 @@ class Money:
     currency: str
 
     def __post_init__(self) -> None:
-        """Raise TypeError unless the amount is an int (bool is none),
-
-        and `kernel.currency_unknown` for an unknown code.
-        """
+        """Raise TypeError unless the amount is an int (bool is none), `kernel.currency_unknown` for a wrong code."""
         if type(self.amount_minor) is not int:
             raise TypeError(f"an amount is an int of minor units, not {type(self.amount_minor).__name__}")
         exponent_of(self.currency)
@@ -146,7 +144,8 @@ class Money:
             currency=self.currency,
             currency_digits=False,
         )
-        return shown
+        # CLDR wants a space between a code of letters and a digit; Babel does not put it in (currencySpacing, UTS 35).
+        return _LETTER_BEFORE_DIGIT.sub("\\1\u00a0", shown)
 
 
 def exponent_of(currency: str) -> int:

@@ -89,10 +89,7 @@ def continue_trace(
     request_id: str | None = None,
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> Correlation:
-    """A span of our own in the trace that a header names,
-
-    or in a new trace when the header is missing or malformed.
-    """
+    """A span of our own in the trace that a header names; in a new trace when there is none or it is malformed."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if match is None or not _is_usable(match):
         chance = entropy(24).hex()
@@ -108,9 +105,9 @@ def continue_trace(
 
 
 def _is_usable(match: re.Match[str]) -> bool:
-    """Version ff is forbidden, version 00 has nothing behind the flags,
+    """Whether the fields may be used (sections 3.2.2.1 to 3.2.2.4).
 
-    and all zeros mean none (sections 3.2.2.1 to 3.2.2.4).
+    Version ff is forbidden, version 00 has nothing behind the flags, and all zeros mean none.
     """
     if match[1] == "ff" or (match[1] == "00" and match[5] is not None):
         return False

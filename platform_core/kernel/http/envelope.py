@@ -73,10 +73,7 @@ class Envelope:
     language: Language
     correlation: Correlation
     version: str
-    """The version to answer in: the caller's,
-
-    else the newest; access may put the app's pinned one here and it is echoed.
-    """
+    """The version to answer in, echoed: the caller's, else the newest; access may put the app's pinned one here."""
     is_version_named: bool
     """Whether the caller named the version itself; a pinned one must not replace it then."""
     client_request_id: str | None

@@ -96,13 +96,12 @@ def _is_plain(document: object, raw: bytes, depth_max: int) -> bool:
     for _ in range(depth_max):
         inner: list[object] = []
         for value in level:
-            kind = value.__class__
-            if kind is dict:
-                keys += len(value)  # type: ignore[arg-type]  # its class was just compared
-                inner.extend(value.values())  # type: ignore[attr-defined]  # likewise
-            elif kind is list:
-                inner.extend(value)  # type: ignore[arg-type]  # likewise
-            elif kind is int and not -INTEGER_MAX <= value <= INTEGER_MAX:  # type: ignore[operator]  # likewise
+            if isinstance(value, dict):
+                keys += len(value)
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+            elif isinstance(value, int) and not -INTEGER_MAX <= value <= INTEGER_MAX:
                 return False
         if not inner:
             return len(_KEY_PLACE.findall(raw)) == keys

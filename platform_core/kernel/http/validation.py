@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from platform_core.kernel.errors import ErrorCode, Fault, catalogue, declare
+from platform_core.kernel.errors import ErrorCode, Fault, declaration_of, declare
 from platform_core.kernel.i18n import Text
 
 FAULTS_MAX: Final = 100
@@ -162,11 +162,8 @@ def _words(kind: str, context: Mapping[str, Any]) -> tuple[ErrorCode, dict[str, 
 
 
 def _declared_as(kind: str) -> ErrorCode:
-    """The declaration behind a validator of our own (see `kernel.fields.field_error`),
-
-    else `kernel.field_invalid`.
-    """
-    return catalogue().get(kind, FIELD_INVALID) if "." in kind else FIELD_INVALID
+    """What a validator of our own declared (see `kernel.fields.field_error`), else `kernel.field_invalid`."""
+    return declaration_of(kind) or FIELD_INVALID
 
 
 def _pointer(location: Sequence[str | int], document: object, *, is_absent: bool) -> str:
@@ -182,14 +179,14 @@ def _pointer(location: Sequence[str | int], document: object, *, is_absent: bool
 def _parts_in(document: object, location: Sequence[str | int], *, is_absent: bool) -> list[str | int]:
     """The parts of a location that lead through the document, and the last one also when it is what is missing."""
     parts: list[str | int] = []
-    here = document
+    here: Any = document  # whatever JSON the caller sent
     for index, part in enumerate(location):
-        if (isinstance(here, dict) and part in here) or (
+        is_there = (isinstance(here, dict) and part in here) or (
             isinstance(here, list) and isinstance(part, int) and part < len(here)
-        ):
+        )
+        if is_there:
             here = here[part]
-            parts.append(part)
-        elif is_absent and index == len(location) - 1:
+        if is_there or (is_absent and index == len(location) - 1):
             parts.append(part)
     return parts
 

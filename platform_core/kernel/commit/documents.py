@@ -179,10 +179,10 @@ class DocumentWork:
             for key in keys:
                 yield lock_key(kind, key)
 
-    async def prepare(self, connection: asyncpg.Connection[Any]) -> None:
+    async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing stands ahead of a document."""
 
-    async def look(self, connection: asyncpg.Connection[Any]) -> None:
+    async def look(self, connection: asyncpg.Connection) -> None:
         """Natural keys that exist, and the versions of the rows to change, locked by table name and id."""
         for (table, columns), keys in self._wanted.items():
             arrays = [list(values) for values in zip(*keys, strict=True)]

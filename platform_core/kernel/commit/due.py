@@ -71,7 +71,7 @@ RETURNING kind, subject_id, merchant_id, due_at, tries
 
 
 async def lease_due(
-    connection: asyncpg.Connection[Any], *, kind: str, now: datetime, lease_s: int = 60, limit: int = 100
+    connection: asyncpg.Connection, *, kind: str, now: datetime, lease_s: int = 60, limit: int = 100
 ) -> list[DueWork]:
     """Take at most `limit` due rows of a kind, oldest first, for `lease_s` seconds. No two workers hold one row at a time.
 
@@ -93,10 +93,10 @@ class DueBatch:
         """Rows of one subject are written under the subject's own lock."""
         return ()
 
-    async def prepare(self, connection: asyncpg.Connection[Any]) -> None:
+    async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection[Any]) -> None:
+    async def look(self, connection: asyncpg.Connection) -> None:
         """Nothing to see."""
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:

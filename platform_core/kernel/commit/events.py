@@ -57,10 +57,10 @@ class EventWork:
         """Events claim nothing."""
         return ()
 
-    async def prepare(self, connection: asyncpg.Connection[Any]) -> None:
+    async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection[Any]) -> None:
+    async def look(self, connection: asyncpg.Connection) -> None:
         """Nothing to see."""
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:

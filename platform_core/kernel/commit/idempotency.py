@@ -92,10 +92,10 @@ class IdempotencyWork:
         """One lock per key."""
         return (lock_key("idempotency", slot) for slot in self._wanted)
 
-    async def prepare(self, connection: asyncpg.Connection[Any]) -> None:
+    async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection[Any]) -> None:
+    async def look(self, connection: asyncpg.Connection) -> None:
         """Which keys are taken, and what they were answered."""
         if self._wanted:
             clients, merchants, keys = (list(values) for values in zip(*self._wanted, strict=True))

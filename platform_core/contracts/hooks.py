@@ -45,6 +45,8 @@ class HookSpec:
     """Names in order; an implementation may take fewer of them, never others."""
     reference: str
     """The hookspec's docstring."""
+    function: Callable[..., object]
+    """The hookspec itself; its annotations name payload and result."""
 
 
 _catalogue: dict[str, HookSpec] = {}
@@ -76,6 +78,7 @@ def hook(
             since=since,
             arguments=tuple(inspect.signature(function).parameters),
             reference=reference,
+            function=function,
         )
         if _catalogue.setdefault(name, entry) != entry:
             raise ValueError(f"the hookspec {name} is declared twice, and differently")

@@ -77,6 +77,15 @@ CLIENT_NOT_FOUND = declare(
     title=Text(en="No such client", zh="客户端不存在"),
     detail=Text(en="There is no client {client_id}.", zh="客户端 {client_id} 不存在。"),
 )
+OWNER_NOT_FOUND = declare(
+    "identity.owner_not_found",
+    status=422,
+    title=Text(en="The app has no owner", zh="应用缺少所有者"),
+    detail=Text(
+        en="An app is owned by one ISV, or by one merchant in {mode} mode, that exists.",
+        zh="应用须归属一个已存在的服务商，或一个 {mode} 模式的商户。",
+    ),
+)
 GRANT_NOT_FOUND = declare(
     "identity.grant_not_found",
     status=404,

@@ -15,6 +15,7 @@ from platform_core.identity.models import (
     APP_CLIENTS,
     APP_SECRETS,
     APPS,
+    ISVS,
     MERCHANTS,
     SIGNING_KEYS,
     STORES,
@@ -24,7 +25,7 @@ from platform_core.identity.models import (
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
 
-_merchants, _stores, _apps = MERCHANTS.table, STORES.table, APPS.table
+_merchants, _stores, _isvs, _apps = MERCHANTS.table, STORES.table, ISVS.table, APPS.table
 _clients, _secrets = APP_CLIENTS.table, APP_SECRETS.table
 _grants, _keys = ACCESS_GRANTS.table, SIGNING_KEYS.table
 
@@ -61,6 +62,11 @@ async def read_store_ids(connection: AsyncConnection, merchant_id: str) -> froze
     """The ids of all stores of the merchant that are open."""
     query = select(_stores.c.id).where(_stores.c.merchant_id == merchant_id, _stores.c.state == "open")
     return frozenset((await connection.execute(query)).scalars())
+
+
+async def read_isv(connection: AsyncConnection, isv_id: str) -> Record | None:
+    """One ISV's row."""
+    return (await connection.execute(select(_isvs).where(_isvs.c.id == isv_id))).one_or_none()
 
 
 async def read_app(connection: AsyncConnection, app_id: str) -> Record | None:

@@ -136,7 +136,7 @@ class PendingExceeded(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class TransferExists(Refusal):
-    """A transfer with this id is there; `is_same` when all that was asked agrees with it: the caller may take it as done.
+    """A transfer with this id is there; `is_same` when all that was asked agrees with it: it may be taken as done.
 
     A balancing transfer may have moved less than was asked and is the same nevertheless.
     """

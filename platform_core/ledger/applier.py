@@ -1,4 +1,4 @@
-"""Applies transfers: locks the accounts of a batch in one order, judges in Python, writes one net update per account."""
+"""Applies transfers: locks a batch's accounts in one order, judges in Python, writes one net update per account."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ _INSERT_TRANSFERS = (
     "INSERT INTO ledger_transfer (id, merchant_id, kind, debit_account, credit_account, unit, amount, pending_id, "
     "reverses, code, reference, created_at, expires_at, debit_after, credit_after) "
     "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::bigint[], {4}::bigint[], {5}::text[], "
-    "{6}::bigint[], {7}::text[], {8}::text[], {9}::text[], {10}::text[], {11}::timestamptz[], {12}::timestamptz[], {13}::bigint[], {14}::bigint[]) RETURNING 1"
+    "{6}::bigint[], {7}::text[], {8}::text[], {9}::text[], {10}::text[], {11}::timestamptz[], "
+    "{12}::timestamptz[], {13}::bigint[], {14}::bigint[]) RETURNING 1"
 )
 _UPDATE_ACCOUNTS = (
     "UPDATE ledger_account AS a SET debits_posted = v.dp, credits_posted = v.cp, debits_pending = v.dn, "
@@ -388,7 +389,7 @@ class LedgerWork:
         return None
 
     def _book(self, plan: Plan, part: Movement, kind: str, moved: Moved) -> None:
-        """Stage the row of what was moved. Within an account the time of booking never steps back, whatever clocks do."""
+        """Stage the row of what was moved. Within an account the time of booking never steps back."""
         debit, credit, amount, pending_id, unit, reference = moved
         booked_at = max(self._now, debit.moved_at, credit.moved_at)
         debit.moved_at = credit.moved_at = booked_at

@@ -1,0 +1,16 @@
+"""What may stand in a plan: each kind of part with its applier, in the order in which locks are taken."""
+
+from __future__ import annotations
+
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit.documents import DocumentApplier
+from platform_core.kernel.commit.due import DueApplier
+from platform_core.kernel.commit.events import EventApplier
+from platform_core.kernel.commit.idempotency import IdempotencyApplier
+from platform_core.kernel.commit.plan import Applier
+from platform_core.ledger.applier import LedgerApplier
+
+
+def make_appliers(clock: Clock) -> list[Applier]:
+    """Keys, then rows, then accounts: every process takes its locks in this order, so none waits for another in a ring."""
+    return [IdempotencyApplier(), DocumentApplier(), LedgerApplier(clock), DueApplier(), EventApplier()]

@@ -1,0 +1,296 @@
+"""Rows of the capabilities' own tables, inserted, changed and removed set-based, whatever the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from platform_core.kernel.commit.plan import (
+    Duplicate,
+    Missing,
+    Plan,
+    Refusal,
+    Statement,
+    TenantViolation,
+    VersionConflict,
+    lock_key,
+)
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy ships it untyped
+Key = tuple[Any, ...]  # values of a unique key, of the column types
+
+
+class DocumentTable:
+    """How a table takes part in plans; a constant beside the model.
+
+    `tenant` is the column that names the merchant (None: only plans of the platform itself may write here), `version` the integer
+    column that a `Change` expects and raises, `unique` the natural keys that an `Insert` claims. The primary key is `id`.
+    """
+
+    def __init__(
+        self,
+        table: Table | Any,  # SQLModel types `__table__` as FromClause
+        *,
+        tenant: str | None = "merchant_id",
+        version: str | None = None,
+        unique: Sequence[tuple[str, ...]] = (),
+    ) -> None:
+        assert isinstance(table, Table)
+        self.table = table
+        self.name = table.name
+        self.tenant = tenant
+        self.version = version
+        self.unique = tuple(unique)
+        self.columns = tuple(column.name for column in table.columns)
+
+    def __repr__(self) -> str:
+        return f"DocumentTable({self.name})"
+
+    @cached_property
+    def casts(self) -> dict[str, str]:
+        """PostgreSQL's name of each column's type."""
+        return {column.name: column.type.compile(dialect=_DIALECT) for column in self.table.columns}
+
+    @cached_property
+    def insert_sql(self) -> str:
+        """One row per element of the arrays; the last array holds the tenants that the plans were authorised for."""
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        arrays = ", ".join(f"{{{n}}}::{self.casts[name]}[]" for n, name in enumerate(self.columns))
+        if self.tenant is None:
+            return f"INSERT INTO {self.name} ({names}) SELECT * FROM unnest({arrays}) RETURNING 1"
+        return (
+            f"INSERT INTO {self.name} ({names}) SELECT {', '.join(f'v.{name}' for name in self.columns)} "
+            f"FROM unnest({arrays}, {{{len(self.columns)}}}::text[]) AS v({names}, plan_tenant) "
+            f"WHERE v.{self.tenant} IS NOT DISTINCT FROM v.plan_tenant RETURNING 1"
+        )
+
+    def update_sql(self, names: Sequence[str]) -> str:
+        """Set `names` of the rows in the arrays, of the plans' own tenants only."""
+        arrays = ", ".join(f"{{{n + 2}}}::{self.casts[name]}[]" for n, name in enumerate(names))
+        sets = ", ".join(f'"{name}" = v."{name}"' for name in names)
+        columns = ", ".join(f'"{name}"' for name in names)
+        return (
+            f"UPDATE {self.name} AS t SET {sets} FROM unnest({{0}}::text[], {{1}}::text[], {arrays}) "
+            f"AS v(key_id, plan_tenant, {columns}) WHERE t.id = v.key_id{self._same_tenant} RETURNING 1"
+        )
+
+    @cached_property
+    def delete_sql(self) -> str:
+        """Remove the rows in the arrays, of the plans' own tenants only."""
+        return (
+            f"DELETE FROM {self.name} AS t USING unnest({{0}}::text[], {{1}}::text[]) AS v(key_id, plan_tenant) "
+            f"WHERE t.id = v.key_id{self._same_tenant} RETURNING 1"
+        )
+
+    @cached_property
+    def look_sql(self) -> str:
+        """Lock the rows to be changed, in the order of their ids, and say where they stand."""
+        version = f"t.{self.version}" if self.version else "0"
+        tenant = f"t.{self.tenant}" if self.tenant else "NULL"
+        return (
+            f"SELECT t.id, {version}, {tenant} FROM {self.name} AS t WHERE t.id = ANY($1::text[]) ORDER BY t.id FOR UPDATE"
+        )
+
+    def existing_sql(self, columns: tuple[str, ...]) -> str:
+        """Which of the wanted keys are taken, and by which id."""
+        names = ", ".join(f"t.{name}" for name in columns)
+        arrays = ", ".join(f"${n + 1}::{self.casts[name]}[]" for n, name in enumerate(columns))
+        wanted = ", ".join(f"k{n}" for n in range(len(columns)))
+        on = " AND ".join(f"t.{name} = v.k{n}" for n, name in enumerate(columns))
+        return f"SELECT t.id, {names} FROM unnest({arrays}) AS v({wanted}) JOIN {self.name} AS t ON {on}"
+
+    @property
+    def _same_tenant(self) -> str:
+        return f" AND t.{self.tenant} IS NOT DISTINCT FROM v.plan_tenant" if self.tenant else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A new document. `row` holds every column; JSON columns as encoded text."""
+
+    table: DocumentTable
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New values for some columns of one document. `expected` is the version it was decided on; the writer raises it by one.
+
+    `raise_to` sets a version that moves by more than one, for a plan that emits several events of one object.
+    """
+
+    table: DocumentTable
+    id: str
+    values: Mapping[str, Any]
+    expected: int | None = None
+    raise_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A document that is no history, such as a finished piece of work, is taken away."""
+
+    table: DocumentTable
+    id: str
+    expected: int | None = None
+
+
+class DocumentApplier:
+    """Applies `Insert`, `Change` and `Remove` for every `DocumentTable`."""
+
+    part_types: tuple[type, ...] = (Insert, Change, Remove)
+
+    def begin(self, plans: Sequence[tuple[Plan, Sequence[object]]]) -> DocumentWork:
+        """Start on a batch."""
+        return DocumentWork(plans)
+
+
+class DocumentWork:
+    """Documents of one batch."""
+
+    def __init__(self, plans: Sequence[tuple[Plan, Sequence[object]]]) -> None:
+        self._touched: dict[DocumentTable, set[str]] = {}
+        self._wanted: dict[tuple[DocumentTable, tuple[str, ...]], set[Key]] = {}
+        for _, parts in plans:
+            for part in parts:
+                if isinstance(part, Insert):
+                    for columns in part.table.unique:
+                        self._wanted.setdefault((part.table, columns), set()).add(_key(part, columns))
+                else:
+                    assert isinstance(part, Change | Remove)
+                    self._touched.setdefault(part.table, set()).add(part.id)
+        self._taken: dict[tuple[DocumentTable, tuple[str, ...], Key], str] = {}
+        self._seen: dict[tuple[DocumentTable, str], tuple[int, str | None]] = {}
+        self._staged_parts: list[tuple[Plan, Insert | Change | Remove]] = []
+        self._staged_keys: dict[tuple[DocumentTable, tuple[str, ...], Key], str] = {}
+        self._staged_versions: dict[tuple[DocumentTable, str], tuple[int, str | None]] = {}
+        self._kept: list[tuple[Plan, Insert | Change | Remove]] = []
+
+    def lock_keys(self) -> Iterable[int]:
+        """One lock per natural key to be claimed."""
+        for (table, columns), keys in self._wanted.items():
+            kind = f"{table.name}:{','.join(columns)}"
+            for key in keys:
+                yield lock_key(kind, key)
+
+    async def prepare(self, connection: asyncpg.Connection) -> None:
+        """Nothing stands ahead of a document."""
+
+    async def look(self, connection: asyncpg.Connection) -> None:
+        """Natural keys that exist, and the versions of the rows to change, locked by table name and id."""
+        for (table, columns), keys in self._wanted.items():
+            arrays = [list(values) for values in zip(*keys, strict=True)]
+            for row in await connection.fetch(table.existing_sql(columns), *arrays):
+                self._taken[table, columns, tuple(row)[1:]] = row[0]
+        for table in sorted(self._touched, key=lambda table: table.name):
+            for row in await connection.fetch(table.look_sql, sorted(self._touched[table])):
+                self._seen[table, row[0]] = (row[1], row[2])
+
+    def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
+        """Duplicate, missing, moved on, or of another tenant."""
+        for part in parts:
+            assert isinstance(part, Insert | Change | Remove)
+            refusal = self._judge_insert(plan, part) if isinstance(part, Insert) else self._judge_existing(plan, part)
+            if refusal is not None:
+                return refusal
+            self._staged_parts.append((plan, part))
+        return None
+
+    def keep(self) -> None:
+        """Staged keys and versions count for the plans after this one."""
+        self._kept += self._staged_parts
+        self._taken |= self._staged_keys
+        self._seen |= self._staged_versions
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was staged."""
+        self._staged_parts = []
+        self._staged_keys = {}
+        self._staged_versions = {}
+
+    def statements(self) -> list[Statement]:
+        """One insertion per table, one update per table and set of columns, one deletion per table."""
+        inserts: dict[DocumentTable, list[tuple[Plan, Insert]]] = {}
+        changes: dict[tuple[DocumentTable, tuple[str, ...]], list[tuple[Plan, str, Mapping[str, Any]]]] = {}
+        removals: dict[DocumentTable, list[tuple[Plan, str]]] = {}
+        for plan, part in self._kept:
+            if isinstance(part, Insert):
+                inserts.setdefault(part.table, []).append((plan, part))
+            elif isinstance(part, Remove):
+                removals.setdefault(part.table, []).append((plan, part.id))
+            else:
+                values = _with_version(part)
+                changes.setdefault((part.table, tuple(sorted(values))), []).append((plan, part.id, values))
+        return [
+            *(_insert(table, rows) for table, rows in inserts.items()),
+            *(_update(table, names, rows) for (table, names), rows in changes.items()),
+            *(_delete(table, rows) for table, rows in removals.items()),
+        ]
+
+    def _judge_insert(self, plan: Plan, part: Insert) -> Refusal | None:
+        table = part.table
+        tenant = part.row[table.tenant] if table.tenant else None
+        if tenant != plan.merchant_id:
+            return TenantViolation(f"{table.name} {part.row['id']}")
+        for columns in table.unique:
+            key = _key(part, columns)
+            if None in key:  # SQL: NULLs are distinct
+                continue
+            slot = (table, columns, key)
+            existing = self._taken.get(slot) or self._staged_keys.get(slot)
+            if existing is not None:
+                return Duplicate(table.name, columns, existing)
+            self._staged_keys[slot] = part.row["id"]
+        return None
+
+    def _judge_existing(self, plan: Plan, part: Change | Remove) -> Refusal | None:
+        table, slot = part.table, (part.table, part.id)
+        seen = self._staged_versions.get(slot) or self._seen.get(slot)
+        if seen is None or (table.tenant is not None and seen[1] != plan.merchant_id):
+            return Missing(table.name, part.id)
+        if table.tenant is None and plan.merchant_id is not None:
+            return TenantViolation(f"{table.name} {part.id}")
+        if part.expected is not None and seen[0] != part.expected:
+            return VersionConflict(table.name, part.id, part.expected, seen[0])
+        if isinstance(part, Remove):
+            self._staged_versions[slot] = (-1, None)
+        elif part.expected is not None:
+            self._staged_versions[slot] = (part.raise_to or part.expected + 1, seen[1])
+        return None
+
+
+def _key(part: Insert, columns: tuple[str, ...]) -> Key:
+    return tuple(part.row[name] for name in columns)
+
+
+def _with_version(part: Change) -> Mapping[str, Any]:
+    if part.expected is None or part.table.version is None:
+        return part.values
+    return {**part.values, part.table.version: part.raise_to or part.expected + 1}
+
+
+def _insert(table: DocumentTable, rows: list[tuple[Plan, Insert]]) -> Statement:
+    arrays: list[object] = [[part.row[name] for _, part in rows] for name in table.columns]
+    if table.tenant is not None:
+        arrays.append([plan.merchant_id for plan, _ in rows])
+    return Statement(table.insert_sql, tuple(arrays), len(rows))
+
+
+def _update(table: DocumentTable, names: Sequence[str], rows: list[tuple[Plan, str, Mapping[str, Any]]]) -> Statement:
+    merged: dict[str, tuple[str | None, Mapping[str, Any]]] = {}
+    for plan, id_, values in rows:  # unversioned changes of one row: the last in order of arrival stays
+        merged[id_] = (plan.merchant_id, values)
+    tenants = [tenant for tenant, _ in merged.values()]
+    arrays: list[object] = [[values[name] for _, values in merged.values()] for name in names]
+    return Statement(table.update_sql(names), (list(merged), tenants, *arrays), len(merged))
+
+
+def _delete(table: DocumentTable, rows: list[tuple[Plan, str]]) -> Statement:
+    return Statement(table.delete_sql, ([id_ for _, id_ in rows], [plan.merchant_id for plan, _ in rows]), len(rows))

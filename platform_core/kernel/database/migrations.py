@@ -1,0 +1,78 @@
+"""Migrations: one branch per folder named `migrations`, wherever a package keeps it, so that a new capability edits no other.
+
+A package's first revision carries `branch_labels` (its name) and `depends_on` (the packages whose tables it refers to).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from platform_core.kernel.database.pools import sqlalchemy_url
+
+_CORE = Path(__file__).resolve().parents[2]
+
+
+def migration_folders() -> list[Path]:
+    """Every `migrations` folder of the core, sorted by path."""
+    return sorted(path for path in _CORE.rglob("migrations") if path.is_dir())
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, made in code: there is no alembic.ini to keep in step."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", "\n".join(map(str, migration_folders())))
+    config.attributes["connection"] = connection
+    return config
+
+
+def heads_expected() -> frozenset[str]:
+    """The revisions that a database of this release stands at."""
+    return frozenset(ScriptDirectory.from_config(alembic_config()).get_heads())
+
+
+async def upgrade(url: str, revision: str = "heads") -> None:
+    """Bring the database at the owner's `url` up to a revision. Two processes at once are fine: one waits for the other."""
+    await _run(url, lambda connection: command.upgrade(alembic_config(connection), revision))
+
+
+async def downgrade(url: str, revision: str = "base") -> None:
+    """Take the database back, at worst to nothing. Destroys what the newer tables hold."""
+    await _run(url, lambda connection: command.downgrade(alembic_config(connection), revision))
+
+
+async def heads_found(url: str) -> frozenset[str]:
+    """The revisions that the database stands at; empty for a new one."""
+    found: list[str] = []
+
+    def read(connection: Connection) -> None:
+        found.extend(MigrationContext.configure(connection).get_current_heads())
+
+    await _run(url, read)
+    return frozenset(found)
+
+
+async def _run(url: str, work: object) -> None:
+    engine = create_async_engine(sqlalchemy_url(url))
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("SELECT pg_advisory_lock(7233021)")
+            await connection.commit()
+            await connection.run_sync(work)  # type: ignore[arg-type]  # any callable of one connection
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def main_upgrade(url: str) -> None:
+    """`upgrade` for callers without a loop."""
+    asyncio.run(upgrade(url))

@@ -1,0 +1,110 @@
+"""Connections by role. Reads run in short transactions under row-level security; the writer has a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """One URL per role. `owner` alone is enough: the others then log in as owner and become their role at once.
+
+    In production each role logs in by itself, so that no connection of the server can become the owner.
+    """
+
+    owner: str
+    app: str | None = None
+    job: str | None = None
+    auth: str | None = None
+    writer: str | None = None
+
+    def of(self, role: str) -> tuple[str, dict[str, str]]:
+        """The URL for a role, and the start-up settings that turn the owner into it where it has no URL."""
+        own: str | None = getattr(self, role)
+        if own is not None:
+            return own, {}
+        return self.owner, {"role": f"arsenal_{role}"}
+
+
+def sqlalchemy_url(url: str) -> URL:
+    """A libpq URL for SQLAlchemy over asyncpg; a Unix socket's directory travels in `host`."""
+    return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+class Database:
+    """Engines of one process. `open` is cheap: connections are made when first used."""
+
+    def __init__(self, urls: DatabaseUrls, *, application_name: str = "arsenal", pool_size: int = 8) -> None:
+        self.urls = urls
+        self._application_name = application_name
+        self._pool_size = pool_size
+        self._engines: dict[str, AsyncEngine] = {}
+
+    def engine(self, role: str) -> AsyncEngine:
+        """The engine of a role: app, job, auth or writer."""
+        if role not in self._engines:
+            url, settings = self.urls.of(role)
+            self._engines[role] = create_async_engine(
+                sqlalchemy_url(url),
+                pool_size=self._pool_size,
+                max_overflow=0,
+                pool_timeout=5,
+                pool_pre_ping=False,
+                connect_args={
+                    "server_settings": {**settings, "application_name": f"{self._application_name}:{role}", "jit": "off"}
+                },
+            )
+        return self._engines[role]
+
+    @asynccontextmanager
+    async def read(self, merchant_id: str | None) -> AsyncIterator[AsyncConnection]:
+        """A read transaction that sees what `merchant_id` may see; None sees no tenant's row.
+
+        The variable is set for this transaction only: connections are pooled.
+        """
+        async with self.engine("app").connect() as connection:
+            await connection.execute(_SET_TENANT, {"merchant_id": merchant_id or ""})
+            yield connection
+
+    @asynccontextmanager
+    async def read_all(self) -> AsyncIterator[AsyncConnection]:
+        """A read transaction over all tenants: for workers, never for a request."""
+        async with self.engine("job").connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read_auth(self) -> AsyncIterator[AsyncConnection]:
+        """A read transaction over the party and OAuth tables of all tenants: for the authorization server."""
+        async with self.engine("auth").connect() as connection:
+            yield connection
+
+    async def connect(self, role: str) -> asyncpg.Connection:
+        """A driver's connection outside the pool: for the writer, for leases, for LISTEN."""
+        url, settings = self.urls.of(role)
+        return await asyncpg.connect(
+            url,
+            server_settings={**settings, "application_name": f"{self._application_name}:{role}", "jit": "off"},
+            statement_cache_size=500,
+            timeout=5,
+        )
+
+    async def connect_writer(self) -> asyncpg.Connection:
+        """What `Committer` opens."""
+        return await self.connect("writer")
+
+    async def close(self) -> None:
+        """Close all pooled connections."""
+        for engine in self._engines.values():
+            await engine.dispose()
+        self._engines.clear()
+
+
+_SET_TENANT = text("SELECT set_config('arsenal.merchant', :merchant_id, true)")

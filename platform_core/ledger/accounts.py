@@ -1,0 +1,135 @@
+"""Accounts and what moves between them, as values. The vocabulary is TigerBeetle's (docs.tigerbeetle.com, data model)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from platform_core.kernel.commit.plan import Refusal
+
+
+class Guard(StrEnum):
+    """May an account go below zero? balance = credits - debits; pending debits count, pending credits do not."""
+
+    FREE = "free"  # mirrors the outside; any balance
+    GE0 = "ge0"  # debits never exceed credits
+    LE0 = "le0"  # credits never exceed debits
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account by its key (unit, owner, role, bucket), opened by the first transfer that names it.
+
+    `merchant_id` is the tenant whose plans may touch it; None is the platform's own, shared by all. `unit` is an ISO 4217 currency
+    or `kind:id`; amounts are integers of the unit's minor part.
+    """
+
+    merchant_id: str | None
+    unit: str
+    owner: str
+    role: str
+    bucket: str = ""
+    guard: Guard = Guard.FREE
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What makes it one account."""
+        return (self.unit, self.owner, self.role, self.bucket)
+
+    def __str__(self) -> str:
+        place = f"{self.role}/{self.bucket}" if self.bucket else self.role
+        return f"{self.unit}:{self.owner}:{place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """`amount` from `debit` to `credit`: at once, or as a pending transfer that is posted or voided later.
+
+    All transfers of a plan are linked: all or none. `code` names the kind of movement, `reference` the object it belongs to. An `id`
+    that was not minted (`tra_...`) makes the transfer idempotent: a second one with the same id is refused as `TransferExists`.
+    `balancing` moves at most what the guard of that side leaves, down to nothing. `reverses` names the transfer that this one undoes.
+    """
+
+    id: str
+    debit: Account
+    credit: Account
+    amount: int
+    code: str
+    reference: str
+    is_pending: bool = False
+    expires_at: datetime | None = None
+    balancing: Literal["debit", "credit"] | None = None
+    reverses: str | None = None
+
+    def __post_init__(self) -> None:
+        assert self.amount > 0 or (self.amount == 0 and self.balancing), f"a transfer moves something: {self}"
+        assert self.debit.unit == self.credit.unit, f"a transfer stays in its unit: {self}"
+        assert self.debit.key != self.credit.key, f"a transfer has two sides: {self}"
+        assert self.expires_at is None or self.is_pending, f"only a pending transfer expires: {self}"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Make a pending transfer real: `amount` of it (None: all); what is left is released. Once only."""
+
+    id: str
+    pending_id: str
+    amount: int | None = None
+    code: str = "post"
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Release a pending transfer. `is_expiry` says that nobody asked for it but time."""
+
+    id: str
+    pending_id: str
+    is_expiry: bool = False
+    code: str = "void"
+
+
+Movement = Transfer | Post | Void
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRefused(Refusal):
+    """The account would pass its guard: `available` is what it could still give (or take), `asked` what was wanted."""
+
+    account: str
+    role: str
+    available: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingGone(Refusal):
+    """The pending transfer cannot be posted or voided: posted, voided, expired, or unknown to this tenant (`missing`)."""
+
+    pending_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingExceeded(Refusal):
+    """More was to be posted than is pending."""
+
+    pending_id: str
+    pending: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferExists(Refusal):
+    """A transfer with this id is there; `is_same` when accounts and amount agree, so that the caller may take it as done."""
+
+    id: str
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMismatch(Refusal):
+    """The key names an account that was opened with another guard or for another tenant: a bug of the caller."""
+
+    account: str

@@ -1,0 +1,411 @@
+"""Applies transfers: locks the accounts of a batch in one order, judges in plain Python, writes one net update per account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit.plan import Plan, Refusal, Statement, TenantViolation, lock_key
+from platform_core.ledger.accounts import (
+    Account,
+    AccountMismatch,
+    Guard,
+    GuardRefused,
+    Movement,
+    PendingExceeded,
+    PendingGone,
+    Post,
+    Transfer,
+    TransferExists,
+    Void,
+)
+
+MINTED = "tra_"
+AMOUNT_MAX = 2**62  # of any balance: far beyond all money, and half of what the column holds
+
+
+@dataclass(slots=True)
+class Balance:
+    """An account as seen under its lock and as moved since."""
+
+    id: int
+    merchant_id: str | None
+    name: str
+    role: str
+    guard: str
+    debits_posted: int
+    credits_posted: int
+    debits_pending: int
+    credits_pending: int
+
+    @property
+    def posted(self) -> int:
+        """Credits less debits, without what is pending."""
+        return self.credits_posted - self.debits_posted
+
+    def debit_room(self) -> int | None:
+        """What may still be debited; None: anything."""
+        if self.guard != Guard.GE0:
+            return None
+        return self.credits_posted - self.debits_posted - self.debits_pending
+
+    def credit_room(self) -> int | None:
+        """What may still be credited; None: anything."""
+        if self.guard != Guard.LE0:
+            return None
+        return self.debits_posted - self.credits_posted - self.credits_pending
+
+    def copy(self) -> Balance:
+        """Staging works on copies."""
+        return Balance(
+            self.id,
+            self.merchant_id,
+            self.name,
+            self.role,
+            self.guard,
+            self.debits_posted,
+            self.credits_posted,
+            self.debits_pending,
+            self.credits_pending,
+        )
+
+
+@dataclass(slots=True)
+class Pending:
+    """A pending transfer as seen under its lock."""
+
+    id: str
+    merchant_id: str | None
+    debit_id: int
+    credit_id: int
+    amount: int
+    expires_at: datetime | None
+    state: str
+    unit: str
+    reference: str
+
+
+# id, tenant, kind, debit, credit, unit, amount, pending id, reverses, code, reference, created, expires, balances after
+TransferRow = tuple[
+    str, str | None, str, int, int, str, int, str | None, str | None, str, str, datetime, datetime | None, int, int
+]
+
+
+class LedgerApplier:
+    """Applies `Transfer`, `Post` and `Void`."""
+
+    part_types: tuple[type, ...] = (Transfer, Post, Void)
+    ACCOUNTS_KNOWN_MAX = 200_000
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.account_ids: dict[tuple[str, str, str, str], int] = {}
+
+    def begin(self, plans: Sequence[tuple[Plan, Sequence[object]]]) -> LedgerWork:
+        """Start on a batch."""
+        if len(self.account_ids) > self.ACCOUNTS_KNOWN_MAX:
+            self.account_ids.clear()
+        return LedgerWork(self, plans)
+
+
+_OPEN = """
+INSERT INTO ledger_account (merchant_id, unit, owner, role, bucket, guard)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+ON CONFLICT (unit, owner, role, bucket) DO NOTHING
+"""
+_FIND = """
+SELECT a.id, a.unit, a.owner, a.role, a.bucket
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(unit, owner, role, bucket)
+JOIN ledger_account AS a USING (unit, owner, role, bucket)
+"""
+_LOOK_PENDING = """
+SELECT id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, reference
+FROM ledger_pending WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE
+"""
+_LOOK_EXISTING = "SELECT id, debit_account, credit_account, amount FROM ledger_transfer WHERE id = ANY($1::text[])"
+# The tenant of each plan travels with the account it names: another tenant's account is not even seen.
+_LOOK_ACCOUNTS = """
+SELECT v.tenant, a.id, a.merchant_id, a.unit || ':' || a.owner || ':' || a.role || '/' || a.bucket, a.role, a.guard,
+       a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending
+FROM ledger_account AS a JOIN unnest($1::bigint[], $2::text[]) AS v(id, tenant) ON a.id = v.id
+WHERE a.merchant_id IS NULL OR a.merchant_id = v.tenant
+ORDER BY a.id FOR UPDATE OF a
+"""
+_INSERT_TRANSFERS = (
+    "INSERT INTO ledger_transfer (id, merchant_id, kind, debit_account, credit_account, unit, amount, pending_id, reverses, code, "
+    "reference, created_at, expires_at, debit_after, credit_after) SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], "
+    "{3}::bigint[], {4}::bigint[], {5}::text[], {6}::bigint[], {7}::text[], {8}::text[], {9}::text[], {10}::text[], "
+    "{11}::timestamptz[], {12}::timestamptz[], {13}::bigint[], {14}::bigint[]) RETURNING 1"
+)
+_UPDATE_ACCOUNTS = (
+    "UPDATE ledger_account AS a SET debits_posted = v.dp, credits_posted = v.cp, debits_pending = v.dn, credits_pending = v.cn "
+    "FROM unnest({0}::bigint[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::bigint[]) "
+    "AS v(id, tenant, dp, cp, dn, cn) WHERE a.id = v.id AND (a.merchant_id IS NULL OR a.merchant_id = v.tenant) RETURNING 1"
+)
+_INSERT_PENDING = (
+    "INSERT INTO ledger_pending (id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, reference) "
+    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::timestamptz[], {6}::text[], "
+    "{7}::text[], {8}::text[]) RETURNING 1"
+)
+_RESOLVE_PENDING = (
+    "UPDATE ledger_pending AS p SET state = v.state, posted = v.posted "
+    "FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::bigint[]) AS v(id, tenant, state, posted) "
+    "WHERE p.id = v.id AND p.merchant_id IS NOT DISTINCT FROM v.tenant AND p.state = 'pending' RETURNING 1"
+)
+
+
+class LedgerWork:
+    """Transfers of one batch."""
+
+    def __init__(self, applier: LedgerApplier, plans: Sequence[tuple[Plan, Sequence[object]]]) -> None:
+        self._ids = applier.account_ids
+        self._now = applier.clock.now()
+        self._accounts: dict[tuple[str, str, str, str], Account] = {}
+        self._touched: set[tuple[tuple[str, str, str, str], str | None]] = set()
+        self._pending_wanted: dict[str, str | None] = {}
+        self._named: set[str] = set()
+        for plan, parts in plans:
+            for part in parts:
+                if isinstance(part, Transfer):
+                    for account in (part.debit, part.credit):
+                        self._accounts[account.key] = account
+                        self._touched.add((account.key, plan.merchant_id))
+                    if not part.id.startswith(MINTED):
+                        self._named.add(part.id)
+                else:
+                    assert isinstance(part, Post | Void)
+                    self._pending_wanted[part.pending_id] = plan.merchant_id
+        self._pending: dict[str, Pending] = {}
+        self._existing: dict[str, tuple[int, int, int]] = {}
+        self._seen: dict[int, Balance] = {}
+        self._visible: set[tuple[int, str | None]] = set()
+        self._tenant_of: dict[int, str | None] = {}
+        self._staged: dict[int, Balance] = {}
+        self._staged_pending: dict[str, Pending] = {}
+        self._staged_rows: list[TransferRow] = []
+        self._rows: list[TransferRow] = []
+        self._resolved: dict[str, tuple[str | None, str, int]] = {}
+        self._moved: set[int] = set()
+
+    def lock_keys(self) -> Iterable[int]:
+        """Transfers named by their callers are claimed like any natural key."""
+        return (lock_key("ledger_transfer", (id_,)) for id_ in self._named)
+
+    async def prepare(self, connection: asyncpg.Connection) -> None:
+        """Open the accounts that are named for the first time. An empty account harms nobody if the batch fails."""
+        unknown = sorted(key for key in self._accounts if key not in self._ids)
+        if not unknown:
+            return
+        accounts = [self._accounts[key] for key in unknown]
+        keys = [list(column) for column in zip(*unknown, strict=True)]
+        await connection.execute(
+            _OPEN, [account.merchant_id for account in accounts], *keys, [account.guard.value for account in accounts]
+        )
+        for row in await connection.fetch(_FIND, *keys):
+            self._ids[row[1], row[2], row[3], row[4]] = row[0]
+
+    async def look(self, connection: asyncpg.Connection) -> None:
+        """Pending transfers by id, then all accounts by id, locked until the batch is committed."""
+        if self._named:
+            for row in await connection.fetch(_LOOK_EXISTING, sorted(self._named)):
+                self._existing[row[0]] = (row[1], row[2], row[3])
+        wanted = {(self._ids[key], tenant) for key, tenant in self._touched}
+        if self._pending_wanted:
+            for row in await connection.fetch(_LOOK_PENDING, sorted(self._pending_wanted)):
+                pending = Pending(*row)
+                self._pending[pending.id] = pending
+                if pending.merchant_id == self._pending_wanted[pending.id]:
+                    wanted |= {(pending.debit_id, pending.merchant_id), (pending.credit_id, pending.merchant_id)}
+        ordered = sorted(wanted, key=lambda pair: pair[0])
+        rows = await connection.fetch(_LOOK_ACCOUNTS, [id_ for id_, _ in ordered], [tenant for _, tenant in ordered])
+        for tenant, id_, *rest in rows:
+            self._visible.add((id_, tenant))
+            self._tenant_of[id_] = tenant
+            if id_ not in self._seen:
+                self._seen[id_] = Balance(id_, *rest)
+
+    def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
+        """Guards, pending states and tenants, transfer by transfer in the plan's order."""
+        for part in parts:
+            if isinstance(part, Transfer):
+                refusal = self._judge_transfer(plan, part)
+            else:
+                assert isinstance(part, Post | Void)
+                refusal = self._judge_resolution(plan, part)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def keep(self) -> None:
+        """Staged balances and pending states become what the next plan sees."""
+        self._seen |= self._staged
+        self._moved |= self._staged.keys()
+        self._pending |= self._staged_pending
+        for row in self._staged_rows:
+            self._existing[row[0]] = (row[3], row[4], row[6])
+            if row[7] is not None:
+                posted = row[6] if row[2] == "post" else 0
+                self._resolved[row[7]] = (row[1], _STATE[row[2]], posted)
+        self._rows += self._staged_rows
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was staged."""
+        self._staged = {}
+        self._staged_pending = {}
+        self._staged_rows = []
+
+    def statements(self) -> list[Statement]:
+        """Transfers, new and resolved pendings, one net update per account in the order of ids."""
+        if not self._rows:
+            return []
+        statements = [Statement(_INSERT_TRANSFERS, tuple(map(list, zip(*self._rows, strict=True))), len(self._rows))]
+        pending = [
+            (row[0], row[1], row[3], row[4], row[6], row[12], "pending", row[5], row[10])
+            for row in self._rows
+            if row[2] == "pending"
+        ]
+        if pending:
+            statements.append(Statement(_INSERT_PENDING, tuple(map(list, zip(*pending, strict=True))), len(pending)))
+        if self._resolved:
+            resolved = [(id_, *values) for id_, values in sorted(self._resolved.items())]
+            statements.append(Statement(_RESOLVE_PENDING, tuple(map(list, zip(*resolved, strict=True))), len(resolved)))
+        balances = [
+            (b.id, self._tenant_of[b.id], b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending)
+            for b in (self._seen[id_] for id_ in sorted(self._moved))
+        ]
+        statements.append(Statement(_UPDATE_ACCOUNTS, tuple(map(list, zip(*balances, strict=True))), len(balances)))
+        return statements
+
+    def _judge_transfer(self, plan: Plan, part: Transfer) -> Refusal | None:
+        debit_id, credit_id = self._ids[part.debit.key], self._ids[part.credit.key]
+        for account, id_ in ((part.debit, debit_id), (part.credit, credit_id)):
+            if (id_, plan.merchant_id) not in self._visible:
+                return TenantViolation(str(account))
+            seen = self._seen[id_]
+            if seen.guard != account.guard or seen.merchant_id != account.merchant_id:
+                return AccountMismatch(str(account))
+        if part.id in self._existing:
+            return TransferExists(part.id, self._existing[part.id] == (debit_id, credit_id, part.amount))
+        debit, credit = self._stage(debit_id), self._stage(credit_id)
+        amount = _balanced(part, debit, credit)
+        if amount == 0:
+            return None
+        refusal = _guarded(part, amount, debit, credit)
+        if refusal is not None:
+            return refusal
+        if part.is_pending:
+            debit.debits_pending += amount
+            credit.credits_pending += amount
+        else:
+            debit.debits_posted += amount
+            credit.credits_posted += amount
+        kind = "pending" if part.is_pending else "transfer"
+        self._staged_rows.append(
+            (
+                part.id,
+                plan.merchant_id,
+                kind,
+                debit_id,
+                credit_id,
+                part.debit.unit,
+                amount,
+                None,
+                part.reverses,
+                part.code,
+                part.reference,
+                self._now,
+                part.expires_at,
+                debit.posted,
+                credit.posted,
+            )
+        )
+        return None
+
+    def _judge_resolution(self, plan: Plan, part: Post | Void) -> Refusal | None:
+        pending = self._staged_pending.get(part.pending_id) or self._pending.get(part.pending_id)
+        if pending is None or pending.merchant_id != plan.merchant_id:
+            return PendingGone(part.pending_id, "missing")
+        if pending.state != "pending":
+            return PendingGone(part.pending_id, pending.state)
+        is_post = isinstance(part, Post)
+        if is_post and pending.expires_at is not None and pending.expires_at <= self._now:
+            return PendingGone(part.pending_id, "expired")
+        amount = pending.amount
+        if isinstance(part, Post) and part.amount is not None:
+            assert part.amount > 0, f"posting moves something: {part}"
+            amount = part.amount
+        if amount > pending.amount:
+            return PendingExceeded(part.pending_id, pending.amount, amount)
+        debit, credit = self._stage(pending.debit_id), self._stage(pending.credit_id)
+        debit.debits_pending -= pending.amount
+        credit.credits_pending -= pending.amount
+        if is_post:
+            debit.debits_posted += amount
+            credit.credits_posted += amount
+        kind = "post" if is_post else ("expire" if isinstance(part, Void) and part.is_expiry else "void")
+        self._staged_pending[pending.id] = Pending(
+            pending.id,
+            pending.merchant_id,
+            pending.debit_id,
+            pending.credit_id,
+            pending.amount,
+            pending.expires_at,
+            _STATE[kind],
+            pending.unit,
+            pending.reference,
+        )
+        self._staged_rows.append(
+            (
+                part.id,
+                plan.merchant_id,
+                kind,
+                pending.debit_id,
+                pending.credit_id,
+                pending.unit,
+                amount,
+                pending.id,
+                None,
+                part.code,
+                pending.reference,
+                self._now,
+                None,
+                debit.posted,
+                credit.posted,
+            )
+        )
+        return None
+
+    def _stage(self, id_: int) -> Balance:
+        staged = self._staged.get(id_)
+        if staged is None:
+            self._staged[id_] = staged = self._seen[id_].copy()
+        return staged
+
+
+_STATE = {"post": "posted", "void": "voided", "expire": "expired"}
+
+
+def _balanced(part: Transfer, debit: Balance, credit: Balance) -> int:
+    """The amount to move: as asked, or what the guard of the balancing side leaves of it."""
+    if part.balancing is None:
+        return part.amount
+    room = debit.debit_room() if part.balancing == "debit" else credit.credit_room()
+    return part.amount if room is None else max(0, min(part.amount, room))
+
+
+def _guarded(part: Movement, amount: int, debit: Balance, credit: Balance) -> Refusal | None:
+    room = debit.debit_room()
+    if room is not None and amount > room:
+        return GuardRefused(debit.name, debit.role, room, amount)
+    room = credit.credit_room()
+    if room is not None and amount > room:
+        return GuardRefused(credit.name, credit.role, room, amount)
+    if max(debit.debits_posted, debit.debits_pending, credit.credits_posted, credit.credits_pending) + amount > AMOUNT_MAX:
+        return GuardRefused(debit.name, debit.role, 0, amount)
+    return None

@@ -1,0 +1,71 @@
+"""One real PostgreSQL for the whole run; a database of its own, copied from a migrated template, for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from platform_core.bootstrap.appliers import make_appliers
+from platform_core.kernel.clock import ManualClock
+from platform_core.kernel.commit import Committer
+from platform_core.kernel.database import migrations
+from platform_core.kernel.database.embedded import EmbeddedPostgres
+from platform_core.kernel.database.pools import Database, DatabaseUrls
+from platform_core.kernel.ids import Ids
+
+_names = (f"test_{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The embedded server, in a temporary folder, with a migrated database `template_arsenal` to copy from."""
+    with tempfile.TemporaryDirectory(prefix="arsenal-test-") as folder:
+        server = EmbeddedPostgres(Path(folder) / "pg")
+        url = server.start(database="template_arsenal")
+        asyncio.run(migrations.upgrade(url))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's URL of a fresh, migrated database."""
+    name = next(_names)
+    postgres.create_database(name, template="template_arsenal")
+    yield postgres.url(name)
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Engines by role on a fresh database."""
+    database = Database(DatabaseUrls(owner=database_url), application_name="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands at noon of 2026-11-22 UTC until a test moves it."""
+    return ManualClock(datetime(2026, 11, 22, 12, tzinfo=UTC))
+
+
+@pytest.fixture
+def ids(clock: ManualClock) -> Ids:
+    """Ids by the test's clock."""
+    return Ids(clock)
+
+
+@pytest.fixture
+async def committer(database: Database, clock: ManualClock, ids: Ids) -> AsyncIterator[Committer]:
+    """The writer of a fresh database, started."""
+    committer = Committer(database.connect_writer, make_appliers(clock), clock=clock, ids=ids)
+    await committer.start()
+    yield committer
+    await committer.stop()

@@ -74,7 +74,7 @@ def settings() -> str:
     schema = module.Settings.model_json_schema()
     lines = heading("Settings", source="`platform_core/kernel/settings.py`")
     lines += [
-        "Settings are environment variables, read once when a process starts. A misspelt `ARSENAL_` variable is reported.",
+        "Settings are environment variables, read once when a process starts. A misspelt one is reported.",
         "",
         "| variable | values | default | meaning |",
         "|---|---|---|---|",

@@ -46,7 +46,9 @@ async def test_overdraw_is_refused_alone(committer: Committer, database: Databas
     assert await balances(database) == {"channel_receivable": (-100, 0), "merchant_pending": (100, 0)}
 
 
-async def test_pending_counts_against_the_guard_until_voided(committer: Committer, database: Database, ids: Ids) -> None:
+async def test_pending_counts_against_the_guard_until_voided(
+    committer: Committer, database: Database, ids: Ids
+) -> None:
     await committer.commit(Plan("mer_a", [Transfer(ids.mint("tra"), BANK, PENDING, 500, "capture", "txn_1")]))
     hold = ids.mint("tra")
     await committer.commit(Plan("mer_a", [Transfer(hold, PENDING, BANK, 400, "refund", "txn_2", is_pending=True)]))

@@ -52,7 +52,7 @@ check-migrations: dev  ## Migrations up, down, up
 	@if [ -f platform_core/kernel/database/migrations_check.py ]; then \
 	  echo "$(BIN)/python -m platform_core.kernel.database.migrations_check"; \
 	  $(BIN)/python -m platform_core.kernel.database.migrations_check; \
-	else echo "migrations: there are none yet"; fi
+	else echo "migrations: not checked, migrations_check is not part of this tree yet"; fi
 
 check-docs: dev  ## Links, anchors, examples and generated pages
 	$(BIN)/python docs/generate.py --check

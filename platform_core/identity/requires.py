@@ -14,6 +14,7 @@ from platform_core.contracts.scopes import catalogue
 from platform_core.identity.access import Access
 from platform_core.identity.errors import MERCHANT_NEEDED, SCOPE_MISSING, TOKEN_INVALID, TOKEN_MISSING
 from platform_core.identity.principal import Principal
+from platform_core.kernel.http.envelope import envelope_of
 
 SCHEME: Final = "oauth2"
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
@@ -36,6 +37,9 @@ class Requirement(SecurityBase):
         """
         access: Access = request.app.state.access
         principal = await access.authenticate(bearer_token(request))
+        envelope = envelope_of(request.scope)
+        if not envelope.is_version_named:
+            envelope.version = principal.api_version
         if self.scope not in principal.scopes:
             challenge = f'Bearer realm="arsenal", error="insufficient_scope", scope="{self.scope}"'
             raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})

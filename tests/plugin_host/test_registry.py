@@ -56,6 +56,10 @@ def behind_wrapped() -> object:
     return coroutine()
 
 
+def forgotten_await() -> object:
+    return coroutine()
+
+
 class AsyncCallable:
     __name__ = "register_payment_provider"
 
@@ -125,7 +129,7 @@ def test_one_raising_implementation_does_not_lose_the_others() -> None:
 
 
 def test_an_awaitable_that_comes_back_all_the_same_is_closed_and_refused() -> None:
-    registry = build([plugin("culprit", hookimpl(lambda: coroutine())), good("other")])
+    registry = build([plugin("culprit", hookimpl(forgotten_await)), good("other")])
     assert list(registry.payment_providers()) == ["other"]
     assert [p.kind for p in registry.problems] == [ProblemKind.BAD_RESULT]
 

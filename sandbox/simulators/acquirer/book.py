@@ -111,12 +111,8 @@ class Book:
     def transaction(self) -> Iterator[None]:
         """All that is done inside is kept together, or not at all when it raises."""
         self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def add_merchant(self, merchant_no: str, key: bytes) -> None:
         """Register a merchant, or give it another key."""

@@ -89,9 +89,11 @@ class World:
             MerchantCreate(name="Hutong Coffee", mode="test", industry="restaurant", verification="verified")
         )
         store = await platform.parties.create_store(StoreCreate(merchant_id=merchant.id, name="Drum Tower"))
-        app = await platform.apps.create_app(AppCreate(name="Till", mode="test", merchant_id=merchant.id))
+        app = await platform.apps.create_app(AppCreate(name="Till", mode="test", merchant_id=merchant.id, api_version="2026-11-22"))
         await platform.grants.create(
-            GrantCreate(app_id=app.id, merchant_id=merchant.id, scopes=scopes, stores=None, given_by="per_owner")
+            GrantCreate(
+                app_id=app.id, merchant_id=merchant.id, mode="test", scopes=scopes, stores=None, given_by="per_owner"
+            )
         )
         await platform.payment_setup.set_fee_plan(merchant.id, currency="CNY", terms=FeeTerms(rate_bp=rate_bp))
         account = await platform.payment_setup.add_channel_account(

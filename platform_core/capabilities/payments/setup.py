@@ -72,7 +72,7 @@ class PaymentSetup:
             "valid_from": self.clock.now(),
             "valid_until": None,
         }
-        await self.committer.commit(Plan(merchant_id, [Insert(ROUTING_RULES, row)]))
+        await self.committer.commit(Plan(merchant_id, [Insert(ROUTING_RULES, encoded(row))]))
         return str(row["id"])
 
     async def set_fee_plan(self, merchant_id: str, *, currency: str, terms: FeeTerms, form: str | None = None) -> str:

@@ -7,7 +7,7 @@ from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 revision = "payments_0001"
 down_revision = None
 branch_labels = ("payments",)
-depends_on = ("kernel", "ledger", "identity")
+depends_on = ("ledger_0001", "identity_0001")
 
 TABLES = """
 CREATE TABLE pay_payment (

@@ -146,7 +146,9 @@ async def test_an_app_needs_exactly_one_owner_of_its_mode(deps: IdentityDeps, sh
     ]
     for owner in owners:
         with pytest.raises(PlatformError) as refused:
-            await Apps(deps).create_app(AppCreate(**{"name": "x", "mode": "test", "api_version": "2026-11-22", **owner}))
+            await Apps(deps).create_app(
+                AppCreate(**{"name": "x", "mode": "test", "api_version": "2026-11-22", **owner})
+            )
         assert refused.value.code == "identity.owner_not_found"
     assert await _counts(deps) == before
 

@@ -68,9 +68,7 @@ async def test_one_token_can_be_revoked_alone(process: Process, shop: Shop, deps
     first, second = await process.token(shop.app), await process.token(shop.app)
     who = await process.access.authenticate(first)
     assert await _passes(process, second)
-    part = news(
-        deps.ids, kind="token", subject_id=who.token_id, merchant_id=shop.merchant.id, now=deps.clock.now()
-    )
+    part = news(deps.ids, kind="token", subject_id=who.token_id, merchant_id=shop.merchant.id, now=deps.clock.now())
     await deps.committer.commit(Plan(shop.merchant.id).add(part))
     await process.feed.poll()
     assert [await _passes(process, token) for token in (first, second)] == [False, True]

@@ -94,7 +94,9 @@ async def test_f35_unknown_client_and_wrong_secret_read_the_same(
         by_header = await process.http.post("/oauth/token", data=FORM, auth=(client_id, secret))
         assert (by_header.status_code, by_header.json()) == (401, ONE_TEXT)
         assert by_header.headers["www-authenticate"] == 'Basic realm="arsenal"'
-        in_body = await process.http.post("/oauth/token", data={**FORM, "client_id": client_id, "client_secret": secret})
+        in_body = await process.http.post(
+            "/oauth/token", data={**FORM, "client_id": client_id, "client_secret": secret}
+        )
         assert (in_body.status_code, in_body.json()) == (400, ONE_TEXT)
         assert "www-authenticate" not in in_body.headers
 

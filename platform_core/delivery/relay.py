@@ -83,6 +83,7 @@ class Relay:
         self._clock = clock
         self._ids = ids
         self._on_work = on_work
+        self.turned_at = clock.monotonic()
 
     async def relay_once(self) -> int:
         """Relay one batch, in the order of the outbox, and return how many events it held."""
@@ -105,6 +106,7 @@ class Relay:
             relayed = 0
             try:
                 relayed = await self.relay_once()
+                self.turned_at = self._clock.monotonic()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 log.warning("relay.database_unavailable", error=type(error).__name__)
             if relayed < BATCH_EVENTS_MAX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -126,6 +127,15 @@ async def world(
     owner = await asyncpg.connect(database_url)
     yield World(database, owner, committer, Vault(b"k" * 32), clock, ids)
     await owner.close()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture

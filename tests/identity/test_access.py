@@ -19,6 +19,7 @@ from joserfc.jws import JWSRegistry
 from sqlalchemy import text
 
 from platform_core.contracts.scopes import catalogue
+from platform_core.identity import repository
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
@@ -271,7 +272,7 @@ async def test_a_known_token_is_not_verified_again(
     def unreachable(*args: object, **kwargs: object) -> None:
         raise AssertionError("the database was asked")
 
-    monkeypatch.setattr(process.deps.database, "read_auth", unreachable)
+    monkeypatch.setattr(repository, "read_token_state", unreachable)
     assert await process.access.authenticate(token) is first
 
 
@@ -285,7 +286,7 @@ async def test_when_neither_feed_nor_database_answer_nothing_passes(
     def away(*args: object, **kwargs: object) -> None:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(process.deps.database, "read_auth", away)
+    monkeypatch.setattr(repository, "read_token_state", away)
     answer = await process.get("/v1/stores", token)
     assert (answer.status_code, answer.json()["code"]) == (503, "identity.access_unavailable")
     assert answer.headers["retry-after"] == "1"

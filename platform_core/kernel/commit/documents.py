@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Table
+from sqlalchemy import ARRAY, Table
 from sqlalchemy.dialects import postgresql
 
 from platform_core.kernel.commit.plan import (
@@ -42,6 +42,8 @@ class DocumentTable:
         unique: Sequence[tuple[str, ...]] = (),
     ) -> None:
         assert isinstance(table, Table)
+        # unnest() flattens arrays of arrays: a list travels as JSON.
+        assert not any(isinstance(column.type, ARRAY) for column in table.columns), table.name
         self.table = table
         self.name = table.name
         self.tenant = tenant

@@ -80,7 +80,6 @@ def _compare(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
         connection,
         opts={
             "compare_type": _is_type_other,
-            "compare_server_default": True,
             "include_name": lambda name, kind, parents: kind != "table" or name in described,
         },
     )

@@ -192,6 +192,11 @@ def catalogue() -> Mapping[str, ErrorCode]:
     return MappingProxyType(dict(sorted(_catalogue.items())))
 
 
+def declaration_of(code: str) -> ErrorCode | None:
+    """The declaration of a code, if some module that was imported has it."""
+    return _catalogue.get(code)
+
+
 def _check_values(declared: ErrorCode, values: Mapping[str, object]) -> None:
     if values.keys() != declared.places:
         raise ValueError(f"{declared.code} wants the values {sorted(declared.places)}, got {sorted(values)}")

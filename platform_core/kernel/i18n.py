@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ BABEL_LOCALES: Final[Mapping[str, str]] = {"en": "en", "zh": "zh_Hans_CN"}
 """Which CLDR locale formats numbers, dates and money for each language."""
 
 _RANGES_MAX: Final = 20
+_WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,4 @@ def _quality(parameter: str) -> float:
     name, _, value = parameter.strip().partition("=")
     if name.strip().lower() != "q":
         return 1.0
-    try:
-        return min(float(value), 1.0)
-    except ValueError:
-        return 0.0
+    return float(value) if _WEIGHT.fullmatch(value.strip()) else 0.0

@@ -16,14 +16,15 @@ import msgspec
 from babel import Locale
 from babel.numbers import NumberPattern
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from platform_core.kernel.errors import declare
+from platform_core.kernel.fields import field_error
 from platform_core.kernel.i18n import BABEL_LOCALES, Language, Text
 
 AMOUNT_MINOR_MAX: Final = 10_000_000_000
 """The largest amount one request may name (payments.md section 7)."""
 BASIS_POINTS: Final = 10_000
+_LETTER_BEFORE_DIGIT: Final = re.compile(r"([A-Za-z])(?=[0-9])", re.ASCII)
 _PLAIN: Final = re.compile(r"(-?)(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,4}))?", re.ASCII)
 
 
@@ -81,10 +82,7 @@ class Money:
     currency: str
 
     def __post_init__(self) -> None:
-        """Raise TypeError unless the amount is an int (bool is none),
-
-        and `kernel.currency_unknown` for an unknown code.
-        """
+        """Raise TypeError unless the amount is an int (bool is none), `kernel.currency_unknown` for a wrong code."""
         if type(self.amount_minor) is not int:
             raise TypeError(f"an amount is an int of minor units, not {type(self.amount_minor).__name__}")
         exponent_of(self.currency)
@@ -145,9 +143,9 @@ class Money:
             locale,
             currency=self.currency,
             currency_digits=False,
-            decimal_quantization=False,
         )
-        return shown
+        # CLDR wants a space between a code of letters and a digit; Babel does not put it in (currencySpacing, UTS 35).
+        return _LETTER_BEFORE_DIGIT.sub("\\1\u00a0", shown)
 
 
 def exponent_of(currency: str) -> int:
@@ -213,7 +211,7 @@ def _currency_pattern(language: Language, digits: int) -> tuple[Locale, NumberPa
 
 def _known_currency(code: str) -> str:
     if code not in EXPONENTS:
-        raise PydanticCustomError("kernel.currency_unknown", "not a currency of ISO 4217 that has a minor unit")
+        raise field_error(CURRENCY_UNKNOWN)
     return code
 
 

@@ -43,12 +43,17 @@ ATTEMPTS_MAX = 5
 RETRY_S = 0.05
 # Every statement of a batch works on arrays of keys. A plan made while a table was small would scan it for as long as
 # the session lives, so scans and hashes are not offered, and the plan is made once. The time-outs free the locks of a
-# writer that hangs.
+# session whose client is gone or hangs; between two statements of a batch lie milliseconds.
 SESSION = """
 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
-SET enable_mergejoin = off; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'
+SET enable_mergejoin = off; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '2s'
 """
-
+# A session that we gave up may still hold our locks, with half a message from us and nobody to send the rest. The role
+# that logged in may end it; the writer's role alone may not.
+END_SESSION = """
+SET ROLE NONE; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = {pid} AND usename = session_user
+AND application_name = current_setting('application_name'); RESET ROLE
+"""
 FENCE = "INSERT INTO commit_batch (id, plans, committed_at) VALUES ($1, 0, $2) ON CONFLICT (id) DO NOTHING"
 
 
@@ -109,6 +114,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connection: asyncpg.Connection | None = None
+        self._lost_pid: int | None = None
         self._is_stopping = False
 
     @property
@@ -298,11 +304,18 @@ class Committer:
                     connection = await self._connect()
                     self._connection = connection
                     await connection.execute(SESSION)
+                    await self._end_lost_session(connection)
             except Exception as error:  # a refused password is as much an unreachable database as a closed port
                 log.warning("commit.connect_failed", error=type(error).__name__)
                 self._drop_connection()
                 raise ConnectionError("no connection for the writer") from error
         return self._connection
+
+    async def _end_lost_session(self, connection: asyncpg.Connection) -> None:
+        pid, self._lost_pid = self._lost_pid, None
+        if pid is not None:
+            with contextlib.suppress(asyncpg.InsufficientPrivilegeError):  # then the time-outs must do
+                await connection.execute(END_SESSION.format(pid=pid))
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, CONNECTION_LOST) or self._connection is None or bool(self._connection.is_closed())
@@ -318,6 +331,7 @@ class Committer:
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._lost_pid = connection.get_server_pid()
             connection.terminate()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -68,7 +68,8 @@ class Bench:
 
     async def commit(self, *plans: Plan) -> list[object]:
         """Commit at once, so that they share a batch; answers and exceptions in the order of the plans."""
-        return await asyncio.gather(*(self.committer.commit(plan) for plan in plans), return_exceptions=True)
+        outcomes: list[object] = await asyncio.gather(*map(self.committer.commit, plans), return_exceptions=True)
+        return outcomes
 
     async def ids(self) -> list[str]:
         """The notes there are, in order."""
@@ -86,19 +87,19 @@ class Bench:
 
     async def until_blocked(self) -> None:
         """Return once the writer waits for a lock."""
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        await self.until_none("SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+
+    async def until_none(self, query: str) -> None:
+        """Return once the database finds no row for the query: there is nothing to wait on but its own views."""
         async with asyncio.timeout(10):
-            while not await self.owner.fetchval(query):
+            while await self.owner.fetch(query):  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.005)
-
-
-MakeCommitter = Callable[..., Committer]
 
 
 @pytest.fixture
 def note_url(postgres: EmbeddedPostgres, database_url: str) -> str:
     """The owner's URL of a fresh database that has the table `note`."""
-    name = database_url.split("@/")[1].split("?")[0]
+    name = database_url.split("@/")[1].split("?", maxsplit=1)[0]
     postgres.sql(CREATE + tenant_table_sql("note", removable=True), database=name)
     return database_url
 

@@ -21,7 +21,8 @@ from platform_core.kernel.commit.plan import (
     TenantViolation,
     VersionConflict,
 )
-from platform_core.kernel.commit.writer import BatchReport, Committer
+from platform_core.kernel.commit.report import BatchReport
+from platform_core.kernel.commit.writer import Committer
 
 __all__ = [
     "Applier",

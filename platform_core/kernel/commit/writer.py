@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -21,7 +20,9 @@ from platform_core.kernel.commit.errors import (
     COMMIT_UNAVAILABLE,
     COMMIT_UNKNOWN,
 )
+from platform_core.kernel.commit.metrics import record
 from platform_core.kernel.commit.plan import Applier, Plan, PlanRefused, Refusal
+from platform_core.kernel.commit.report import BatchReport
 from platform_core.kernel.errors import ErrorCode, PlatformError
 from platform_core.kernel.ids import Ids
 
@@ -57,18 +58,6 @@ AND application_name = current_setting('application_name'); RESET ROLE
 FENCE = "INSERT INTO commit_batch (id, plans, committed_at) VALUES ($1, 0, $2) ON CONFLICT (id) DO NOTHING"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """Figures of one batch: counts, and monotonic seconds. `refused` counts by kind of refusal, `failed` by error."""
-
-    plans: int
-    refused: Mapping[str, int]
-    failed: Mapping[str, int]
-    wait_s: float
-    commit_s: float
-    queued: int
-
-
 class _GaveUp(Exception):  # becomes the declared error of every plan in the batch
     def __init__(self, declared: ErrorCode) -> None:
         super().__init__(declared.code)
@@ -99,7 +88,7 @@ class Committer:
         queue_plans_max: int = 1024,
         unavailable_after_s: float = 5.0,
         statement_s: float = 10.0,
-        observe: Callable[[BatchReport], None] = lambda report: None,
+        observe: Callable[[BatchReport], None] = record,
     ) -> None:
         self._connect = connect
         self._transaction = BatchTransaction(appliers, clock)

@@ -29,6 +29,8 @@ _LEVELS: Final[Mapping[LogLevel, int]] = {
     "error": logging.ERROR,
 }
 _DEPTH_MAX: Final = 6
+# The default shows the local variables of every frame, secrets and all.
+_plain: Final = structlog.dev.plain_traceback
 _SECRET_OR_PERSONAL: Final = re.compile(
     r"(?:^|_)(?:authorization|cookie|password|passwd|secret|token|signature|assertion|auth_code|private_key|api_key|"
     r"secrets_key|cursor_key|phone|mobile|email|id_number|id_card|card_number|bank_account|full_name|real_name|address|"
@@ -44,7 +46,9 @@ def configure_logs(*, level: LogLevel, form: LogFormat, clock: Clock, stream: Te
     Writes to `stream`, by default standard error. Call once, at the edge.
     """
     shared = _shared_processors(clock)
-    renderer: Processor = structlog.dev.ConsoleRenderer(colors=False) if form == "console" else _render_json
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_plain) if form == "console" else _render_json
+    )
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

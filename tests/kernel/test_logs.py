@@ -99,3 +99,14 @@ def test_the_console_is_for_people() -> None:
     assert "payment captured" in stream.getvalue()
     assert "payment_id=pay_1" in stream.getvalue()
     assert "hunter2" not in stream.getvalue()
+
+
+def test_a_traceback_shows_no_local_variables() -> None:
+    stream = _configured(form="console")
+    password = "hunter" + "2"
+    try:
+        raise KeyError(len(password))
+    except KeyError as error:
+        structlog.get_logger().error("failed", exc_info=error)
+    assert "KeyError: 7" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()

@@ -7,8 +7,10 @@ every other.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +25,23 @@ from platform_core.kernel.telemetry import Correlation, continue_trace, correlat
 VERSION: Final = "2026-11-22"
 """The newest version of the API, and what a caller without the header gets."""
 BODY_BYTES_MAX: Final = 256 * 1024
+DISCARDED_BYTES_MAX: Final = 16 * 1024 * 1024
+DISCARDED_S_MAX: Final = 5.0
 HEADERS_MAX: Final = 100
 HEADERS_BYTES_MAX: Final = 32 * 1024
 TARGET_BYTES_MAX: Final = 8 * 1024
 _CLIENT_REQUEST_ID_MAX: Final = 128
 _SCOPE_KEY: Final = "arsenal.envelope"
 _READ: Final = frozenset(
-    {b"content-length", b"accept-language", b"arsenal-version", b"x-request-id", b"traceparent", b"tracestate"}
+    {
+        b"content-length",
+        b"accept-language",
+        b"arsenal-version",
+        b"x-request-id",
+        b"traceparent",
+        b"tracestate",
+        b"expect",
+    }
 )
 
 BODY_TOO_LARGE: Final = declare(
@@ -120,6 +132,8 @@ class RequestEnvelope:
                 if refusal is None:
                     refusal = self._refusal(scope, headers, envelope)
                 if refusal is not None:
+                    if refusal.declared is BODY_TOO_LARGE and b"expect" not in headers:
+                        await _discard(receive)
                     raise refusal
                 await self._app(scope, _BoundedReceive(receive, self._body_bytes_max), stamped)
             except PlatformError as error:
@@ -178,6 +192,8 @@ class _BoundedReceive:
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
+                if message.get("more_body", False):
+                    await _discard(self._receive)
                 raise _too_large(self._limit)
         return message
 
@@ -203,8 +219,24 @@ class _StampedSend:
         await self._send(message)
 
 
+async def _discard(receive: Receive) -> None:
+    """Read the rest of a refused body and keep nothing of it, within bounds of bytes and time.
+
+    Most clients send the whole body before they read: were the connection closed at once, they would see a reset and no
+    answer.
+    """
+    left = DISCARDED_BYTES_MAX
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARDED_S_MAX):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+
 def _too_large(limit: int) -> PlatformError:
-    """413; the connection is closed so that the rest of the body is not read."""
+    """413; the connection is closed so that what is beyond the bounds of `_discard` is not read."""
     return BODY_TOO_LARGE.error({"limit": limit}, headers={"connection": "close"})
 
 

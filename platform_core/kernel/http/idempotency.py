@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 from sqlalchemy import text
+from starlette.requests import Request
 from starlette.responses import Response
 
 from platform_core.kernel.clock import Clock
@@ -109,6 +110,19 @@ def parse_key(values: Sequence[str]) -> str:
     if len(values) > 1 or _KEY.fullmatch(key) is None:
         raise KEY_MALFORMED.error(param="/header/Idempotency-Key")
     return key
+
+
+def read_idempotency(request: Request, *, client_id: str, raw: bytes) -> IdempotentRequest:
+    """The request as its key stands for it; `raw` is its body, already read and bounded. Raises as `parse_key` does.
+
+    A body that is no JSON counts byte by byte: validation refuses it later, or it is no document at all.
+    """
+    key = parse_key(request.headers.getlist("idempotency-key"))
+    try:
+        body = canonical(msgspec.json.decode(raw)) if raw else b""
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        body = raw
+    return IdempotentRequest(client_id, key, fingerprint(method=request.method, path=request.url.path, body=body))
 
 
 def canonical(document: object) -> bytes:

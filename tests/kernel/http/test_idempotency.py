@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import Response
 
 from platform_core.kernel.clock import ManualClock
@@ -19,6 +20,7 @@ from platform_core.kernel.http.idempotency import (
     find_record,
     fingerprint,
     parse_key,
+    read_idempotency,
 )
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -109,6 +111,27 @@ def test_a_fingerprint_tells_method_path_and_meaning_of_the_body() -> None:
         of("POST", "/v1/payments", {"amount_minor": "1", "currency": "CNY"}),
     }
     assert len(others | {base}) == 5
+
+
+@pytest.mark.unit
+def test_a_request_is_told_by_its_bodys_meaning() -> None:
+    def read(raw: bytes, path: str = "/v1/payments") -> IdempotentRequest:
+        headers = [(b"idempotency-key", b'"k"')]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        return read_idempotency(Request(scope), client_id="app_1", raw=raw)
+
+    base = read(b'{"a": 1, "b": [2]}')
+    assert (base.client_id, base.key) == ("app_1", "k")
+    assert base == read(b'{"b":[2],"a":1}')
+    assert (
+        len(
+            {
+                r.fingerprint
+                for r in (base, read(b'{"a":1}'), read(b""), read(b"{"), read(b"\xff"), read(b"{}", "/v1/x"))
+            }
+        )
+        == 6
+    )
 
 
 @pytest.mark.unit

@@ -1,0 +1,453 @@
+"""Acts on a payment that exists: capture, void, refund, cancel, close. Intent is committed before the provider is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from platform_core.capabilities.payments.answers import capturable, encoded, json_text, payment_answer, refund_answer, refundable
+from platform_core.capabilities.payments.desk import Desk, fee_terms
+from platform_core.capabilities.payments.draft import Draft
+from platform_core.capabilities.payments.errors import (
+    CANCEL_WINDOW_OVER,
+    CAPTURE_EXCEEDS,
+    OUT_REQUEST_NO_TAKEN,
+    OUTCOME_UNKNOWN,
+    REFUND_EXCEEDS,
+    REFUND_UNFUNDED,
+    REFUND_WINDOW_OVER,
+    STATE_CONFLICT,
+)
+from platform_core.capabilities.payments.models import REFUNDS, Payment, Refund, Transaction
+from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
+from platform_core.capabilities.payments.repository import PaymentFile
+from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
+from platform_core.capabilities.payments.service import Reply
+from platform_core.identity.principal import Principal
+from platform_core.kernel.commit import Insert, Plan, PlanRefused
+from platform_core.kernel.http.idempotency import IdempotentRequest
+from platform_core.kernel.money import Money
+from platform_core.ledger.accounts import Account, GuardRefused
+
+CANCEL_HOURS = 24
+REFUND_DAYS = 365
+
+
+@dataclass(slots=True)
+class Intent:
+    """What the first commit decided: the transaction to bring about, or the answer if there is nothing to do."""
+
+    transaction_id: str | None = None
+    method: str = ""
+    reply: Reply | None = None
+
+
+class PaymentActs:
+    """Follow-ups. Every act may be repeated under its Idempotency-Key or its out_request_no without doing it twice."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def capture(
+        self, principal: Principal, payment_id: str, request: CaptureCreate, idempotent: IdempotentRequest
+    ) -> Reply:
+        """Take authorised money. Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken."""
+
+        def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
+            payment = file.payment
+            _wants(payment, "capture", "authorized")
+            left = capturable(draft.row)
+            amount = request.amount_minor or left
+            if amount > left or left == 0:
+                raise _exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
+            released = left - amount if request.is_final else 0
+            row = new_transaction(
+                draft,
+                _authorization(file),
+                kind="capture",
+                amount_minor=amount,
+                request_key=request.out_request_no,
+                is_final=request.is_final,
+                released_minor=released,
+            )
+            draft.set(capturing_minor=payment.capturing_minor + amount + released)
+            _begin(draft, row, intent, "capture")
+
+        return await self._act(principal, payment_id, idempotent, intend, ("capture", request.out_request_no, request.amount_minor))
+
+    async def void(self, principal: Principal, payment_id: str, request: VoidCreate, idempotent: IdempotentRequest) -> Reply:
+        """Let authorised money go. Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken."""
+
+        def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
+            payment = file.payment
+            _wants(payment, "void", "authorized")
+            left = capturable(draft.row)
+            amount = request.amount_minor or left
+            if amount > left or left == 0:
+                raise _exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
+            row = new_transaction(
+                draft, _authorization(file), kind="void", amount_minor=amount, request_key=request.out_request_no
+            )
+            draft.set(capturing_minor=payment.capturing_minor + amount)
+            _begin(draft, row, intent, "void")
+
+        return await self._act(principal, payment_id, idempotent, intend, ("void", request.out_request_no, request.amount_minor))
+
+    async def close(self, principal: Principal, payment_id: str, idempotent: IdempotentRequest) -> Reply:
+        """End what is unpaid. Raises 409 state_conflict for a paid one, outcome_unknown."""
+        return await self._act(principal, payment_id, idempotent, close_intent("merchant"), None)
+
+    async def cancel(self, principal: Principal, payment_id: str, idempotent: IdempotentRequest) -> Reply:
+        """Undo a payment, whatever became of it, within 24 hours. Raises 409 cancel_window_over, state_conflict."""
+
+        def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
+            payment = file.payment
+            if payment.state in ("canceled", "closed"):
+                return
+            if draft.now > payment.created_at + timedelta(hours=CANCEL_HOURS):
+                raise CANCEL_WINDOW_OVER.error({"payment_id": payment.id, "hours": CANCEL_HOURS})
+            open_cancel = _open_cancel(file)
+            if open_cancel is not None:
+                intent.transaction_id, intent.method = open_cancel.id, "cancel"
+                return
+            if payment.refunded_minor or payment.refunding_minor or payment.capturing_minor:
+                raise _conflict(payment, "cancel", "captured without refunds, authorized, processing, created")
+            if payment.state == "created":
+                draft.set(state="canceled", canceled_at=draft.now, next_action=None)
+                draft.unexpire()
+                draft.emit("payment.canceled")
+                return
+            self._begin_cancel(file, draft, intent)
+
+        return await self._act(principal, payment_id, idempotent, intend, None)
+
+    def _begin_cancel(self, file: PaymentFile, draft: Draft, intent: Intent) -> None:
+        payment = file.payment
+        original = _latest(file, ("sale", "authorize"))
+        holds: list[str] = []
+        if payment.captured_minor:
+            books = books_of(draft, original.channel_account_id, original.id)
+            transfers = books.hold_refund(payment.captured_minor, payment.fee_minor, receipt_of(payment, books, is_settled=False))
+            draft.add(*transfers)
+            holds = [transfer.id for transfer in transfers]
+            draft.set(refunding_minor=payment.captured_minor, fee_returned_minor=payment.fee_minor)
+        count = sum(transaction.kind == "cancel" for transaction in file.transactions)
+        row = new_transaction(
+            draft,
+            original,
+            kind="cancel",
+            amount_minor=original.amount_minor,
+            request_key=f"{original.id}.{count}",
+            holds=holds,
+            reason=original.kind,
+        )
+        _begin(draft, row, intent, "cancel")
+
+    async def refund(
+        self, principal: Principal, payment_id: str, request: RefundCreate, idempotent: IdempotentRequest
+    ) -> Reply:
+        """Give money back. The merchant's part is held before the provider is asked, so that 50 refunds at once cannot exceed it.
+
+        Raises 409 refund_exceeds_refundable, refund_insufficient_balance, refund_window_over, state_conflict, outcome_unknown,
+        out_request_no_taken.
+        """
+        desk = self._desk
+        merchant_id = str(principal.merchant_id)
+        payment = (await desk.file(merchant_id, payment_id)).payment
+        is_settled = payment.booking_day is not None and await desk.tools.repository.is_settled(
+            merchant_id, payment.booking_day, payment.currency
+        )
+        try:
+            return await self._refund(principal, payment_id, request, idempotent, is_settled=is_settled)
+        except PlanRefused as refused:
+            if isinstance(refused.refusal, GuardRefused) and not is_settled and payment.booking_day is not None:
+                # The day was settled in between, or its other money is gone: what is available may carry it.
+                try:
+                    return await self._refund(principal, payment_id, request, idempotent, is_settled=True)
+                except PlanRefused as again:
+                    refused = again
+            if isinstance(refused.refusal, GuardRefused):
+                asked = Money(refused.refusal.asked, payment.currency)
+                available = Money(max(0, refused.refusal.available), payment.currency)
+                raise REFUND_UNFUNDED.error({"asked": asked, "available": available}) from refused
+            raise refused from None
+
+    async def _refund(
+        self,
+        principal: Principal,
+        payment_id: str,
+        request: RefundCreate,
+        idempotent: IdempotentRequest,
+        *,
+        is_settled: bool,
+    ) -> Reply:
+        desk = self._desk
+        terms = await desk.terms(str(principal.merchant_id))
+
+        def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
+            payment = file.payment
+            earlier = next((r for r in file.refunds if r.out_request_no == request.out_request_no), None)
+            if earlier is not None:
+                if earlier.fingerprint != idempotent.fingerprint:
+                    raise OUT_REQUEST_NO_TAKEN.error(
+                        {"out_request_no": request.out_request_no, "payment_id": payment.id}
+                    )
+                if earlier.state != "failed":
+                    intent.reply = Reply(200, json_text(refund_answer(earlier.model_dump())))
+                    return
+            amount = _refund_amount(payment, draft, request)
+            fee_back = fee_terms(payment, terms).returned(
+                payment.captured_minor, payment.refunded_minor + payment.refunding_minor + amount
+            )
+            fee_part = max(0, fee_back - payment.fee_returned_minor)
+            original = _paid_by(file, amount)
+            books = books_of(draft, original.channel_account_id, original.id)
+            transfers = books.hold_refund(amount, fee_part, receipt_of(payment, books, is_settled=is_settled))
+            draft.add(*transfers)
+            tries = 1 if earlier is None else earlier.tries + 1
+            row = new_transaction(
+                draft,
+                original,
+                kind="refund",
+                amount_minor=amount,
+                request_key=request.out_request_no if tries == 1 else f"{request.out_request_no}.{tries}",
+                holds=[transfer.id for transfer in transfers],
+                fee_minor=fee_part,
+                reason=request.reason,
+            )
+            draft.set(
+                refunding_minor=payment.refunding_minor + amount, fee_returned_minor=payment.fee_returned_minor + fee_part
+            )
+            _begin(draft, row, intent, "refund")
+            self._write_refund(draft, payment, earlier, row, request, idempotent, tries)
+
+        return await self._act(
+            principal, payment_id, idempotent, intend, None, answer=_refund_reply(request.out_request_no), status=201
+        )
+
+    def _write_refund(
+        self,
+        draft: Draft,
+        payment: Payment,
+        earlier: Refund | None,
+        row: dict[str, Any],
+        request: RefundCreate,
+        idempotent: IdempotentRequest,
+        tries: int,
+    ) -> None:
+        if earlier is not None:
+            draft.change_refund(
+                earlier,
+                "refund.created",
+                state="pending",
+                transaction_id=row["id"],
+                tries=tries,
+                fee_returned_minor=row["fee_minor"],
+                last_error=None,
+            )
+            return
+        refund = {
+            "id": draft.ids.mint("ref"),
+            "merchant_id": payment.merchant_id,
+            "payment_id": payment.id,
+            "transaction_id": row["id"],
+            "out_request_no": request.out_request_no,
+            "fingerprint": idempotent.fingerprint,
+            "state": "pending",
+            "amount_minor": row["amount_minor"],
+            "currency": payment.currency,
+            "fee_returned_minor": row["fee_minor"],
+            "reason": request.reason,
+            "tries": tries,
+            "last_error": None,
+            "version": 1,
+            "created_at": draft.now,
+            "updated_at": draft.now,
+        }
+        draft.add(Insert(REFUNDS, encoded(refund)))
+        draft.emit("refund.created", refund_answer(refund))
+
+    async def _act(
+        self,
+        principal: Principal,
+        payment_id: str,
+        idempotent: IdempotentRequest,
+        intend: Callable[[PaymentFile, Draft, Intent], None],
+        named: tuple[str, str, int | None] | None,
+        *,
+        answer: Callable[[PaymentFile, Plan], str] | None = None,
+        status: int = 200,
+    ) -> Reply:
+        """Intent, call, outcome. `named`: kind, out_request_no and amount of an act that repeats itself by its number."""
+        desk = self._desk
+        merchant_id = str(principal.merchant_id)
+        intent = Intent()
+
+        def decide(file: PaymentFile, draft: Draft) -> Plan | None:
+            intent.transaction_id, intent.reply = None, None
+            if named is not None and _is_repeat(file, named):
+                intent.reply = Reply(200, json_text(payment_answer(file.payment.model_dump())))
+                return None
+            intend(file, draft, intent)
+            if intent.reply is not None:
+                return None
+            plan = draft.plan()
+            done = json_text(plan.answer) if intent.transaction_id is None else None
+            if done is not None:
+                intent.reply = Reply(status, done)
+            object_id = payment_id
+            return plan.add(
+                idempotent.claim(
+                    object_id=object_id, created_at=draft.now, status=None if done is None else status, body=done
+                )
+            )
+
+        await desk.decide(merchant_id, payment_id, decide)
+        if intent.reply is not None:
+            return intent.reply
+        assert intent.transaction_id is not None, "an intent is a transaction or an answer"
+        file = await desk.file(merchant_id, payment_id)
+        result = await desk.ask(file, file.transaction(intent.transaction_id), intent.method)
+        reply: list[Reply] = []
+
+        def finish(file: PaymentFile, draft: Draft, plan: Plan) -> None:
+            body = json_text(plan.answer) if answer is None else answer(file, plan)
+            plan.add(idempotent.answer(status=status, body=body))
+            reply[:] = [Reply(status, body)]
+
+        await desk.conclude(merchant_id, payment_id, intent.transaction_id, result, finish)
+        return reply[0]
+
+
+def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
+    """Closing, by the merchant or by time: at the provider first if an attempt is in flight there."""
+
+    def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
+        payment = file.payment
+        if payment.state == "closed":
+            return
+        _wants(payment, "close", "created", "processing")
+        if payment.state == "created":
+            draft.set(state="closed", closed_reason=reason, next_action=None)
+            draft.unexpire()
+            draft.emit("payment.closed")
+            return
+        original = _latest(file, ("sale", "authorize"))
+        count = sum(transaction.kind == "close" for transaction in file.transactions)
+        row = new_transaction(
+            draft,
+            original,
+            kind="close",
+            amount_minor=original.amount_minor,
+            request_key=f"{original.id}.{count}",
+            reason=reason,
+        )
+        _begin(draft, row, intent, "close")
+
+    return intend
+
+
+def _begin(draft: Draft, row: dict[str, Any], intent: Intent, method: str) -> None:
+    draft.insert_transaction(row)
+    draft.ask_at(row["id"], draft.now + ask_delay(0))
+    intent.transaction_id, intent.method = row["id"], method
+
+
+def receipt_of(payment: Payment, books: Any, *, is_settled: bool) -> Account:  # Books; typed Any to keep the signature short
+    """Where the merchant's share of a payment stands now."""
+    if payment.booking_day is None:
+        receipt: Account = books.till()
+    elif is_settled:
+        receipt = books.available
+    else:
+        receipt = books.pending(payment.booking_day)
+    return receipt
+
+
+def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate) -> int:
+    """What is to go back, if it may."""
+    if payment.state == "unknown":
+        raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
+    if payment.captured_minor == 0 or payment.state not in ("captured", "authorized"):
+        raise _conflict(payment, "refund", "captured")
+    assert payment.captured_at is not None, "captured money has its moment"
+    if draft.now > payment.captured_at + timedelta(days=REFUND_DAYS):
+        day = payment.captured_at.date().isoformat()
+        raise REFUND_WINDOW_OVER.error({"payment_id": payment.id, "day": day, "days": REFUND_DAYS})
+    left = refundable(draft.row)
+    amount = request.amount_minor or left
+    if amount > left or left == 0:
+        raise _exceeds(REFUND_EXCEEDS, payment, asked=amount or payment.captured_minor, left=left)
+    return amount
+
+
+def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Plan], str]:
+    def answer(file: PaymentFile, plan: Plan) -> str:
+        refund = next(refund for refund in file.refunds if refund.out_request_no == out_request_no)
+        changed: dict[str, Any] = {}
+        for part in plan.parts:
+            if getattr(part, "table", None) is REFUNDS and getattr(part, "id", None) == refund.id:
+                changed |= {name: value for name, value in part.values.items() if name != "last_error"}  # type: ignore[attr-defined]  # a Change
+        return json_text(refund_answer({**refund.model_dump(), **changed}))
+
+    return answer
+
+
+def _is_repeat(file: PaymentFile, named: tuple[str, str, int | None]) -> bool:
+    """Whether this act was asked before under its number. Raises 409 `out_request_no_taken` if it was another act."""
+    kind, number, amount_minor = named
+    for transaction in file.transactions:
+        if transaction.kind == kind and transaction.request_key == number:
+            if amount_minor not in (None, transaction.amount_minor):
+                raise OUT_REQUEST_NO_TAKEN.error({"out_request_no": number, "payment_id": file.payment.id})
+            return True
+    return False
+
+
+def _wants(payment: Payment, act: str, *states: str) -> None:
+    if payment.state == "unknown":
+        raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
+    if payment.state not in states:
+        raise _conflict(payment, act, ", ".join(states))
+
+
+def _conflict(payment: Payment, act: str, wanted: str) -> Exception:
+    return STATE_CONFLICT.error({"payment_id": payment.id, "state": payment.state, "act": act, "wanted": wanted})
+
+
+def _exceeds(declared: Any, payment: Payment, *, asked: int, left: int) -> Exception:  # an ErrorCode with these places
+    error: Exception = declared.error(
+        {"asked": Money(asked, payment.currency), "left": Money(left, payment.currency), "payment_id": payment.id},
+        param="/amount_minor",
+    )
+    return error
+
+
+def _authorization(file: PaymentFile) -> Transaction:
+    return next(t for t in file.transactions if t.kind == "authorize" and t.state == "succeeded")
+
+
+def _latest(file: PaymentFile, kinds: tuple[str, ...]) -> Transaction:
+    return [transaction for transaction in file.transactions if transaction.kind in kinds][-1]
+
+
+def _open_cancel(file: PaymentFile) -> Transaction | None:
+    found = [t for t in file.transactions if t.kind == "cancel" and t.state in ("pending", "unknown")]
+    return found[-1] if found else None
+
+
+def _paid_by(file: PaymentFile, amount: int) -> Transaction:
+    """The sale, or the capture with the most left to give, that a refund goes back through."""
+    paid = [t for t in file.transactions if t.kind in ("sale", "capture") and t.state == "succeeded"]
+
+    def left(original: Transaction) -> int:
+        back = sum(
+            t.amount_minor
+            for t in file.transactions
+            if t.kind == "refund" and t.original_id == original.id and t.state != "failed"
+        )
+        return original.amount_minor - back
+
+    return next((original for original in paid if left(original) >= amount), max(paid, key=left))

@@ -1,0 +1,111 @@
+"""How payments and refunds look from outside: in answers, events and stored replies alike, so that they cannot differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+Row = Mapping[str, Any]  # a row's columns by name, of the column types
+JSON_COLUMNS = frozenset(
+    {"fee_plan", "customer", "basket", "labels", "next_action", "last_error", "route", "error", "settings", "secrets"}
+)
+_encode = msgspec.json.encode
+
+
+def encoded(row: Row) -> dict[str, Any]:
+    """The row as the writer wants it: JSON columns as text."""
+    return {
+        name: _encode(value).decode() if name in JSON_COLUMNS and value is not None else value for name, value in row.items()
+    }
+
+
+def capturable(row: Row) -> int:
+    """What may still be captured."""
+    return int(row["authorized_minor"] - row["captured_minor"] - row["voided_minor"] - row["capturing_minor"]) if row[
+        "authorized_minor"
+    ] else 0
+
+
+def refundable(row: Row) -> int:
+    """What may still be refunded."""
+    return int(row["captured_minor"] - row["refunded_minor"] - row["refunding_minor"])
+
+
+def payment_answer(row: Row) -> dict[str, Any]:
+    """`PaymentRead`."""
+    fee = row["fee_minor"] - row["fee_returned_minor"]
+    return {
+        "id": row["id"],
+        "object": "payment",
+        "merchant_id": row["merchant_id"],
+        "out_trade_no": row["out_trade_no"],
+        "subject": row["subject"],
+        "form": row["form"],
+        "channel": row["channel"],
+        "state": row["state"],
+        "closed_reason": row["closed_reason"],
+        "sequence": row["sequence"],
+        "currency": row["currency"],
+        "amounts": {
+            "order_minor": row["order_minor"],
+            "payable_minor": row["payable_minor"],
+            "authorized_minor": row["authorized_minor"],
+            "capturable_minor": capturable(row),
+            "captured_minor": row["captured_minor"],
+            "refunded_minor": row["refunded_minor"],
+            "refundable_minor": refundable(row),
+            "fee_minor": fee,
+            "net_minor": row["captured_minor"] - row["refunded_minor"] - fee,
+        },
+        "next_action": row["next_action"],
+        "last_error": row["last_error"],
+        "store_id": row["store_id"],
+        "terminal_id": row["terminal_id"],
+        "operator_id": row["operator_id"],
+        "metadata": row["labels"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "expires_at": row["expires_at"],
+        "captured_at": row["captured_at"],
+        "canceled_at": row["canceled_at"],
+    }
+
+
+def refund_answer(row: Row) -> dict[str, Any]:
+    """`RefundRead`."""
+    return {
+        "id": row["id"],
+        "object": "refund",
+        "merchant_id": row["merchant_id"],
+        "payment_id": row["payment_id"],
+        "out_request_no": row["out_request_no"],
+        "state": row["state"],
+        "amount_minor": row["amount_minor"],
+        "currency": row["currency"],
+        "fee_returned_minor": row["fee_returned_minor"],
+        "reason": row["reason"],
+        "last_error": row["last_error"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
+
+
+def settlement_answer(row: Row) -> dict[str, Any]:
+    """`SettlementRead`."""
+    return {
+        "id": row["id"],
+        "object": "settlement",
+        "merchant_id": row["merchant_id"],
+        "day": row["day"],
+        "currency": row["currency"],
+        "part": row["part"],
+        "net_minor": row["net_minor"],
+        "settled_at": row["settled_at"],
+    }
+
+
+def json_text(answer: object) -> str:
+    """Encoded once: the same text is sent, stored and announced."""
+    return _encode(answer).decode()

@@ -1,0 +1,253 @@
+"""What every act on a payment shares: reading, deciding under conflict, asking the provider, and putting its word to the books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from weakref import WeakValueDictionary
+from zoneinfo import ZoneInfo
+
+from platform_core.capabilities.payments import outcomes
+from platform_core.capabilities.payments.draft import Draft, settle_due
+from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
+from platform_core.capabilities.payments.fees import NO_FEE, FeeTerms
+from platform_core.capabilities.payments.models import ChannelAccount, Payment, Transaction
+from platform_core.capabilities.payments.providers import Providers
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentFile, PaymentRepository
+from platform_core.contracts import payments as contract
+from platform_core.identity.directory import MerchantDirectory, MerchantFacts
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit import Committer, Plan, PlanRefused, VersionConflict
+from platform_core.kernel.ids import Ids
+
+DECISIONS_MAX = 3
+TERMS_S = 1.0  # how old a merchant's routing and fees may be
+TERMS_KEPT_MAX = 10_000
+SCHEDULED_KEPT_MAX = 100_000
+DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What bootstrap hands to payments."""
+
+    committer: Committer
+    repository: PaymentRepository
+    providers: Providers
+    directory: MerchantDirectory
+    clock: Clock
+    ids: Ids
+    public_origin: str
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class KeyedLocks:
+    """One lock a payment: acts of one process on one payment queue up instead of refusing each other's versions."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Hold the key's lock; never while a provider is asked."""
+        lock = self._locks.get(key)
+        if lock is None:
+            self._locks[key] = lock = asyncio.Lock()
+        async with lock:
+            yield
+
+
+class Desk:
+    """Shared by the services of payments."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self._locks = KeyedLocks()
+        self._terms: dict[str, tuple[float, MerchantTerms]] = {}
+        self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
+
+    @property
+    def now(self) -> datetime:
+        """The moment, UTC."""
+        return self.tools.clock.now()
+
+    async def facts(self, merchant_id: str) -> MerchantFacts:
+        """The merchant, at most a second old."""
+        return await self.tools.directory.get(merchant_id)
+
+    async def terms(self, merchant_id: str) -> MerchantTerms:
+        """Channel accounts, routing and fees, at most a second old."""
+        monotonic = self.tools.clock.monotonic()
+        known = self._terms.get(merchant_id)
+        if known is not None and 0 <= monotonic - known[0] < TERMS_S:
+            return known[1]
+        terms = await self.tools.repository.terms(merchant_id, self.now)
+        if len(self._terms) >= TERMS_KEPT_MAX:
+            self._terms.clear()
+        self._terms[merchant_id] = (monotonic, terms)
+        return terms
+
+    async def file(self, merchant_id: str, payment_id: str) -> PaymentFile:
+        """The payment with everything on it. Raises 404 `payments.not_found`."""
+        file = await self.tools.repository.file(merchant_id, payment_id)
+        if file is None:
+            raise NOT_FOUND.error({"kind": "payment", "id": payment_id})
+        return file
+
+    async def decide(self, merchant_id: str, payment_id: str, decide: Callable[[PaymentFile, Draft], Plan | None]) -> Any:
+        """Read, decide and commit; anew if the payment has moved meanwhile, 503 `payments.busy` after three times.
+
+        `decide` returns None when there is nothing to write. Returns the plan's answer.
+        """
+        async with self._locks.hold(payment_id):
+            for _ in range(DECISIONS_MAX):
+                file = await self.file(merchant_id, payment_id)
+                plan = decide(file, Draft(file.payment, ids=self.tools.ids, now=self.now))
+                if plan is None:
+                    return None
+                try:
+                    return await self.tools.committer.commit(plan)
+                except PlanRefused as refused:
+                    if not isinstance(refused.refusal, VersionConflict):
+                        raise
+        raise BUSY.error({"payment_id": payment_id}, retry_after_s=1)
+
+    async def ask(self, file: PaymentFile, transaction: Transaction, method: str) -> contract.ProviderResult:
+        """Call the provider about a transaction, with nothing open in the database."""
+        payment = file.payment
+        terms = await self.terms(payment.merchant_id)
+        account = terms.channel_accounts.get(transaction.channel_account_id)
+        if account is None:
+            return contract.ProviderResult.unknown("account_missing", "The channel account is gone.")
+        call = self.call(payment, transaction, account, original=_original(file, transaction))
+        return await self.tools.providers.call(transaction.provider_id, method, call)
+
+    def call(
+        self,
+        payment: Payment,
+        transaction: Transaction,
+        account: ChannelAccount,
+        *,
+        original: Transaction | None = None,
+        auth_code: str | None = None,
+    ) -> contract.ProviderCall:
+        """The question as the provider gets it."""
+        tools = self.tools
+        return contract.ProviderCall(
+            idempotency_key=transaction.id,
+            kind="refund" if transaction.kind == "late_return" else transaction.kind,  # type: ignore[arg-type]  # CHECKed text
+            payment_id=payment.id,
+            attempt_id=transaction.attempt_id,
+            amount_minor=transaction.amount_minor,
+            currency=payment.currency,
+            form=payment.form,  # type: ignore[arg-type]  # checked text
+            channel_account=contract_account(account),
+            deadline_s=DEADLINE_S,
+            now=self.now,
+            ctx=tools.providers.contexts.context(merchant_id=payment.merchant_id, secrets=account.secrets),
+            original=None if original is None else _as_original(original),
+            provider_reference=transaction.provider_reference,
+            out_trade_no=payment.out_trade_no,
+            subject=payment.subject,
+            auth_code=auth_code,
+            expires_at=payment.expires_at,
+            notify_url=f"{tools.public_origin}/v1/notices/{account.provider_id}/{account.id}",
+            return_url=payment.return_url,
+            reason=transaction.reason if transaction.kind == "refund" else "",
+            is_final=transaction.is_final,
+            store_id=payment.store_id,
+            terminal_id=payment.terminal_id,
+            operator_id=payment.operator_id,
+        )
+
+    async def conclude(
+        self,
+        merchant_id: str,
+        payment_id: str,
+        transaction_id: str,
+        result: contract.ProviderResult,
+        finish: Callable[[PaymentFile, Draft, Plan], None] = lambda file, draft, plan: None,
+    ) -> Any:
+        """The second commit: put a provider's word to the books. `finish` may add to the plan, such as the stored answer."""
+        facts = await self.facts(merchant_id)
+        terms = await self.terms(merchant_id)
+
+        days: list[tuple[str, str, date]] = []
+
+        def decide(file: PaymentFile, draft: Draft) -> Plan:
+            case = self.case(file, draft, transaction_id, facts=facts, terms=terms)
+            outcomes.apply(case, result)
+            plan = draft.plan()
+            if case.settle in plan.parts:
+                days[:] = [(merchant_id, file.payment.currency, case.booking_day)]
+            finish(file, draft, plan)
+            return plan
+
+        answer = await self.decide(merchant_id, payment_id, decide)
+        if len(self._scheduled) >= SCHEDULED_KEPT_MAX:
+            self._scheduled.clear()
+        self._scheduled.update(days)
+        return answer
+
+    def case(
+        self, file: PaymentFile, draft: Draft, transaction_id: str, *, facts: MerchantFacts, terms: MerchantTerms
+    ) -> outcomes.Case:
+        """Everything that a word on this transaction is about."""
+        transaction = file.transaction(transaction_id)
+        day = (file.payment.merchant_id, file.payment.currency, local_day(draft.now, facts.time_zone))
+        description = self.tools.providers.describe(transaction.provider_id)
+        return outcomes.Case(
+            draft=draft,
+            attempt=file.attempt(transaction.attempt_id),
+            transaction=transaction,
+            terms=fee_terms(file.payment, terms),
+            booking_day=day[2],
+            is_till=description is not None and description.is_local,
+            settle=None if day in self._scheduled else settle_due(*day, facts.time_zone),
+            refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
+        )
+
+
+def local_day(moment: datetime, time_zone: str) -> date:
+    """The calendar day of a moment where the merchant is."""
+    return moment.astimezone(ZoneInfo(time_zone)).date()
+
+
+def fee_terms(payment: Payment, terms: MerchantTerms) -> FeeTerms:
+    """The fee plan copied at the first capture, before that the merchant's plan for this form and currency."""
+    if payment.fee_plan is not None:
+        return FeeTerms(**payment.fee_plan)
+    return current_fee(terms, payment.form, payment.currency)
+
+
+def current_fee(terms: MerchantTerms, form: str, currency: str) -> FeeTerms:
+    """The newest fee plan of a form, else that of all forms, else none."""
+    fitting = [plan for plan in terms.fee_plans if plan.currency == currency and plan.form in (None, form)]
+    if not fitting:
+        return NO_FEE
+    plan = max(fitting, key=lambda plan: (plan.form is not None, plan.valid_from))
+    return FeeTerms(plan.rate_bp, plan.fixed_minor, plan.fee_minor_min, plan.fee_minor_max, plan.is_kept_on_refund)
+
+
+def contract_account(account: ChannelAccount) -> contract.ChannelAccount:
+    """The account as a plugin sees it: settings, and the names of its secrets."""
+    names = {name: name for name in account.secrets}
+    return contract.ChannelAccount(id=account.id, settings=account.settings, secret_names=names)
+
+
+def _original(file: PaymentFile, transaction: Transaction) -> Transaction | None:
+    return None if transaction.original_id is None else file.transaction(transaction.original_id)
+
+
+def _as_original(transaction: Transaction) -> contract.Original:
+    return contract.Original(
+        idempotency_key=transaction.id,
+        amount_minor=transaction.amount_minor,
+        provider_reference=transaction.provider_reference,
+    )
+
+

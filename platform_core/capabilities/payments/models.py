@@ -1,0 +1,242 @@
+"""Tables of payments. Amounts are minor units of the payment's currency; moments are aware, UTC; JSON columns hold encoded text."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlmodel import Field, SQLModel
+
+from platform_core.kernel.commit.documents import DocumentTable
+
+
+def _text(*, nullable: bool = False) -> Any:  # SQLModel types Field() by its default
+    return Field(sa_column=Column(Text, nullable=nullable))
+
+
+def _amount() -> Any:  # as above
+    return Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+def _moment(*, nullable: bool = False) -> Any:  # as above
+    return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=nullable))
+
+
+def _json(*, nullable: bool = True) -> Any:  # as above
+    return Field(default=None, sa_column=Column(JSONB, nullable=nullable))
+
+
+class Payment(SQLModel, table=True):
+    """What a merchant wants paid, and what has become of it.
+
+    `version` is what plans expect and raise; `sequence` counts the events. `authorized - captured - voided - capturing` can still be
+    captured, `captured - refunded - refunding` can still be refunded.
+    """
+
+    __tablename__ = "pay_payment"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    out_trade_no: str = _text()
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    subject: str = _text()
+    form: str = _text()
+    channel: str | None = _text(nullable=True)
+    is_capture: bool
+    state: str = _text()
+    closed_reason: str | None = _text(nullable=True)
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = _text()
+    order_minor: int = _amount()
+    payable_minor: int = _amount()
+    authorized_minor: int = _amount()
+    voided_minor: int = _amount()
+    capturing_minor: int = _amount()
+    captured_minor: int = _amount()
+    refunding_minor: int = _amount()
+    refunded_minor: int = _amount()
+    fee_minor: int = _amount()
+    fee_returned_minor: int = _amount()
+    fee_plan: Any = _json()
+    authorization_id: str | None = _text(nullable=True)
+    booking_day: date | None = None
+    store_id: str | None = _text(nullable=True)
+    terminal_id: str | None = _text(nullable=True)
+    operator_id: str | None = _text(nullable=True)
+    customer: Any = _json()
+    basket: Any = _json()
+    labels: Any = _json()
+    return_url: str | None = _text(nullable=True)
+    next_action: Any = _json()
+    last_error: Any = _json()
+    attempts: int
+    created_at: datetime = _moment()
+    updated_at: datetime = _moment()
+    expires_at: datetime = _moment()
+    captured_at: datetime | None = _moment(nullable=True)
+    canceled_at: datetime | None = _moment(nullable=True)
+
+
+class Attempt(SQLModel, table=True):
+    """One try at one provider in one form."""
+
+    __tablename__ = "pay_attempt"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    payment_id: str = _text()
+    number: int
+    provider_id: str = _text()
+    channel_account_id: str = _text()
+    form: str = _text()
+    state: str = _text()
+    route: Any = _json()
+    error: Any = _json()
+    created_at: datetime = _moment()
+    ended_at: datetime | None = _moment(nullable=True)
+
+
+class Transaction(SQLModel, table=True):
+    """One thing asked of a provider. `request_key` is the client's out_request_no, else what the core names it by.
+
+    `original_id` is the transaction that a follow-up is about. `released_minor` of a capture is what it lets go besides;
+    `fee_minor` of a refund is the fee that it gives back.
+    """
+
+    __tablename__ = "pay_transaction"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    payment_id: str = _text()
+    attempt_id: str = _text()
+    kind: str = _text()
+    request_key: str = _text()
+    original_id: str | None = _text(nullable=True)
+    state: str = _text()
+    amount_minor: int = _amount()
+    released_minor: int = _amount()
+    is_final: bool
+    provider_id: str = _text()
+    channel_account_id: str = _text()
+    provider_reference: str | None = _text(nullable=True)
+    holds: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    fee_minor: int = _amount()
+    reason: str = _text()
+    error: Any = _json()
+    created_at: datetime = _moment()
+    finished_at: datetime | None = _moment(nullable=True)
+
+
+class Refund(SQLModel, table=True):
+    """The public view of money going back."""
+
+    __tablename__ = "pay_refund"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    payment_id: str = _text()
+    transaction_id: str = _text()
+    out_request_no: str = _text()
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    state: str = _text()
+    amount_minor: int = _amount()
+    currency: str = _text()
+    fee_returned_minor: int = _amount()
+    reason: str = _text()
+    tries: int
+    last_error: Any = _json()
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: datetime = _moment()
+    updated_at: datetime = _moment()
+
+
+class ChannelAccount(SQLModel, table=True):
+    """A merchant's contract with an acquirer, reached through one provider."""
+
+    __tablename__ = "pay_channel_account"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    provider_id: str = _text()
+    name: str = _text()
+    settings: Any = _json(nullable=False)
+    secrets: Any = _json(nullable=False)
+    is_active: bool
+    created_at: datetime = _moment()
+
+
+class RoutingRule(SQLModel, table=True):
+    """Which channel accounts are offered, in which order, for which payments; the first rule that fits decides."""
+
+    __tablename__ = "pay_routing_rule"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    position: int
+    form: str | None = _text(nullable=True)
+    store_id: str | None = _text(nullable=True)
+    amount_minor_min: int | None = Field(default=None, sa_column=Column(BigInteger))
+    amount_minor_max: int | None = Field(default=None, sa_column=Column(BigInteger))
+    channel_account_ids: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    valid_from: datetime = _moment()
+    valid_until: datetime | None = _moment(nullable=True)
+
+
+class FeePlan(SQLModel, table=True):
+    """What the platform charges a merchant; copied to the payment when it is captured."""
+
+    __tablename__ = "pay_fee_plan"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    currency: str = _text()
+    form: str | None = _text(nullable=True)
+    rate_bp: int
+    fixed_minor: int = _amount()
+    fee_minor_min: int = _amount()
+    fee_minor_max: int | None = Field(default=None, sa_column=Column(BigInteger))
+    is_kept_on_refund: bool
+    valid_from: datetime = _moment()
+    valid_until: datetime | None = _moment(nullable=True)
+
+
+class Settlement(SQLModel, table=True):
+    """One move of a booking day's money from pending to available. `part` counts from 1: what was held on the day follows."""
+
+    __tablename__ = "pay_settlement"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    day: date
+    currency: str = _text()
+    part: int
+    net_minor: int = _amount()
+    settled_at: datetime = _moment()
+
+
+class NoticeSeen(SQLModel, table=True):
+    """A provider's notice as it came; its id makes a second delivery a no-op."""
+
+    __tablename__ = "pay_notice"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    channel_account_id: str = _text()
+    notice_id: str = _text()
+    transaction_id: str = _text()
+    raw_body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    received_at: datetime = _moment()
+
+
+PAYMENTS = DocumentTable(Payment.__table__, version="version", unique=[("merchant_id", "out_trade_no")])
+ATTEMPTS = DocumentTable(Attempt.__table__)
+TRANSACTIONS = DocumentTable(Transaction.__table__)
+REFUNDS = DocumentTable(Refund.__table__, version="version", unique=[("payment_id", "out_request_no")])
+CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount.__table__)
+ROUTING_RULES = DocumentTable(RoutingRule.__table__)
+FEE_PLANS = DocumentTable(FeePlan.__table__)
+SETTLEMENTS = DocumentTable(Settlement.__table__, unique=[("merchant_id", "day", "currency", "part")])
+NOTICES = DocumentTable(NoticeSeen.__table__, unique=[("channel_account_id", "notice_id")])

@@ -1,0 +1,504 @@
+"""The one door for a provider's word: a call's answer, a notice, the janitor's question and a bill row all come through `apply`.
+
+Pure: it reads nothing and writes nothing but the draft. Final states stay; a word that contradicts one is announced, and no money
+moves by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from platform_core.capabilities.payments.answers import capturable
+from platform_core.capabilities.payments.books import Books
+from platform_core.capabilities.payments.draft import Draft
+from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
+from platform_core.contracts.payments import (
+    CUSTOMER_PAYING,
+    ErrorClass,
+    InvokeApp,
+    NextAction,
+    Outcome,
+    ProviderResult,
+    Redirect,
+    ShowQr,
+    Wait,
+)
+from platform_core.kernel.commit import Due
+from platform_core.kernel.ids import Ids
+from platform_core.ledger.accounts import Account
+
+ATTEMPTS_MAX = 3
+POLL_S = 5  # between questions while the customer types a password
+PAYING_S = 60  # how long a customer may type before the attempt is canceled
+ASK_AFTER_S = (10, 30, 120, 600, 3_600, 21_600, *(86_400,) * 7)  # then weekly, with a person told
+
+
+@dataclass(slots=True)
+class Case:
+    """Everything that the word on one transaction is about."""
+
+    draft: Draft
+    attempt: Attempt
+    transaction: Transaction
+    terms: FeeTerms
+    booking_day: date
+    is_till: bool  # the merchant holds the money himself
+    settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
+    refund: Refund | None = None
+
+    @property
+    def books(self) -> Books:
+        """The accounts of this payment."""
+        return books_of(self.draft, self.transaction.channel_account_id, self.transaction.id)
+
+    @property
+    def receipt(self) -> Account:
+        """Where the merchant's share of a capture goes today."""
+        return self.books.till() if self.is_till else self.books.pending(self.booking_day)
+
+
+def books_of(draft: Draft, channel_account_id: str, reference: str) -> Books:
+    """The accounts of a payment at one channel account."""
+    ids: Ids = draft.ids
+    return Books(draft["merchant_id"], draft["currency"], channel_account_id, reference, ids)
+
+
+def ask_delay(tries: int) -> timedelta:
+    """How long the janitor waits before the question number `tries` (from 0)."""
+    return timedelta(seconds=ASK_AFTER_S[tries] if tries < len(ASK_AFTER_S) else 7 * 86_400)
+
+
+def apply(case: Case, result: ProviderResult) -> None:
+    """Bring the payment to where the provider's word puts it."""
+    transaction = case.transaction
+    if transaction.state in ("succeeded", "failed"):
+        word = {"succeeded": Outcome.SUCCESS, "failed": Outcome.FAILED}[transaction.state]
+        if result.outcome not in (word, Outcome.UNKNOWN) and not _is_echo(case, result):
+            case.draft.emit("payment.outcome_contradicted")
+        return
+    if result.outcome is Outcome.UNKNOWN:
+        _unknown(case, result)
+        return
+    is_success = result.outcome is Outcome.SUCCESS
+    if is_success and transaction.kind == "sale" and result.action is not None:
+        _shown(case, result)  # the order stands at the provider; nothing has moved yet
+        return
+    case.draft.change_transaction(
+        transaction.id,
+        state="succeeded" if is_success else "failed",
+        provider_reference=result.provider_reference or transaction.provider_reference,
+        error=error_of(result),
+        finished_at=case.draft.now,
+    )
+    case.draft.asked(transaction.id)
+    (_SUCCEEDED if is_success else _FAILED)[transaction.kind](case, result)
+
+
+def _is_echo(case: Case, result: ProviderResult) -> bool:
+    """A sale that our own cancel undid is reported as failed or closed from then on: no contradiction."""
+    return case.draft["state"] in ("canceled", "closed") and result.outcome is Outcome.FAILED
+
+
+def error_of(result: ProviderResult) -> dict[str, Any] | None:
+    """The provider's error as it is stored and shown."""
+    if result.error is None:
+        return None
+    return {"class": str(result.error.error_class), "code": result.error.code, "message": result.error.message}
+
+
+def action_of(action: NextAction | None) -> dict[str, Any] | None:
+    """What the till or the customer must do, as it is stored and shown."""
+    if action is None:
+        return None
+    if isinstance(action, Wait):
+        return {"type": "wait", "poll_after_s": int(action.poll_after_s) or 1}
+    expiry = action.expires_at.isoformat().replace("+00:00", "Z")
+    if isinstance(action, ShowQr):
+        return {"type": "show_qr", "code": action.code, "expires_at": expiry}
+    if isinstance(action, Redirect):
+        fields = dict(action.fields)
+        return {"type": "redirect", "url": action.url, "method": action.method, "fields": fields, "expires_at": expiry}
+    assert isinstance(action, InvokeApp)
+    return {"type": "invoke_app", "payload": action.payload, "expires_at": expiry}
+
+
+def _resting_state(case: Case) -> str:
+    """Where the amounts alone put a payment on which nothing is in flight."""
+    draft = case.draft
+    if capturable(draft.row) + draft["capturing_minor"] > 0:
+        return "authorized"
+    return "captured" if draft["captured_minor"] else "created"
+
+
+def _resolved(case: Case) -> None:
+    """The payment was in doubt and is no longer."""
+    if case.draft["state"] == "unknown":
+        case.draft.emit("payment.unknown_resolved")
+
+
+def _shown(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    draft.change_attempt(case.attempt.id, state="waiting_customer")
+    draft.change_transaction(transaction.id, provider_reference=result.provider_reference)
+    _resolved(case)
+    draft.set(state="processing", next_action=action_of(result.action), last_error=None)
+    draft.ask_at(transaction.id, draft.now + ask_delay(1))
+
+
+def _unknown(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    assert result.error is not None
+    if result.error.code == CUSTOMER_PAYING and transaction.kind in ("sale", "authorize"):
+        action = result.action or Wait(result.poll_after_s or POLL_S)
+        if case.attempt.state != "waiting_customer":
+            draft.change_attempt(case.attempt.id, state="waiting_customer")
+        _resolved(case)
+        if draft["form"] == "merchant_scan":
+            draft.set(state="processing", next_action=action_of(action))
+            draft.ask_at(transaction.id, draft.now + timedelta(seconds=POLL_S))
+        else:
+            draft.set(state="processing")
+        return
+    if transaction.state == "pending":
+        draft.change_transaction(transaction.id, state="unknown", error=error_of(result))
+    if transaction.kind == "refund":
+        if case.refund is not None and case.refund.state != "unknown":
+            draft.change_refund(case.refund, None, state="unknown", last_error=error_of(result))
+        return
+    if transaction.kind == "late_return" or draft["state"] in ("unknown", "closed", "canceled"):
+        return
+    if transaction.kind in ("sale", "authorize") and case.attempt.state != "unknown":
+        draft.change_attempt(case.attempt.id, state="unknown", error=error_of(result))
+    draft.set(state="unknown", last_error=error_of(result))
+    draft.emit("payment.unknown_entered")
+
+
+def _end_attempt(case: Case, state: str, result: ProviderResult) -> None:
+    case.draft.change_attempt(case.attempt.id, state=state, error=error_of(result), ended_at=case.draft.now)
+
+
+def _sale_succeeded(case: Case, result: ProviderResult) -> None:
+    draft, amount = case.draft, case.transaction.amount_minor
+    _end_attempt(case, "succeeded", result)
+    if draft["state"] in ("closed", "canceled"):
+        _late_money(case, amount)
+        return
+    _resolved(case)
+    fee = case.terms.fee(amount)
+    draft.add(*case.books.sale(amount, fee, case.receipt))
+    _received(case, captured=amount, fee=fee)
+    draft.set(state="captured")
+    draft.unexpire()
+    draft.emit("payment.captured")
+
+
+def _received(case: Case, *, captured: int, fee: int) -> None:
+    draft = case.draft
+    if case.settle is not None and not case.is_till:
+        draft.add(case.settle)
+    draft.set(
+        captured_minor=draft["captured_minor"] + captured,
+        fee_minor=draft["fee_minor"] + fee,
+        fee_plan=terms_record(case.terms),
+        booking_day=None if case.is_till else case.booking_day,
+        captured_at=draft.now,
+        next_action=None,
+        last_error=None,
+    )
+
+
+def terms_record(terms: FeeTerms) -> dict[str, Any]:
+    """The fee plan's values as the payment keeps them."""
+    return {
+        "rate_bp": terms.rate_bp,
+        "fixed_minor": terms.fixed_minor,
+        "fee_minor_min": terms.fee_minor_min,
+        "fee_minor_max": terms.fee_minor_max,
+        "is_kept_on_refund": terms.is_kept_on_refund,
+    }
+
+
+def _late_money(case: Case, amount: int) -> None:
+    """A success for a payment that is over: booked, announced, and sent back in full."""
+    draft, transaction = case.draft, case.transaction
+    draft.add(case.books.late(amount))
+    back = new_transaction(draft, transaction, kind="late_return", amount_minor=amount, request_key=transaction.id)
+    draft.insert_transaction(back)
+    draft.ask_at(back["id"], draft.now)
+    draft.emit("payment.late_money_received")
+
+
+def new_transaction(
+    draft: Draft,
+    like: Transaction,
+    *,
+    kind: str,
+    amount_minor: int,
+    request_key: str,
+    is_final: bool = True,
+    holds: list[str] | None = None,
+    fee_minor: int = 0,
+    released_minor: int = 0,
+    reason: str = "",
+) -> dict[str, Any]:
+    """A follow-up on `like`, at the same provider and channel account."""
+    return {
+        "id": draft.ids.mint("txn"),
+        "merchant_id": draft["merchant_id"],
+        "payment_id": draft["id"],
+        "attempt_id": like.attempt_id,
+        "kind": kind,
+        "request_key": request_key,
+        "original_id": like.id,
+        "state": "pending",
+        "amount_minor": amount_minor,
+        "released_minor": released_minor,
+        "is_final": is_final,
+        "provider_id": like.provider_id,
+        "channel_account_id": like.channel_account_id,
+        "provider_reference": None,
+        "holds": holds or [],
+        "fee_minor": fee_minor,
+        "reason": reason,
+        "error": None,
+        "created_at": draft.now,
+        "finished_at": None,
+    }
+
+
+def _sale_failed(case: Case, result: ProviderResult) -> None:
+    draft = case.draft
+    _end_attempt(case, "failed", result)
+    if draft["state"] in ("closed", "canceled"):
+        return
+    _resolved(case)
+    draft.set(state="created", next_action=None, last_error=error_of(result))
+    draft.emit("payment.attempt_failed")
+    if draft["attempts"] >= ATTEMPTS_MAX:
+        draft.set(state="closed", closed_reason="declined")
+        draft.unexpire()
+        draft.emit("payment.closed")
+
+
+def _authorize_succeeded(case: Case, result: ProviderResult) -> None:
+    draft, amount = case.draft, case.transaction.amount_minor
+    _end_attempt(case, "succeeded", result)
+    if draft["state"] in ("closed", "canceled"):
+        # Frozen for a payment that is over: nothing to book, but the customer's money must be let go.
+        back = new_transaction(
+            draft, case.transaction, kind="late_return", amount_minor=amount, request_key=case.transaction.id
+        )
+        draft.insert_transaction({**back, "reason": "authorize"})
+        draft.ask_at(back["id"], draft.now)
+        draft.emit("payment.late_money_received")
+        return
+    _resolved(case)
+    hold = case.books.authorize(amount)
+    draft.add(hold)
+    draft.set(state="authorized", authorized_minor=amount, authorization_id=hold.id, next_action=None, last_error=None)
+    draft.unexpire()
+    draft.emit("payment.authorized")
+
+
+def _capture_succeeded(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    amount = transaction.amount_minor
+    reserved = amount + transaction.released_minor
+    rest = draft["authorized_minor"] - draft["captured_minor"] - draft["voided_minor"] - reserved
+    fee = case.terms.fee(draft["captured_minor"] + amount) - draft["fee_minor"]
+    movements, renewed = case.books.capture(draft["authorization_id"], amount, fee, case.receipt, rest=rest)
+    draft.add(*movements)
+    _resolved(case)
+    draft.set(
+        capturing_minor=draft["capturing_minor"] - reserved,
+        voided_minor=draft["voided_minor"] + transaction.released_minor,
+        authorization_id=renewed,
+    )
+    _received(case, captured=amount, fee=fee)
+    draft.set(state=_resting_state(case))
+    draft.emit("payment.captured")
+
+
+def _capture_failed(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    reserved = transaction.amount_minor + transaction.released_minor
+    _resolved(case)
+    draft.set(capturing_minor=draft["capturing_minor"] - reserved, last_error=error_of(result))
+    draft.set(state=_resting_state(case))
+    draft.emit("payment.capture_failed")
+
+
+def _void_succeeded(case: Case, result: ProviderResult) -> None:
+    draft, amount = case.draft, case.transaction.amount_minor
+    rest = draft["authorized_minor"] - draft["captured_minor"] - draft["voided_minor"] - amount
+    draft.add(case.books.release(draft["authorization_id"]))
+    renewed = None
+    if rest:
+        hold = case.books.authorize(rest)
+        draft.add(hold)
+        renewed = hold.id
+    _resolved(case)
+    draft.set(
+        capturing_minor=draft["capturing_minor"] - amount,
+        voided_minor=draft["voided_minor"] + amount,
+        authorization_id=renewed,
+        last_error=None,
+    )
+    state = _resting_state(case)
+    draft.emit("payment.voided")
+    if state == "created":
+        draft.set(canceled_at=draft.now)
+        draft.emit("payment.canceled")
+        state = "canceled"
+    draft.set(state=state)
+
+
+def _void_failed(case: Case, result: ProviderResult) -> None:
+    draft = case.draft
+    _resolved(case)
+    draft.set(capturing_minor=draft["capturing_minor"] - case.transaction.amount_minor, last_error=error_of(result))
+    draft.set(state=_resting_state(case))
+    draft.emit("payment.void_failed")
+
+
+def _refund_succeeded(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    draft.add(*case.books.refunded(transaction.holds, transaction.amount_minor))
+    draft.set(
+        refunding_minor=draft["refunding_minor"] - transaction.amount_minor,
+        refunded_minor=draft["refunded_minor"] + transaction.amount_minor,
+    )
+    assert case.refund is not None, "a refund has its public view"
+    draft.change_refund(case.refund, "refund.succeeded", state="succeeded", last_error=None)
+    if result.bounce is not None:
+        _bounce(case, result)
+
+
+def _bounce(case: Case, result: ProviderResult) -> None:
+    """Row 8: the money came back to the acquirer and is the merchant's again."""
+    draft, transaction = case.draft, case.transaction
+    assert result.bounce is not None
+    draft.add(*case.books.bounced(transaction.amount_minor))
+    row = new_transaction(
+        draft, transaction, kind="refund_bounce", amount_minor=transaction.amount_minor, request_key=transaction.id
+    )
+    draft.insert_transaction({**row, "state": "succeeded", "finished_at": draft.now})
+
+
+def _refund_failed(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    draft.add(*(case.books.release(hold, "refund_failed") for hold in transaction.holds))
+    draft.set(
+        refunding_minor=draft["refunding_minor"] - transaction.amount_minor,
+        fee_returned_minor=draft["fee_returned_minor"] - transaction.fee_minor,
+    )
+    assert case.refund is not None, "a refund has its public view"
+    draft.change_refund(case.refund, "refund.failed", state="failed", last_error=error_of(result))
+
+
+def _close_original(case: Case) -> None:
+    """The sale or authorisation that was undone has failed, by the provider's word on its cancel or close."""
+    original_id = case.transaction.original_id
+    assert original_id is not None, "a cancel is about something"
+    case.draft.change_transaction(original_id, state="failed", finished_at=case.draft.now)
+    case.draft.asked(original_id)
+
+
+def _cancel_succeeded(case: Case, result: ProviderResult) -> None:
+    """Undone: unpaid is closed at the provider, paid went back in full."""
+    draft, transaction = case.draft, case.transaction
+    back = result.amount_minor or 0
+    if transaction.holds:  # was captured, its return was held
+        draft.add(*case.books.refunded(transaction.holds, draft["captured_minor"]))
+        draft.set(refunding_minor=0, refunded_minor=draft["captured_minor"])
+    if draft["authorization_id"] is not None:
+        draft.add(case.books.release(draft["authorization_id"]))
+        draft.set(authorization_id=None, voided_minor=draft["authorized_minor"] - draft["captured_minor"])
+    if back and not transaction.holds and transaction.reason == "sale":
+        draft.add(*case.books.paid_and_returned(back))
+    if case.attempt.state in ("started", "waiting_customer", "unknown"):
+        _end_attempt(case, "canceled", result)
+        _close_original(case)
+    _resolved(case)
+    draft.unexpire()
+    draft.set(next_action=None)
+    if transaction.is_final:
+        draft.set(state="canceled", canceled_at=draft.now, last_error=None)
+        draft.emit("payment.canceled")
+    else:  # only the attempt was canceled: the customer took too long, or nobody there had heard of it
+        draft.set(state="created", last_error={"class": "customer_action", "code": "not_completed", "message": "Not paid in time."})
+        draft.emit("payment.attempt_failed")
+        if draft["attempts"] >= ATTEMPTS_MAX:
+            draft.set(state="closed", closed_reason="declined")
+            draft.emit("payment.closed")
+        else:
+            draft.expire_at(draft["expires_at"])
+
+
+def _cancel_failed(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    if transaction.holds:
+        draft.add(*(case.books.release(hold, "cancel_failed") for hold in transaction.holds))
+        draft.set(refunding_minor=0, fee_returned_minor=0)
+    if case.attempt.state in ("started", "waiting_customer", "unknown"):
+        # The provider will not undo what it also has not confirmed: the original question stays open.
+        draft.ask_at(str(transaction.original_id), draft.now + ask_delay(0))
+        draft.set(state="unknown" if case.attempt.state == "unknown" else "processing", last_error=error_of(result))
+    else:
+        _resolved(case)
+        draft.set(state=_resting_state(case), last_error=error_of(result))
+    draft.emit("payment.cancel_failed")
+
+
+def _close_succeeded(case: Case, result: ProviderResult) -> None:
+    draft, transaction = case.draft, case.transaction
+    _end_attempt(case, "canceled", result)
+    _close_original(case)
+    draft.unexpire()
+    draft.set(state="closed", closed_reason=transaction.reason or "merchant", next_action=None)
+    draft.emit("payment.closed")
+
+
+def _close_failed(case: Case, result: ProviderResult) -> None:
+    """Paid already, most likely: the provider's word on the original decides, so ask for it now."""
+    draft = case.draft
+    draft.ask_at(str(case.transaction.original_id), draft.now)
+    draft.set(last_error=error_of(result))
+
+
+def _late_return_succeeded(case: Case, result: ProviderResult) -> None:
+    if case.transaction.reason != "authorize":
+        case.draft.add(case.books.late_returned(case.transaction.amount_minor))
+
+
+def _late_return_failed(case: Case, result: ProviderResult) -> None:
+    """The money stays on `unapplied`, in sight, until a person sends it back by another way."""
+    case.draft.set(last_error=error_of(result))
+
+
+_SUCCEEDED = {
+    "sale": _sale_succeeded,
+    "authorize": _authorize_succeeded,
+    "capture": _capture_succeeded,
+    "void": _void_succeeded,
+    "refund": _refund_succeeded,
+    "cancel": _cancel_succeeded,
+    "close": _close_succeeded,
+    "late_return": _late_return_succeeded,
+}
+_FAILED = {
+    "sale": _sale_failed,
+    "authorize": _sale_failed,
+    "capture": _capture_failed,
+    "void": _void_failed,
+    "refund": _refund_failed,
+    "cancel": _cancel_failed,
+    "close": _close_failed,
+    "late_return": _late_return_failed,
+}
+MAY_TRY_OTHER = frozenset(
+    {ErrorClass.NOT_SENT, ErrorClass.BUSY, ErrorClass.DECLINED_TRY_OTHER, ErrorClass.CONFIGURATION}
+)

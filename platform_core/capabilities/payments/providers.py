@@ -1,0 +1,66 @@
+"""Calls to providers: bounded in time, never believed beyond what they say, never inside a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from platform_core.contracts.payments import (
+    ErrorClass,
+    PaymentProvider,
+    ProviderCall,
+    ProviderDescription,
+    ProviderResult,
+)
+from platform_core.contracts.plugin import PluginContext
+
+log = structlog.get_logger(__name__)
+UNCHECKED = frozenset({"cancel", "close", "query"})  # whose amount only the provider knows
+
+
+class ContextSource(Protocol):
+    """Makes the context that a plugin gets with a call: the merchant's secrets by name, and nothing else."""
+
+    def context(self, *, merchant_id: str, secrets: Mapping[str, str]) -> PluginContext:
+        """`secrets` maps names to what is stored of them; only the host can open it."""
+        ...
+
+
+class Providers:
+    """The providers that plugins registered, by id."""
+
+    def __init__(self, providers: Mapping[str, PaymentProvider], contexts: ContextSource) -> None:
+        self._providers = dict(providers)
+        self._descriptions = {id_: provider.describe() for id_, provider in providers.items()}
+        self.contexts = contexts
+
+    def describe(self, provider_id: str) -> ProviderDescription | None:
+        """What a provider can do; None if no plugin brings it now."""
+        return self._descriptions.get(provider_id)
+
+    def get(self, provider_id: str) -> PaymentProvider | None:
+        """The provider itself, for notices."""
+        return self._providers.get(provider_id)
+
+    async def call(self, provider_id: str, method: str, call: ProviderCall) -> ProviderResult:
+        """Ask a provider. Late, broken and raising answers are unknown; a success for another amount is, too."""
+        provider = self._providers.get(provider_id)
+        if provider is None:
+            return ProviderResult.failed(
+                ErrorClass.NOT_SENT, "provider_missing", f"No plugin brings the provider {provider_id} at the moment."
+            )
+        ask: Callable[[ProviderCall], Awaitable[ProviderResult]] = getattr(provider, method)
+        try:
+            async with asyncio.timeout(call.deadline_s):
+                result = await ask(call)
+        except TimeoutError:
+            return ProviderResult.unknown("timeout", f"No answer within {call.deadline_s:g} s.")
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises, what it did is not known
+            log.warning("provider.raised", provider=provider_id, method=method, error=type(error).__name__)
+            return ProviderResult.unknown("exception", "The provider's plugin failed while it was asked.")
+        if not isinstance(result, ProviderResult):
+            return ProviderResult.unknown("bad_answer", "The provider's plugin answered something else than a result.")
+        return result if method in UNCHECKED else result.checked(amount_minor=call.amount_minor)

@@ -1,0 +1,197 @@
+"""All of payments' queries. Every one but those for workers runs under the tenant's row-level security."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import SQLModel, col
+
+from platform_core.capabilities.payments.models import (
+    Attempt,
+    ChannelAccount,
+    FeePlan,
+    NoticeSeen,
+    Payment,
+    Refund,
+    RoutingRule,
+    Settlement,
+    Transaction,
+)
+from platform_core.kernel.database.pools import Database
+
+Table = TypeVar("Table", bound=SQLModel)
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFile:
+    """A payment with all that was tried on it, oldest first, and its refunds."""
+
+    payment: Payment
+    attempts: Sequence[Attempt]
+    transactions: Sequence[Transaction]
+    refunds: Sequence[Refund]
+
+    def attempt(self, attempt_id: str) -> Attempt:
+        """One of the attempts."""
+        return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
+
+    def transaction(self, transaction_id: str) -> Transaction:
+        """One of the transactions."""
+        return next(transaction for transaction in self.transactions if transaction.id == transaction_id)
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantTerms:
+    """How a merchant takes payments: contracts, routing in order, fees."""
+
+    channel_accounts: Mapping[str, ChannelAccount]
+    rules: Sequence[RoutingRule]
+    fee_plans: Sequence[FeePlan]
+
+
+class PaymentRepository:
+    """Reads; writes are plans."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def payment_id(self, merchant_id: str, out_trade_no: str) -> str | None:
+        """The payment with the merchant's own number."""
+        query = select(col(Payment.id)).where(
+            col(Payment.merchant_id) == merchant_id, col(Payment.out_trade_no) == out_trade_no
+        )
+        async with self._database.read(merchant_id) as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    async def file(self, merchant_id: str, payment_id: str) -> PaymentFile | None:
+        """A payment with everything on it; None if this merchant has none such."""
+        async with self._database.read(merchant_id) as connection:
+            payment = await _one(connection, Payment, select(Payment.__table__).where(col(Payment.id) == payment_id))  # type: ignore[attr-defined]  # SQLModel adds it
+            if payment is None:
+                return None
+            return PaymentFile(
+                payment,
+                await self._of_payment(connection, Attempt, payment_id),
+                await self._of_payment(connection, Transaction, payment_id),
+                await self._of_payment(connection, Refund, payment_id),
+            )
+
+    async def _of_payment(self, connection: AsyncConnection, table: type[Table], payment_id: str) -> list[Table]:
+        columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+        query = select(table.__table__).where(columns.payment_id == payment_id).order_by(columns.created_at, columns.id)  # type: ignore[attr-defined]  # as above
+        return await _all(connection, table, query)
+
+    async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
+        """The payment alone."""
+        query = select(Payment.__table__).where(col(Payment.id) == payment_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        async with self._database.read(merchant_id) as connection:
+            return await _one(connection, Payment, query)
+
+    async def refund(self, merchant_id: str, refund_id: str) -> Refund | None:
+        """One refund."""
+        query = select(Refund.__table__).where(col(Refund.id) == refund_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        async with self._database.read(merchant_id) as connection:
+            return await _one(connection, Refund, query)
+
+    async def terms(self, merchant_id: str, now: datetime) -> MerchantTerms:
+        """Channel accounts, routing rules and fee plans that hold now."""
+        async with self._database.read(merchant_id) as connection:
+            accounts = await _all(
+                connection,
+                ChannelAccount,
+                select(ChannelAccount.__table__).where(col(ChannelAccount.merchant_id) == merchant_id).order_by("id"),  # type: ignore[attr-defined]  # SQLModel adds it
+            )
+            rules = await _all(connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id"))
+            plans = await _all(connection, FeePlan, _valid(FeePlan, merchant_id, now).order_by("valid_from", "id"))
+        return MerchantTerms({account.id: account for account in accounts}, rules, plans)
+
+    async def is_settled(self, merchant_id: str, day: date, currency: str) -> bool:
+        """Whether a booking day's money has been moved to available."""
+        query = (
+            select(col(Settlement.id))
+            .where(
+                col(Settlement.merchant_id) == merchant_id, col(Settlement.day) == day, col(Settlement.currency) == currency
+            )
+            .limit(1)
+        )
+        async with self._database.read(merchant_id) as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def page(
+        self,
+        table: type[Table],
+        merchant_id: str,
+        *,
+        filters: Sequence[Any],  # SQLAlchemy conditions
+        after: tuple[datetime, str] | None,
+        is_ascending: bool,
+        limit: int,
+    ) -> list[Table]:
+        """A page by keyset (created_at, id), one row more than asked so that the caller knows of a next page."""
+        columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+        moment = columns.settled_at if table is Settlement else columns.created_at
+        query = select(table.__table__).where(columns.merchant_id == merchant_id, *filters)  # type: ignore[attr-defined]  # as above
+        if after is not None:
+            key = tuple_(moment, columns.id)
+            query = query.where(key > after if is_ascending else key < after)
+        order = (moment.asc(), columns.id.asc()) if is_ascending else (moment.desc(), columns.id.desc())
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, table, query.order_by(*order).limit(limit + 1))
+
+    async def owner_of_transaction(self, transaction_id: str) -> tuple[str, str] | None:
+        """For workers and notices: merchant and payment of a transaction."""
+        query = select(col(Transaction.merchant_id), col(Transaction.payment_id)).where(col(Transaction.id) == transaction_id)
+        async with self._database.read_all() as connection:
+            row = (await connection.execute(query)).first()
+            return None if row is None else (row[0], row[1])
+
+    async def owner_of_payment(self, payment_id: str) -> str | None:
+        """For workers: the merchant of a payment."""
+        query = select(col(Payment.merchant_id)).where(col(Payment.id) == payment_id)
+        async with self._database.read_all() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    async def channel_account(self, channel_account_id: str) -> ChannelAccount | None:
+        """For notices, which come without a token: the account whose secrets verify them."""
+        query = select(ChannelAccount.__table__).where(col(ChannelAccount.id) == channel_account_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        async with self._database.read_all() as connection:
+            return await _one(connection, ChannelAccount, query)
+
+    async def has_notice(self, channel_account_id: str, notice_id: str) -> bool:
+        """Whether a notice was taken already."""
+        query = select(col(NoticeSeen.id)).where(
+            col(NoticeSeen.channel_account_id) == channel_account_id, col(NoticeSeen.notice_id) == notice_id
+        )
+        async with self._database.read_all() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def settlement_parts(self, merchant_id: str, day: date, currency: str) -> int:
+        """How often a booking day was settled already."""
+        query = select(col(Settlement.part)).where(
+            col(Settlement.merchant_id) == merchant_id, col(Settlement.day) == day, col(Settlement.currency) == currency
+        )
+        async with self._database.read_all() as connection:
+            return len((await connection.execute(query)).all())
+
+
+def _valid(table: type[Table], merchant_id: str, now: datetime) -> Select[Any]:
+    columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+    return select(table.__table__).where(  # type: ignore[attr-defined]  # as above
+        columns.merchant_id == merchant_id,
+        columns.valid_from <= now,
+        (columns.valid_until.is_(None)) | (columns.valid_until > now),
+    )
+
+
+async def _one(connection: AsyncConnection, table: type[Table], query: Select[Any]) -> Table | None:
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else table(**row)
+
+
+async def _all(connection: AsyncConnection, table: type[Table], query: Select[Any]) -> list[Table]:
+    return [table(**row) for row in (await connection.execute(query)).mappings()]

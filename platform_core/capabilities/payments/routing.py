@@ -1,0 +1,79 @@
+"""Who is offered a payment: ids that fit form, currency, limits and code, in the order that the merchant's rules give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from platform_core.capabilities.payments.models import ChannelAccount, RoutingRule
+from platform_core.capabilities.payments.providers import Providers
+from platform_core.capabilities.payments.repository import MerchantTerms
+from platform_core.contracts.payments import ProviderDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be paid, as far as routing cares."""
+
+    form: str
+    currency: str
+    amount_minor: int
+    is_capture: bool
+    store_id: str | None = None
+    channel: str | None = None  # preferred provider
+    auth_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way: a channel account and the provider behind it."""
+
+    account: ChannelAccount
+    description: ProviderDescription
+
+
+def routes(wish: Wish, terms: MerchantTerms, providers: Providers) -> list[Route]:
+    """All ways that fit, best first. The merchant's first rule that fits decides; without rules, the accounts by age.
+
+    A preferred channel comes first, or alone if the wish can only mean that one wallet.
+    """
+    rule = next((rule for rule in terms.rules if _rule_fits(rule, wish)), None)
+    ordered = rule.channel_account_ids if rule is not None else list(terms.channel_accounts)
+    fitting = list(_fitting(wish, ordered, terms, providers))
+    if wish.channel is None:
+        return fitting
+    return sorted(fitting, key=lambda route: route.description.id != wish.channel)
+
+
+def _fitting(wish: Wish, ordered: list[str], terms: MerchantTerms, providers: Providers) -> Iterator[Route]:
+    for account_id in ordered:
+        account = terms.channel_accounts.get(account_id)
+        if account is None or not account.is_active:
+            continue
+        description = providers.describe(account.provider_id)
+        if description is not None and _fits(wish, description):
+            yield Route(account, description)
+
+
+def _rule_fits(rule: RoutingRule, wish: Wish) -> bool:
+    return (
+        rule.form in (None, wish.form)
+        and rule.store_id in (None, wish.store_id)
+        and (rule.amount_minor_min is None or wish.amount_minor >= rule.amount_minor_min)
+        and (rule.amount_minor_max is None or wish.amount_minor <= rule.amount_minor_max)
+    )
+
+
+def _fits(wish: Wish, description: ProviderDescription) -> bool:
+    if wish.form not in description.forms:
+        return False
+    if not wish.is_capture and "preauth" not in description.forms:
+        return False
+    limit = next((limit for limit in description.limits if limit.currency == wish.currency), None)
+    if limit is None or not limit.amount_minor_min <= wish.amount_minor <= limit.amount_minor_max:
+        return False
+    if wish.form == "merchant_scan":
+        pattern = description.auth_code_pattern
+        return pattern is not None and wish.auth_code is not None and re.fullmatch(pattern, wish.auth_code) is not None
+    return True

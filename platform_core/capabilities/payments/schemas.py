@@ -1,0 +1,246 @@
+"""Requests and answers of payments. Amounts: integers of the currency's minor unit. Moments: RFC 3339, UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from platform_core.kernel.money import AMOUNT_MINOR_MAX, CurrencyCode
+from platform_core.kernel.money import AmountMinor as Amount
+from platform_core.kernel.money import AmountMinorOrZero as AmountOrZero
+
+Number = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Reason = Annotated[str, StringConstraints(max_length=256)]
+TakenForm = Literal["merchant_scan", "customer_scan", "local"]
+
+
+class Request(BaseModel):
+    """A request's body: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class BasketLine(Request):
+    """One line of the order; `quantity` times `unit_minor` is its price."""
+
+    line_id: Number
+    sku: ShortText | None = None
+    name: ShortText
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    unit_minor: AmountOrZero
+    category: ShortText | None = None
+    tax_code: ShortText | None = None
+
+
+class Basket(Request):
+    """What is bought."""
+
+    lines: Annotated[list[BasketLine], Field(min_length=1, max_length=200)]
+
+    @property
+    def total_minor(self) -> int:
+        """The sum of the lines."""
+        return sum(line.quantity * line.unit_minor for line in self.lines)
+
+
+class CustomerReference(Request):
+    """Who pays, as far as the merchant knows."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^cus_[0-9a-z]{26}$")] | None = None
+    channel: Number | None = None
+    channel_user_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+
+
+def _bounded_labels(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > 20 or any(len(key) > 40 or len(value.encode()) > 500 for key, value in labels.items()):
+        raise PydanticCustomError("value_error", "at most 20 keys of 40 characters with 500 bytes each")
+    return labels
+
+
+Labels = Annotated[dict[str, str], AfterValidator(_bounded_labels)]
+
+
+class PaymentCreate(Request):
+    """An order to be paid. Either `order_minor` or `basket`, or both if they agree."""
+
+    out_trade_no: Number
+    subject: ShortText
+    form: TakenForm
+    currency: CurrencyCode
+    order_minor: Amount | None = None
+    basket: Basket | None = None
+    expected_payable_minor: AmountOrZero | None = None
+    customer: CustomerReference | None = None
+    channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
+    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{6,64}$")] | None = None
+    store_id: Annotated[str, StringConstraints(pattern=r"^sto_[0-9a-z]{26}$")] | None = None
+    terminal_id: Number | None = None
+    operator_id: Number | None = None
+    is_capture: bool = True
+    expires_at: AwareDatetime | None = None
+    return_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2048)] | None = None
+    metadata: Labels | None = None
+
+    @property
+    def order_total_minor(self) -> int:
+        """What the order amounts to: `order_minor`, else the basket's sum."""
+        if self.order_minor is not None:
+            return self.order_minor
+        assert self.basket is not None, "validated: one of the two is there"
+        return self.basket.total_minor
+
+    @model_validator(mode="after")
+    def _has_an_amount(self) -> PaymentCreate:
+        if self.order_minor is None and self.basket is None:
+            raise PydanticCustomError("missing", "order_minor or basket is required")
+        if self.order_minor is None and self.basket is not None and not 1 <= self.basket.total_minor <= AMOUNT_MINOR_MAX:
+            raise PydanticCustomError("value_error", "the lines must add up to between 1 and 10000000000")
+        return self
+
+
+class AttemptCreate(Request):
+    """Another try at a payment that is in state created."""
+
+    form: TakenForm
+    channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
+    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{6,64}$")] | None = None
+
+
+class CaptureCreate(Request):
+    """Take the authorised money, all that is left by default; `is_final` gives the rest back to the customer."""
+
+    amount_minor: Amount | None = None
+    out_request_no: Number
+    is_final: bool = True
+
+
+class VoidCreate(Request):
+    """Give authorised money back, all that is left by default."""
+
+    amount_minor: Amount | None = None
+    out_request_no: Number
+
+
+class CancelByNumber(Request):
+    """Cancel by the merchant's own number, also one that never arrived."""
+
+    out_trade_no: Number
+
+
+class Nothing(Request):
+    """An act that needs no word."""
+
+
+class RefundCreate(Request):
+    """Money back to the customer: an amount, or all that is left."""
+
+    out_request_no: Number
+    amount_minor: Amount | None = None
+    is_full: bool = False
+    reason: Reason = ""
+
+
+class Amounts(BaseModel):
+    """Where the money of a payment stands."""
+
+    order_minor: int
+    payable_minor: int
+    authorized_minor: int
+    capturable_minor: int
+    captured_minor: int
+    refunded_minor: int
+    refundable_minor: int
+    fee_minor: int
+    net_minor: int
+
+
+class ErrorRead(BaseModel):
+    """Why the last try failed."""
+
+    error_class: str = Field(alias="class")
+    code: str
+    message: str
+
+
+class PaymentRead(BaseModel):
+    """A payment. Only `captured` means paid; a decline is no HTTP error but stands in `last_error`."""
+
+    id: str
+    object: Literal["payment"]
+    merchant_id: str
+    out_trade_no: str
+    subject: str
+    form: str
+    channel: str | None
+    state: Literal["created", "in_review", "processing", "unknown", "authorized", "captured", "finished", "canceled", "closed"]
+    closed_reason: str | None
+    sequence: int
+    currency: str
+    amounts: Amounts
+    next_action: dict[str, Any] | None
+    last_error: ErrorRead | None
+    store_id: str | None
+    terminal_id: str | None
+    operator_id: str | None
+    metadata: dict[str, str] | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    captured_at: datetime | None
+    canceled_at: datetime | None
+
+
+class PaymentList(BaseModel):
+    """Payments, newest first unless asked otherwise."""
+
+    data: list[PaymentRead]
+    next_cursor: str | None
+
+
+class RefundRead(BaseModel):
+    """Money on its way back, or there."""
+
+    id: str
+    object: Literal["refund"]
+    merchant_id: str
+    payment_id: str
+    out_request_no: str
+    state: Literal["pending", "succeeded", "failed", "unknown", "bounced"]
+    amount_minor: int
+    currency: str
+    fee_returned_minor: int
+    reason: str
+    last_error: ErrorRead | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class RefundList(BaseModel):
+    """Refunds, newest first unless asked otherwise."""
+
+    data: list[RefundRead]
+    next_cursor: str | None
+
+
+class SettlementRead(BaseModel):
+    """One move from pending to available."""
+
+    id: str
+    object: Literal["settlement"]
+    merchant_id: str
+    day: str
+    currency: str
+    part: int
+    net_minor: int
+    settled_at: datetime
+
+
+class SettlementList(BaseModel):
+    """Settlements, newest first."""
+
+    data: list[SettlementRead]
+    next_cursor: str | None

@@ -1,0 +1,197 @@
+"""From a bearer token to a `Principal`: verified once, then known by its hash until something changes.
+
+Tokens: RFC 9068 (`typ at+jwt`), ES256 only, read 2026-11-22. A token's copy of rights is never believed: the rows of
+client, grant and merchant are read on a miss, and the feed of revocations says when to read them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+from joserfc.jws import JWSRegistry
+
+from platform_core.identity import repository
+from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
+from platform_core.identity.principal import Principal
+from platform_core.identity.repository import TokenState
+from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, RevocationFeed
+from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.database.pools import Database
+from platform_core.kernel.errors import PlatformError
+
+TOKEN_BYTES_MAX: Final = 8192
+ENTRIES_MAX: Final = 50_000
+LEEWAY_S: Final = 5  # for clocks of several machines: how far ahead `iat` may lie; `exp` gets none
+_REGISTRY: Final = JWSRegistry(algorithms=[ALGORITHM])
+_HEADER: Final = frozenset({"alg", "typ", "kid"})
+_INVALID_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_token"'}
+
+
+def audience(public_origin: str) -> str:
+    """What our access tokens are for: the API."""
+    return f"{public_origin}/v1"
+
+
+@dataclass(slots=True)
+class _Entry:
+    principal: Principal
+    fresh_until: float  # seconds since the epoch: of the token's end and a minute, the earlier
+    epoch: int
+
+
+class Access:
+    """Answers "who is this?" for every request. One per process."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        keys: SigningKeys,
+        feed: RevocationFeed,
+        clock: Clock,
+        public_origin: str,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._feed = feed
+        self._clock = clock
+        self._issuer = public_origin
+        self._audience = audience(public_origin)
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+
+    async def authenticate(self, token: str) -> Principal:
+        """The principal behind a token.
+
+        401 `identity.token_invalid` for everything that is wrong with it, in one text; 503
+        `identity.access_unavailable` when neither the feed nor the database can say whether it still holds.
+        """
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            raise _invalid()
+        digest = hashlib.sha256(token.encode("ascii")).digest()
+        now = self._clock.now()
+        entry = self._entries.get(digest)
+        if entry is not None and now.timestamp() < entry.fresh_until and self._holds(entry):
+            self._entries.move_to_end(digest)
+            return entry.principal
+        self._entries.pop(digest, None)
+        epoch = self._feed.epoch  # before reading: what changes while we read is news to this entry
+        principal = await self._examine(token, now)
+        fresh_until = min(float(principal.expires_at), now.timestamp() + CACHE_S)
+        self._entries[digest] = _Entry(principal, fresh_until, epoch)
+        if len(self._entries) > ENTRIES_MAX:
+            self._entries.popitem(last=False)
+        return principal
+
+    def _holds(self, entry: _Entry) -> bool:
+        """Whether nothing was heard of anything that stands behind the entry; stamps it if so."""
+        feed = self._feed
+        if not feed.is_fresh:
+            return False
+        if entry.epoch == feed.epoch:
+            return True
+        who, since = entry.principal, entry.epoch
+        is_touched = (
+            feed.has_news("grant", who.grant_id, since=since)
+            or feed.has_news("merchant", who.merchant_id, since=since)
+            or feed.has_news("client", who.client_id, since=since)
+            or feed.has_news("app", who.app_id, since=since)
+            or feed.has_news("token", who.token_id, since=since)
+            or feed.has_news("keys", who.key_id, since=since)
+        )
+        if not is_touched:
+            entry.epoch = feed.epoch
+        return not is_touched
+
+    async def _examine(self, token: str, now: datetime) -> Principal:
+        kid, claims = self._verify(token, now)
+        try:
+            async with self._database.read_auth() as connection:
+                state = await repository.read_token_state(
+                    connection,
+                    client_id=claims["client_id"],
+                    grant_id=claims.get("grant_id"),
+                    token_id=claims["jti"],
+                    now=now,
+                )
+        except DATABASE_AWAY as error:
+            raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
+        if state is None or not _is_backed(state, claims):
+            raise _invalid()
+        return _principal(state, claims, kid)
+
+    def _verify(self, token: str, now: datetime) -> tuple[str, dict[str, Any]]:
+        """Signature, header and registered claims: the one list of what a token must show (RFC 9068 section 4)."""
+        moment = int(now.timestamp())
+        expected = jwt.JWTClaimsRegistry(
+            now=moment,
+            leeway=LEEWAY_S,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._audience},
+            exp={"essential": True},
+            iat={"essential": True},
+            jti={"essential": True},
+            sub={"essential": True},
+            client_id={"essential": True},
+        )
+        try:
+            verified = jwt.decode(token, self._find_key, algorithms=[ALGORITHM], registry=_REGISTRY)
+            expected.validate(verified.claims)
+        except (JoseError, ValueError) as error:  # ValueError: base64, UTF-8 or JSON that is none
+            raise _invalid() from error
+        if moment >= verified.claims["exp"]:
+            raise _invalid()
+        return verified.header["kid"], verified.claims
+
+    def _find_key(self, signature: Any) -> ECKey:  # joserfc hands over one of several kinds of object
+        header = signature.headers()
+        kid = header.get("kid")
+        key = self._keys.find(kid) if isinstance(kid, str) else None
+        if header.keys() != _HEADER or header["typ"] != "at+jwt" or key is None:
+            raise _invalid()
+        return key
+
+
+def _is_backed(state: TokenState, claims: dict[str, Any]) -> bool:
+    """Whether the rows still stand behind the token."""
+    if state.is_token_revoked or not state.is_client_active or state.mode != claims.get("mode"):
+        return False
+    if claims.get("grant_id") is None:
+        return claims.get("merchant") is None
+    return (
+        state.is_grant_active
+        and state.grant_version == claims.get("gv")
+        and state.merchant_id == claims.get("merchant")
+        and state.merchant_mode == state.mode
+    )
+
+
+def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal:
+    scopes = frozenset(claims.get("scope", "").split())
+    return Principal(
+        kind="app",
+        client_id=claims["client_id"],
+        app_id=state.app_id,
+        merchant_id=state.merchant_id,
+        standing=state.standing or "active",
+        mode=state.mode,
+        scopes=scopes & state.scopes if state.merchant_id is not None else scopes,
+        stores=state.stores,
+        grant_id=claims.get("grant_id"),
+        grant_version=state.grant_version,
+        token_id=claims["jti"],
+        key_id=kid,
+        expires_at=claims["exp"],
+        api_version=state.api_version,
+    )
+
+
+def _invalid() -> PlatformError:
+    return TOKEN_INVALID.error(headers=_INVALID_CHALLENGE)

@@ -1,0 +1,152 @@
+"""Apps, their clients and secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from platform_core.identity import repository
+from platform_core.identity.app_secrets import make_secret
+from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND, OWNER_NOT_FOUND
+from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
+from platform_core.identity.revocation import news
+from platform_core.identity.schemas import AppCreate, AppCreated, ClientRead, SecretShown
+from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused
+
+SECRET_OVERLAP: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """Creates apps and rotates what they sign in with."""
+
+    deps: IdentityDeps
+
+    async def create_app(self, wanted: AppCreate) -> AppCreated:
+        """An app with one client and one secret, which is shown in this answer and never again.
+
+        422 `identity.owner_not_found` unless exactly one owner is named and exists. Emits `app.secret_created`.
+        """
+        await self._check_owner(wanted)
+        now = self.deps.clock.now()
+        app_id = self.deps.ids.mint("app")
+        client = ClientRead(
+            id=self.deps.ids.mint(f"app_{wanted.mode}"),
+            app_id=app_id,
+            mode=wanted.mode,
+            state="active",
+            api_version=wanted.api_version,
+            version=1,
+            created_at=now,
+        )
+        app = {
+            "id": app_id,
+            "isv_id": wanted.isv_id,
+            "merchant_id": wanted.merchant_id,
+            "name": wanted.name,
+            "state": "active",
+            "version": 1,
+            "created_at": now,
+        }
+        secret, insert = self._new_secret(client, wanted.merchant_id, now)
+        plan = Plan(wanted.merchant_id).add(
+            Insert(APPS, app),
+            Insert(APP_CLIENTS, {**client.model_dump(), "merchant_id": wanted.merchant_id}),
+            insert,
+            self._event("app.secret_created", client, now),
+        )
+        await self.deps.committer.commit(plan)
+        owner = {"isv_id": wanted.isv_id, "merchant_id": wanted.merchant_id}
+        return AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+
+    async def rotate_secret(self, client_id: str, *, overlap: timedelta = SECRET_OVERLAP) -> SecretShown:
+        """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
+
+        404 `identity.client_not_found`; 409 `identity.changed_meanwhile` when two rotate at once. Emits
+        `app.secret_created`.
+        """
+        if overlap < timedelta(0):
+            raise ValueError("a secret cannot end before now")
+        async with self.deps.database.read_auth() as connection:
+            row = await repository.read_client(connection, client_id)
+            secrets = await repository.read_secrets(connection, client_id)
+        if row is None:
+            raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+        now = self.deps.clock.now()
+        before = ClientRead.model_validate(row)
+        after = before.model_copy(update={"version": before.version + 1})
+        shown, insert = self._new_secret(after, row.merchant_id, now)
+        plan = Plan(row.merchant_id).add(Change(APP_CLIENTS, client_id, {}, expected=before.version), insert)
+        for secret in secrets:
+            if secret.expires_at is None:
+                plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now + overlap}))
+            elif secret.expires_at > now:
+                plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now}))
+        plan.add(self._event("app.secret_created", after, now))
+        await self._commit(plan, client_id)
+        return shown
+
+    async def disable_client(self, client_id: str) -> ClientRead:
+        """Refuse a client's tokens within a second, and new ones at once.
+
+        404 `identity.client_not_found`; 409 `identity.changed_meanwhile`.
+        """
+        async with self.deps.database.read_auth() as connection:
+            row = await repository.read_client(connection, client_id)
+        if row is None:
+            raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+        now = self.deps.clock.now()
+        before = ClientRead.model_validate(row)
+        after = before.model_copy(update={"state": "disabled", "version": before.version + 1})
+        plan = Plan(row.merchant_id).add(
+            Change(APP_CLIENTS, client_id, {"state": "disabled"}, expected=before.version),
+            news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
+        )
+        await self._commit(plan, client_id)
+        return after
+
+    async def _check_owner(self, wanted: AppCreate) -> None:
+        async with self.deps.database.read_auth() as connection:
+            if wanted.merchant_id is not None and wanted.isv_id is None:
+                owner = await repository.read_merchant(connection, wanted.merchant_id)
+                is_fit = owner is not None and owner.mode == wanted.mode
+            elif wanted.isv_id is not None and wanted.merchant_id is None:
+                is_fit = await repository.read_isv(connection, wanted.isv_id) is not None
+            else:
+                is_fit = False
+        if not is_fit:
+            raise OWNER_NOT_FOUND.error({"mode": wanted.mode})
+
+    def _new_secret(self, client: ClientRead, merchant_id: str | None, now: datetime) -> tuple[SecretShown, Insert]:
+        secret_id = self.deps.ids.mint("sec")
+        plain = make_secret(client.mode, self.deps.entropy)
+        row = {
+            "id": secret_id,
+            "client_id": client.id,
+            "merchant_id": merchant_id,
+            "digest": self.deps.vault.digest(secret_id, plain),
+            "hint": plain[-4:],
+            "created_at": now,
+            "expires_at": None,
+            "last_used_at": None,
+        }
+        shown = SecretShown(id=secret_id, client_id=client.id, secret=plain, created_at=now)
+        return shown, Insert(APP_SECRETS, row)
+
+    def _event(self, kind: str, client: ClientRead, now: datetime) -> Event:
+        return Event(
+            id=self.deps.ids.mint("evt"),
+            type=kind,
+            object_id=client.id,
+            sequence=client.version,
+            occurred_at=now,
+            body=client.model_dump_json(),
+        )
+
+    async def _commit(self, plan: Plan, client_id: str) -> None:
+        try:
+            await self.deps.committer.commit(plan)
+        except PlanRefused as refused:
+            raise CHANGED_MEANWHILE.error({"id": client_id}) from refused

@@ -1,0 +1,170 @@
+"""Tables of parties, apps, grants and keys, and how each takes part in plans.
+
+Lists inside a column (scopes, stores) are sorted words with one space between, as OAuth writes them. What a value may
+be is checked by the database; migrations hold the constraints.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from sqlalchemy import DateTime
+from sqlmodel import Field, SQLModel
+
+from platform_core.kernel.commit import DocumentTable
+
+Mode = Literal["test", "live"]
+Standing = Literal["active", "warned", "suspended", "evicted"]
+_MOMENT = DateTime(timezone=True)
+
+
+class Merchant(SQLModel, table=True):
+    """Who trades. A merchant is its own tenant: `id` is the tenant's column."""
+
+    __tablename__: ClassVar[str] = "merchant"
+
+    id: str = Field(primary_key=True)
+    name: str
+    mode: str
+    industry: str  # code of the catalogue of industries, `retail.convenience`
+    time_zone: str  # IANA name; its business day
+    verification: str
+    standing: str
+    version: int
+    created_at: datetime = Field(sa_type=_MOMENT)
+
+
+class Store(SQLModel, table=True):
+    """One place of a merchant where customers pay."""
+
+    __tablename__: ClassVar[str] = "store"
+
+    id: str = Field(primary_key=True)
+    merchant_id: str
+    name: str
+    state: str
+    version: int
+    created_at: datetime = Field(sa_type=_MOMENT)
+
+
+class Isv(SQLModel, table=True):
+    """An independent software vendor: publishes apps, is no tenant."""
+
+    __tablename__: ClassVar[str] = "isv"
+
+    id: str = Field(primary_key=True)
+    name: str
+    verification: str
+    tier: str
+    version: int
+    created_at: datetime = Field(sa_type=_MOMENT)
+
+
+class App(SQLModel, table=True):
+    """Software that acts on the platform; owned by an ISV or by a merchant, never by both."""
+
+    __tablename__: ClassVar[str] = "app"
+
+    id: str = Field(primary_key=True)
+    isv_id: str | None
+    merchant_id: str | None
+    name: str
+    state: str
+    version: int
+    created_at: datetime = Field(sa_type=_MOMENT)
+
+
+class AppClient(SQLModel, table=True):
+    """An app's OAuth client in one mode; `id` is the `client_id`. `version` orders changes of its secrets."""
+
+    __tablename__: ClassVar[str] = "app_client"
+
+    id: str = Field(primary_key=True)
+    app_id: str
+    merchant_id: str | None  # the app's owner, where that is a merchant
+    mode: str
+    state: str
+    api_version: str  # the date that the app was written against
+    version: int
+    created_at: datetime = Field(sa_type=_MOMENT)
+
+
+class AppSecret(SQLModel, table=True):
+    """A client's secret as keyed hash; at most two are live at a time."""
+
+    __tablename__: ClassVar[str] = "app_secret"
+
+    id: str = Field(primary_key=True)
+    client_id: str
+    merchant_id: str | None
+    digest: bytes
+    hint: str  # its last four characters, so that a person can tell two apart
+    created_at: datetime = Field(sa_type=_MOMENT)
+    expires_at: datetime | None = Field(sa_type=_MOMENT)
+    last_used_at: datetime | None = Field(sa_type=_MOMENT)  # at most an hour behind
+
+
+class AccessGrant(SQLModel, table=True):
+    """What an app may do for a merchant. One active grant per app and merchant."""
+
+    __tablename__: ClassVar[str] = "access_grant"
+
+    id: str = Field(primary_key=True)
+    app_id: str
+    merchant_id: str
+    kind: str
+    state: str
+    scopes: str
+    stores: str | None  # None: all stores, also future ones
+    version: int
+    given_by: str
+    created_at: datetime = Field(sa_type=_MOMENT)
+    expires_at: datetime | None = Field(sa_type=_MOMENT)
+    revoked_at: datetime | None = Field(sa_type=_MOMENT)
+    revoked_by: str | None
+    revoked_why: str | None
+
+
+class SigningKey(SQLModel, table=True):
+    """A key that signs access tokens; `id` is its RFC 7638 thumbprint, the tokens' `kid`."""
+
+    __tablename__: ClassVar[str] = "signing_key"
+
+    id: str = Field(primary_key=True)
+    generation: int
+    state: str  # next > current > retired; revoked in an emergency
+    sealed: bytes  # the private JWK, AES-256-GCM with the id as associated data
+    public_jwk: str
+    version: int
+    created_at: datetime = Field(sa_type=_MOMENT)
+    retired_at: datetime | None = Field(sa_type=_MOMENT)
+
+
+class Revocation(SQLModel, table=True):
+    """News for every process: what it cached about this subject is no longer true. The database numbers the rows."""
+
+    __tablename__: ClassVar[str] = "revocation"
+
+    id: str = Field(primary_key=True)
+    merchant_id: str | None
+    kind: str
+    subject_id: str
+    created_at: datetime = Field(sa_type=_MOMENT)
+    until: datetime = Field(sa_type=_MOMENT)
+
+
+def _table(model: type[SQLModel]) -> object:
+    return model.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table models at run time
+
+
+MERCHANTS = DocumentTable(_table(Merchant), tenant="id", version="version")
+STORES = DocumentTable(_table(Store), version="version")
+ISVS = DocumentTable(_table(Isv), tenant=None, version="version")
+APPS = DocumentTable(_table(App), version="version")
+APP_CLIENTS = DocumentTable(_table(AppClient), version="version", unique=(("app_id", "mode"),))
+APP_SECRETS = DocumentTable(_table(AppSecret))
+# Inserted as active only, so this claims "the active grant" and leaves revoked ones alone.
+ACCESS_GRANTS = DocumentTable(_table(AccessGrant), version="version", unique=(("app_id", "merchant_id", "state"),))
+SIGNING_KEYS = DocumentTable(_table(SigningKey), tenant=None, version="version", unique=(("generation",),))
+REVOCATIONS = DocumentTable(_table(Revocation))

@@ -1,0 +1,41 @@
+"""Who acts: the same shape for an app's token, later for a person's session and a plugin's handle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from platform_core.identity.models import Mode, Standing
+from platform_core.kernel.i18n import Language
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The caller, with everything that authorising needs. Services read this and nothing of the request's headers."""
+
+    kind: Literal["app"]
+    client_id: str
+    app_id: str
+    merchant_id: str | None  # None: an app that acts for no merchant
+    standing: Standing  # of the merchant; of an app alone `active`
+    mode: Mode
+    scopes: frozenset[str]
+    stores: frozenset[str] | None  # None: every store of the merchant
+    grant_id: str | None
+    grant_version: int
+    token_id: str
+    key_id: str  # `kid` of the key that signed the token
+    expires_at: int  # seconds since the epoch, UTC
+    api_version: str
+    actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
+    acr: str | None = None
+    auth_time: int | None = None
+    locale: Language | None = None  # None: by the request's Accept-Language
+
+    def can(self, scope: str) -> bool:
+        """Whether the scope was given."""
+        return scope in self.scopes
+
+    def may_use_store(self, store_id: str) -> bool:
+        """Whether the grant names the store; that it is the merchant's own is for the service to check."""
+        return self.stores is None or store_id in self.stores

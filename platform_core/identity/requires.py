@@ -1,0 +1,77 @@
+"""How a route says which scope it needs: `principal: Annotated[Principal, requires("refunds:write")]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import Request, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import OAuth2, OAuthFlowClientCredentials, OAuthFlows
+from fastapi.security.base import SecurityBase
+
+from platform_core.contracts.scopes import catalogue
+from platform_core.identity.access import Access
+from platform_core.identity.errors import MERCHANT_NEEDED, SCOPE_MISSING, TOKEN_INVALID, TOKEN_MISSING
+from platform_core.identity.principal import Principal
+from platform_core.kernel.http.envelope import envelope_of
+
+SCHEME: Final = "oauth2"
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
+
+
+class Requirement(SecurityBase):
+    """Authenticates a request and asks for one scope. `app.state.access` is the process's `Access`."""
+
+    def __init__(self, scope: str) -> None:
+        """Raise KeyError for a scope that no capability declares."""
+        declared = catalogue()[scope]
+        self.scope = scope
+        self.scheme_name = SCHEME
+        self.model = _model()
+        self._needs_merchant = not declared.is_for_app_alone
+
+    async def __call__(self, request: Request) -> Principal:
+        """The caller. 401 `identity.token_missing`, `identity.token_invalid`; 403 `identity.scope_missing`,
+        `identity.merchant_needed`; 503 `identity.access_unavailable`.
+        """
+        access: Access = request.app.state.access
+        principal = await access.authenticate(bearer_token(request))
+        envelope = envelope_of(request.scope)
+        if not envelope.is_version_named:
+            envelope.version = principal.api_version
+        if self.scope not in principal.scopes:
+            challenge = f'Bearer realm="arsenal", error="insufficient_scope", scope="{self.scope}"'
+            raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})
+        if self._needs_merchant and principal.merchant_id is None:
+            raise MERCHANT_NEEDED.error()
+        return principal
+
+
+def requires(scope: str) -> Any:  # FastAPI's marker, which it types as Any itself
+    """The dependency that a route declares; its scope shows in the OpenAPI document. KeyError for an unknown scope."""
+    return Security(Requirement(scope), scopes=[scope])
+
+
+def bearer_token(request: Request) -> str:
+    """The token of `Authorization: Bearer` (RFC 6750 section 2.1), the only place where we take one."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        raise TOKEN_MISSING.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal"'})
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer" or not token:
+        raise TOKEN_INVALID.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_request"'})
+    return token.strip(" ")
+
+
+def required_scopes(dependant: Dependant) -> Iterator[str]:
+    """The scopes that a route declares, wherever in its dependencies: for the test that every route does."""
+    if isinstance(dependant.call, Requirement):
+        yield dependant.call.scope
+    for inner in dependant.dependencies:
+        yield from required_scopes(inner)
+
+
+def _model() -> OAuth2:
+    scopes = {scope.name: scope.text.en for scope in catalogue().values() if scope.is_for_apps}
+    return OAuth2(flows=OAuthFlows(clientCredentials=OAuthFlowClientCredentials(tokenUrl=TOKEN_PATH, scopes=scopes)))

@@ -54,7 +54,7 @@ REFUSED: list[tuple[object, Refusal]] = [
     (claim("taken"), Replayed(b"f" * 32, 201, "{}", "note_x", NOON)),
     (
         Transfer("tra_over", PURSE, BANK, 101, "refund", "note_x"),
-        GuardRefused("CNY:mer_a:merchant_pending/", "merchant_pending", 100, 101),
+        GuardRefused("CNY:mer_a:merchant_pending", "merchant_pending", 100, 101),
     ),
     (Transfer("named_1", BANK, PURSE, 100, "pay", "note_x"), TransferExists("named_1", True)),
     (Transfer("tra_b", BANK, THEIRS, 5, "pay", "note_x"), TenantViolation(str(THEIRS))),

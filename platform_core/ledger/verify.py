@@ -190,7 +190,7 @@ SELECT (SELECT count(*) FROM ledger_account), (SELECT count(*) FROM ledger_trans
 
 @dataclass(frozen=True, slots=True)
 class Offence:
-    """The first row that breaks a rule. `subject`: a transfer's id, an account's number, or a unit, as the rule says."""
+    """The first row that breaks a rule. `subject`: a transfer's id, an account's number or a unit."""
 
     rule: str
     subject: str

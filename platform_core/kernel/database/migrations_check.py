@@ -17,7 +17,7 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, String, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
@@ -79,7 +79,7 @@ def _compare(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     context = MigrationContext.configure(
         connection,
         opts={
-            "compare_type": True,
+            "compare_type": _is_type_other,
             "compare_server_default": True,
             "include_name": lambda name, kind, parents: kind != "table" or name in described,
         },
@@ -87,6 +87,12 @@ def _compare(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     drift = tuple(_in_words(difference) for difference in compare_metadata(context, SQLModel.metadata))
     found = set(inspect(connection).get_table_names()) - {"alembic_version"}
     return drift, tuple(sorted(found - described))
+
+
+def _is_type_other(context: Any, inspected: Any, described: Any, found: Any, wanted: Any) -> bool | None:
+    """None leaves the judgement to Alembic; text and varchar without a length are one type to PostgreSQL."""
+    texts = [kind for kind in (found, wanted) if isinstance(kind, String) and kind.length is None]
+    return False if len(texts) == 2 else None
 
 
 def _in_words(difference: Any) -> str:  # alembic's tuples differ in shape by kind

@@ -39,7 +39,7 @@ ORDER BY 1
 
 @dataclass(frozen=True, slots=True)
 class MigrationsReport:
-    """What the check found. `undescribed` tables have no model and are no fault: only the driver's SQL speaks to them."""
+    """What the check found. `undescribed` tables have no model, which is no fault: only SQL speaks to them."""
 
     described: tuple[str, ...]
     undescribed: tuple[str, ...]
@@ -53,7 +53,7 @@ class MigrationsReport:
 
 
 def import_models() -> list[str]:
-    """Import every `models.py` of the core, so that `SQLModel.metadata` holds all tables; returns the modules' names."""
+    """Import every `models.py` of the core, so that `SQLModel.metadata` holds all tables; returns their names."""
     paths = sorted(_CORE.rglob("models.py"))
     names = [".".join(path.relative_to(_CORE.parent).with_suffix("").parts) for path in paths]
     for name in names:
@@ -89,9 +89,10 @@ def _compare(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return drift, tuple(sorted(found - described))
 
 
-def _is_type_other(context: Any, inspected: Any, described: Any, found: Any, wanted: Any) -> bool | None:
+def _is_type_other(*compared: Any) -> bool | None:
     """None leaves the judgement to Alembic; text and varchar without a length are one type to PostgreSQL."""
-    texts = [kind for kind in (found, wanted) if isinstance(kind, String) and kind.length is None]
+    # Alembic hands over the context, the two columns, and in the last places the two types.
+    texts = [kind for kind in compared[3:] if isinstance(kind, String) and kind.length is None]
     return False if len(texts) == 2 else None
 
 

@@ -48,6 +48,11 @@ class LedgerService:
         async with self._database.read(merchant_id) as connection:
             return await repository.accounts_of(connection, merchant_id, role=role, unit=unit, after=after, limit=limit)
 
+    async def account(self, merchant_id: str | None, key: AccountKey) -> AccountRecord | None:
+        """One account with its sums; None if it was never opened or the reader may not see it."""
+        async with self._reading(merchant_id) as connection:
+            return await repository.account_by_key(connection, key)
+
     async def transfers(
         self,
         merchant_id: str,

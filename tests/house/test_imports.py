@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROOT_PACKAGES = ("platform_core", "plugins", "capability_packs", "sandbox")
 CAPABILITIES = "platform_core.capabilities"
-BROKEN = re.compile(r"^(?P<name>.+?)\s+BROKEN$", re.MULTILINE)
+BROKEN = re.compile(r"^(?P<name>.+?)\s+BROKEN\b", re.MULTILINE)
 
 LAYERS = "The core imports downwards only"
 INSIDE = "Inside a capability: router, tasks > service > repository > models > schemas, errors"

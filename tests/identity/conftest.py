@@ -116,7 +116,9 @@ async def other_process(deps: IdentityDeps, process: Process) -> AsyncIterator[P
 
 async def open_shop(deps: IdentityDeps, name: str, scopes: frozenset[str] | None = None) -> Shop:
     """A merchant in test mode whose own app has a grant."""
-    merchant = await Parties(deps).create_merchant(MerchantCreate(name=name, mode="test", industry="retail.convenience"))
+    merchant = await Parties(deps).create_merchant(
+        MerchantCreate(name=name, mode="test", industry="retail.convenience")
+    )
     app = await Apps(deps).create_app(
         AppCreate(name=f"{name} till", mode="test", api_version="2026-11-22", merchant_id=merchant.id)
     )

@@ -52,13 +52,12 @@ async def _events(deps: IdentityDeps, object_id: str) -> list[tuple[str, int, di
 @pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
 async def test_the_model_describes_the_table(deps: IdentityDeps, model: type[SQLModel]) -> None:
     table = SQLModel.metadata.tables[str(model.__tablename__)]
-    query = text("SELECT column_name, is_nullable = 'YES', is_identity = 'YES' FROM information_schema.columns "
-                 "WHERE table_name = :name ORDER BY ordinal_position")  # fmt: skip
-    connection = await deps.database.connect("auth")
-    try:
-        rows = await connection.fetch(str(query).replace(":name", "$1"), table.name)
-    finally:
-        await connection.close()
+    query = text(
+        "SELECT column_name, is_nullable = 'YES', is_identity = 'YES' FROM information_schema.columns "
+        "WHERE table_name = :name"
+    )
+    async with deps.database.read_auth() as connection:
+        rows = (await connection.execute(query, {"name": table.name})).all()
     in_database = {row[0]: row[1] for row in rows if not row[2]}
     assert in_database == {column.name: column.nullable for column in table.columns}
 
@@ -146,7 +145,9 @@ async def test_an_app_needs_exactly_one_owner_of_its_mode(deps: IdentityDeps, sh
     ]
     for owner in owners:
         with pytest.raises(PlatformError) as refused:
-            await Apps(deps).create_app(AppCreate(**{"name": "x", "mode": "test", "api_version": "2026-11-22", **owner}))
+            await Apps(deps).create_app(
+                AppCreate(**{"name": "x", "mode": "test", "api_version": "2026-11-22", **owner})
+            )
         assert refused.value.code == "identity.owner_not_found"
     assert await _counts(deps) == before
 

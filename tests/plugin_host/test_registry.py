@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -43,7 +42,6 @@ def raising() -> object:
 
 
 async def coroutine() -> object:
-    await asyncio.sleep(0)
     return Named("late")
 
 

@@ -80,19 +80,30 @@ def _compare(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
         connection,
         opts={
             "compare_type": _is_type_other,
-            "compare_server_default": True,
             "include_name": lambda name, kind, parents: kind != "table" or name in described,
         },
     )
-    drift = tuple(_in_words(difference) for difference in compare_metadata(context, SQLModel.metadata))
+    differences = compare_metadata(context, SQLModel.metadata)
+    drift = tuple(_in_words(difference) for difference in differences if not _is_migrations_own(difference))
     found = set(inspect(connection).get_table_names()) - {"alembic_version"}
     return drift, tuple(sorted(found - described))
 
 
+def _is_migrations_own(difference: Any) -> bool:  # alembic's tuples differ in shape by kind
+    """Indexes, keys and constraints stand in migrations alone; so do columns that the database fills by itself."""
+    if isinstance(difference, list):
+        return False
+    kind = difference[0]
+    if kind in ("remove_index", "remove_constraint", "remove_fk"):
+        return True
+    return kind == "remove_column" and difference[3].identity is not None
+
+
 def _is_type_other(*compared: Any) -> bool | None:
     """None leaves the judgement to Alembic; text and varchar without a length are one type to PostgreSQL."""
-    # Alembic hands over the context, the two columns, and in the last places the two types.
-    texts = [kind for kind in compared[3:] if isinstance(kind, String) and kind.length is None]
+    # Alembic hands over the context, the two columns, and in the last places the two types; SQLModel wraps its own.
+    kinds = [getattr(kind, "impl", kind) for kind in compared[3:]]
+    texts = [kind for kind in kinds if isinstance(kind, String) and kind.length is None]
     return False if len(texts) == 2 else None
 
 

@@ -7,7 +7,7 @@ from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 revision = "ledger_0001"
 down_revision = None
 branch_labels = ("ledger",)
-depends_on = ("kernel_0001",)
+depends_on = None
 
 # Foreign keys are left out on purpose: the writer holds both accounts locked when it writes a transfer, so the check
 # would only be repeated, row by row, on the hottest table of the house. `arsenal ledger verify` proves the same for all

@@ -88,6 +88,7 @@ CREATE INDEX IF NOT EXISTS nonce_forget ON nonce (forget_at);
 CREATE TABLE IF NOT EXISTS script (number INTEGER PRIMARY KEY, operation TEXT, subject TEXT, scenario TEXT,
     times_left INTEGER);
 CREATE TABLE IF NOT EXISTS notice (number INTEGER PRIMARY KEY, merchant_no, url, body BLOB, is_done INTEGER DEFAULT 0);
+CREATE INDEX IF NOT EXISTS notice_open ON notice (number) WHERE is_done = 0;
 CREATE TABLE IF NOT EXISTS serial (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
@@ -99,6 +100,7 @@ class Book:
         """`path`: a file that survives a restart; None keeps the book in memory."""
         self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; only a power cut might
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -109,12 +111,8 @@ class Book:
     def transaction(self) -> Iterator[None]:
         """All that is done inside is kept together, or not at all when it raises."""
         self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def add_merchant(self, merchant_no: str, key: bytes) -> None:
         """Register a merchant, or give it another key."""
@@ -214,10 +212,10 @@ class Book:
         sql = "INSERT INTO notice (merchant_no, url, body) VALUES (?, ?, ?)"
         self._db.execute(sql, (merchant_no, url, body))
 
-    def open_notices(self) -> list[StoredNotice]:
-        """What has not been acknowledged, oldest first."""
-        sql = "SELECT number, merchant_no, url, body FROM notice WHERE is_done = 0 ORDER BY number"
-        return [StoredNotice(*row) for row in self._db.execute(sql)]
+    def open_notices(self, *, after: int = 0) -> list[StoredNotice]:
+        """What has not been acknowledged among the numbers above `after`, oldest first."""
+        sql = "SELECT number, merchant_no, url, body FROM notice WHERE is_done = 0 AND number > ? ORDER BY number"
+        return [StoredNotice(*row) for row in self._db.execute(sql, (after,))]
 
     def end_notice(self, number: int) -> None:
         """A notice is acknowledged, or given up."""

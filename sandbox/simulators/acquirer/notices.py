@@ -31,15 +31,16 @@ class NoticeSender:
         self._backoff_s = tuple(backoff_s)
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._newest = 0
         self._client = httpx.AsyncClient(timeout=5.0, trust_env=False)
 
     def wake(self) -> None:
         """Begin to send what the book holds and nobody sends yet. Notices of one batch start in order."""
-        for notice in self._book.open_notices():
-            if notice.number not in self._tasks:
-                task = asyncio.create_task(self._deliver(notice))
-                self._tasks[notice.number] = task
-                task.add_done_callback(partial(self._forget, notice.number))
+        for notice in self._book.open_notices(after=self._newest):
+            self._newest = notice.number
+            task = asyncio.create_task(self._deliver(notice))
+            self._tasks[notice.number] = task
+            task.add_done_callback(partial(self._forget, notice.number))
 
     def _forget(self, number: int, _: asyncio.Task[None]) -> None:
         self._tasks.pop(number, None)

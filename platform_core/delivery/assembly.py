@@ -1,0 +1,93 @@
+"""All that a worker process works on, put together on its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from platform_core.delivery.catalogue import EventCatalogue, EventConsumer
+from platform_core.delivery.dispatcher import Dispatcher, Publish
+from platform_core.delivery.job_pool import open_job_pool
+from platform_core.delivery.nudges import listen
+from platform_core.delivery.queues import DueHandler, DueQueue, HandlingQueue
+from platform_core.delivery.relay import Relay
+from platform_core.delivery.webhooks.dispatch import WebhookQueue
+from platform_core.identity.vault import Vault
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit import Committer
+from platform_core.kernel.database.pools import Database
+from platform_core.kernel.http.guarded_client import GuardedClient
+from platform_core.kernel.ids import Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryNeeds:
+    """What bootstrap hands in: the platform's parts, what follows events and due rows, and one setting."""
+
+    database: Database
+    committer: Committer
+    vault: Vault
+    clock: Clock
+    ids: Ids
+    catalogue: EventCatalogue
+    consumers: Sequence[EventConsumer] = ()
+    due_handlers: Sequence[DueHandler] = ()
+    allow_loopback_http: bool = False
+    chance: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The running parts of one worker process."""
+
+    relay: Relay
+    dispatcher: Dispatcher
+
+
+@asynccontextmanager
+async def open_delivery(needs: DeliveryNeeds, publish: Publish) -> AsyncIterator[Delivery]:
+    """Connections and parts, nothing running yet."""
+    clock, ids, committer = needs.clock, needs.ids, needs.committer
+    client = GuardedClient(allow_loopback_http=needs.allow_loopback_http)
+    try:
+        async with open_job_pool(needs.database) as pool:
+            webhooks = WebhookQueue(
+                pool, committer, client, vault=needs.vault, clock=clock, ids=ids, chance=needs.chance
+            )
+            events = HandlingQueue(pool, committer, consumers=needs.consumers, clock=clock, chance=needs.chance)
+            due = DueQueue(pool, committer, handlers=needs.due_handlers, clock=clock)
+            dispatcher = Dispatcher([webhooks, events, due], publish, clock=clock)
+            relay = Relay(
+                pool,
+                catalogue=needs.catalogue,
+                consumers=needs.consumers,
+                clock=clock,
+                ids=ids,
+                on_work=dispatcher.poke,
+            )
+            yield Delivery(relay, dispatcher)
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def running(delivery: Delivery, database: Database) -> AsyncIterator[None]:
+    """Relay, dispatcher and the ear for nudges run inside the block.
+
+    If one of them breaks, the block is cancelled with its error.
+    """
+    wake = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(delivery.relay.run(wake), name="delivery.relay"),
+            group.create_task(delivery.dispatcher.run(), name="delivery.dispatcher"),
+            group.create_task(listen(database, wake), name="delivery.listen"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -1,0 +1,81 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from the hashed locks in requirements/.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export ARSENAL_REQUIRE_ALL
+
+# A virtual environment that happens to be active must not take part.
+unexport VIRTUAL_ENV PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help runtime dev demo test test-rest test-crash test-production check check-lint check-types check-imports \
+	check-migrations check-docs format bench docs lock clean
+.NOTPARALLEL:
+
+help:  ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+
+runtime:
+	@$(PYTHON) requirements/install.py runtime
+
+dev:
+	@$(PYTHON) requirements/install.py dev
+
+demo: runtime  ## Start everything, play 200 paid orders, keep serving (ONCE=1: check and exit)
+	@$(BIN)/arsenal demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: test-rest test-crash test-production  ## Run every test (ARGS="..." goes to pytest)
+
+test-rest: dev  ## Run all tests but the two slow suites below
+	$(BIN)/pytest -m "not crash and not production" $(ARGS)
+
+test-crash: dev  ## Run the tests that kill processes
+	$(BIN)/pytest -m crash $(ARGS)
+
+test-production: dev  ## Run the tests against system PostgreSQL, Redis and RabbitMQ (skipped where absent; ARSENAL_REQUIRE_ALL=1: failed)
+	$(BIN)/pytest -m production $(ARGS)
+
+check: check-lint check-types check-imports check-migrations check-docs  ## Lint, types, layers, migrations, documents
+
+check-lint: dev  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+check-types: dev  ## mypy --strict
+	$(BIN)/mypy --strict
+	$(BIN)/mypy --strict requirements/install.py docs/generate.py
+
+check-imports: dev  ## import-linter: the layers of docs/explanation/architecture.md
+	$(BIN)/lint-imports
+
+check-migrations: dev  ## Migrations up, down, up
+	@if [ -f platform_core/kernel/database/migrations_check.py ]; then \
+	  echo "$(BIN)/python -m platform_core.kernel.database.migrations_check"; \
+	  $(BIN)/python -m platform_core.kernel.database.migrations_check; \
+	else echo "migrations: not checked, migrations_check is not part of this tree yet"; fi
+
+check-docs: dev  ## Links, anchors, examples and generated pages
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/pytest tests/docs
+
+format: dev  ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: dev  ## Run the benchmarks (NAME=paid_order: only that one)
+	@$(BIN)/python -m benchmarks $(NAME)
+
+docs: dev  ## Write the generated reference pages
+	$(BIN)/python docs/generate.py
+
+COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+lock: dev  ## Lock the requirements again (UPGRADE=1: newest versions; UPGRADE=name: that one)
+	$(COMPILE) $(LOCK_UPGRADE) -o requirements/bootstrap.txt requirements/bootstrap.in
+	$(COMPILE) $(LOCK_UPGRADE) -o requirements/runtime.txt pyproject.toml
+	$(COMPILE) $(LOCK_UPGRADE) --extra dev --constraint requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+
+LOCK_UPGRADE = $(if $(filter 1,$(UPGRADE)),--upgrade,$(if $(UPGRADE),--upgrade-package $(UPGRADE)))
+
+clean:  ## Remove .venv, caches and build output; .arsenal (the demo's data) stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -18,6 +18,9 @@ from platform_core.kernel.database import migrations
 from platform_core.kernel.database.embedded import EmbeddedPostgres
 from platform_core.kernel.database.pools import Database, DatabaseUrls
 from platform_core.kernel.ids import Ids
+from sandbox.simulators.acquirer.app import AcquirerConfig
+from sandbox.simulators.acquirer.server import running
+from tests.support.world import ACQUIRER_KEY, Till, World, open_world
 
 _names = (f"test_{number}" for number in itertools.count())
 
@@ -69,3 +72,24 @@ async def committer(database: Database, clock: ManualClock, ids: Ids) -> AsyncIt
     await committer.start()
     yield committer
     await committer.stop()
+
+
+@pytest.fixture(scope="session")
+def acquirer() -> Iterator[str]:
+    """The URL of a simulated acquirer that keeps its book in memory."""
+    with running(AcquirerConfig(merchants={"M1": ACQUIRER_KEY})) as url:
+        yield url
+
+
+@pytest.fixture
+async def world(database_url: str, acquirer: str, tmp_path: Path) -> AsyncIterator[World]:
+    """A platform with its application; business time stands still at the present moment until moved."""
+    clock = ManualClock(datetime.now(UTC))
+    async with open_world(database_url, clock=clock, home=tmp_path, acquirer_url=acquirer) as world:
+        yield world
+
+
+@pytest.fixture
+async def till(world: World) -> Till:
+    """A merchant's app that may do everything with payments."""
+    return await world.new_till()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Secrets(Protocol):
@@ -26,4 +26,16 @@ class PluginContext(Protocol):
     @property
     def secrets(self) -> Secrets:
         """Cryptography with the secrets of the merchant this call is for."""
+        ...
+
+
+@runtime_checkable
+class HoldsConnections(Protocol):
+    """An object handed over through a `register_` hook that keeps connections open between calls."""
+
+    async def aclose(self) -> None:
+        """Release what the running event loop opened. The host calls it before that loop ends; more calls may follow.
+
+        Calls under way on that loop may fail with an unknown outcome.
+        """
         ...

@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
 from platform_core.identity import repository
+from platform_core.identity.deps import single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal
 from platform_core.identity.repository import TokenState
@@ -59,7 +60,7 @@ class Access:
         clock: Clock,
         public_origin: str,
     ) -> None:
-        self._database = database
+        self._reads = single_reads(database)
         self._keys = keys
         self._feed = feed
         self._clock = clock
@@ -113,7 +114,7 @@ class Access:
     async def _examine(self, token: str, now: datetime) -> Principal:
         kid, claims = self._verify(token, now)
         try:
-            async with self._database.read_auth() as connection:
+            async with self._reads.connect() as connection:
                 state = await repository.read_token_state(
                     connection,
                     client_id=claims["client_id"],

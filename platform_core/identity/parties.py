@@ -8,7 +8,6 @@ from platform_core.identity import repository
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE, MERCHANT_NOT_FOUND, STORE_NOT_FOUND
 from platform_core.identity.models import ISVS, MERCHANTS, STORES, Standing
-from platform_core.identity.pages import Page
 from platform_core.identity.principal import Principal
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import (
@@ -20,6 +19,7 @@ from platform_core.identity.schemas import (
     StoreRead,
 )
 from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused
+from platform_core.kernel.pagination import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +121,11 @@ class Parties:
             raise STORE_NOT_FOUND.error({"store_id": store_id})
         return StoreRead.model_validate(row)
 
-    async def stores(self, who: Principal, page: Page) -> list[StoreRead]:
-        """The caller's stores that the grant covers, the oldest first: up to one more than `page.limit`, as a sign
-        that another page follows.
-        """
+    async def stores(self, who: Principal, *, after: Position | None, limit: int) -> list[StoreRead]:
+        """At most `limit` of the caller's stores that the grant covers, the oldest first, those behind `after`."""
         assert who.merchant_id is not None, "the route needs a merchant's scope"
         async with self.deps.database.read(who.merchant_id) as connection:
             rows = await repository.list_stores(
-                connection, merchant_id=who.merchant_id, only=who.stores, after=page.after, limit=page.limit + 1
+                connection, merchant_id=who.merchant_id, only=who.stores, after=after, limit=limit
             )
         return [StoreRead.model_validate(row) for row in rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, select, text, tuple_
+from sqlalchemy import Row, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from platform_core.identity.models import (
@@ -22,6 +22,7 @@ from platform_core.identity.models import (
     Mode,
     Standing,
 )
+from platform_core.kernel.pagination import Position
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
 
@@ -46,7 +47,7 @@ async def list_stores(
     *,
     merchant_id: str,
     only: frozenset[str] | None,
-    after: tuple[datetime, str] | None,
+    after: Position | None,
     limit: int,
 ) -> Sequence[Record]:
     """Stores of the merchant by (created_at, id), those after `after`; `only` restricts them to a grant's list."""
@@ -54,7 +55,9 @@ async def list_stores(
     if only is not None:
         query = query.where(_stores.c.id.in_(sorted(only)))
     if after is not None:
-        query = query.where(tuple_(_stores.c.created_at, _stores.c.id) > tuple_(*after))
+        query = query.where(
+            tuple_(_stores.c.created_at, _stores.c.id) > tuple_(literal(after.created_at), literal(after.id))
+        )
     return (await connection.execute(query.order_by(_stores.c.created_at, _stores.c.id).limit(limit))).all()
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from fastapi import Request, Security
+from fastapi import FastAPI, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import OAuth2, OAuthFlowClientCredentials, OAuthFlows
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security.base import SecurityBase
 
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.access import Access
 from platform_core.identity.errors import MERCHANT_NEEDED, SCOPE_MISSING, TOKEN_INVALID, TOKEN_MISSING
 from platform_core.identity.principal import Principal
+from platform_core.kernel.http.envelope import envelope_of
 
 SCHEME: Final = "oauth2"
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
@@ -36,6 +38,9 @@ class Requirement(SecurityBase):
         """
         access: Access = request.app.state.access
         principal = await access.authenticate(bearer_token(request))
+        envelope = envelope_of(request.scope)
+        if not envelope.is_version_named:
+            envelope.version = principal.api_version
         if self.scope not in principal.scopes:
             challenge = f'Bearer realm="arsenal", error="insufficient_scope", scope="{self.scope}"'
             raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})
@@ -60,12 +65,25 @@ def bearer_token(request: Request) -> str:
     return token.strip(" ")
 
 
-def required_scopes(dependant: Dependant) -> Iterator[str]:
-    """The scopes that a route declares, wherever in its dependencies: for the test that every route does."""
+def scopes_by_route(app: FastAPI) -> dict[str, tuple[str, ...]]:
+    """The scopes that each route declares, by `GET /v1/stores`: for the test that every route under /v1 does.
+
+    Included routers are walked too: FastAPI no longer copies their routes into `app.routes`.
+    """
+    found = {}
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            for method in sorted(route.methods or ()):
+                found[f"{method} {context.path}"] = tuple(_required(route.dependant))
+    return found
+
+
+def _required(dependant: Dependant) -> Iterator[str]:
     if isinstance(dependant.call, Requirement):
         yield dependant.call.scope
     for inner in dependant.dependencies:
-        yield from required_scopes(inner)
+        yield from _required(inner)
 
 
 def _model() -> OAuth2:

@@ -104,13 +104,6 @@ class StoreRead(_Answer):
     created_at: datetime
 
 
-class StoreList(_Answer):
-    """One page of stores."""
-
-    data: list[StoreRead]
-    next_cursor: str | None
-
-
 class IsvRead(_Answer):
     """An independent software vendor."""
 

@@ -42,11 +42,11 @@ class SigningKeys:
 
     async def start(self, feed: RevocationFeed) -> None:
         """Load the keys, making the first two on a new installation, and follow the feed."""
+        feed.listen(self._heard)  # first, so that no rotation falls between reading and listening
         await self.load()
         if self._signing is None:
             await self._make_first()
             await self.load()
-        feed.listen(self._heard)
 
     async def load(self) -> None:
         """Read the keys anew."""

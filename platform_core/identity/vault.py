@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _NONCE_BYTES: Final = 12
+_BOX_BYTES_MIN: Final = 1 + _NONCE_BYTES + 16  # form, nonce, tag
 _FORM: Final = b"\x01"  # first byte of every box, so that a later form can be told from this one
 
 
@@ -50,7 +51,7 @@ class Vault:
 
     def open(self, row_id: str, box: bytes) -> bytes:
         """What `seal` was given. Raises `SealBroken`."""
-        if box[:1] != _FORM:
+        if box[:1] != _FORM or len(box) < _BOX_BYTES_MIN:
             raise SealBroken(f"the box of {row_id} has an unknown form")
         try:
             return self._aes.decrypt(box[1 : 1 + _NONCE_BYTES], box[1 + _NONCE_BYTES :], row_id.encode())

@@ -1,4 +1,7 @@
-"""Accounts and what moves between them, as values. The vocabulary is TigerBeetle's (docs.tigerbeetle.com, data model)."""
+"""Accounts and what moves between them, as values.
+
+The vocabulary is TigerBeetle's (docs.tigerbeetle.com, data model, read 2026-11-22).
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class Guard(StrEnum):
 class Account:
     """One account by its key (unit, owner, role, bucket), opened by the first transfer that names it.
 
-    `merchant_id` is the tenant whose plans may touch it; None is the platform's own, shared by all. `unit` is an ISO 4217 currency
-    or `kind:id`; amounts are integers of the unit's minor part.
+    `merchant_id` is the tenant whose plans may touch it; None is the platform's own, shared by all. `unit` is an
+    ISO 4217 currency or `kind:id`; amounts are integers of the unit's minor part.
     """
 
     merchant_id: str | None
@@ -47,9 +50,11 @@ class Account:
 class Transfer:
     """`amount` from `debit` to `credit`: at once, or as a pending transfer that is posted or voided later.
 
-    All transfers of a plan are linked: all or none. `code` names the kind of movement, `reference` the object it belongs to. An `id`
-    that was not minted (`tra_...`) makes the transfer idempotent: a second one with the same id is refused as `TransferExists`.
-    `balancing` moves at most what the guard of that side leaves, down to nothing. `reverses` names the transfer that this one undoes.
+    All transfers of a plan are linked: all or none, each seeing what those before it did. `code` names the kind of
+    movement, `reference` the object it belongs to. An `id` that was not minted (`tra_...`) makes the transfer
+    idempotent: a second one with the same id is refused as `TransferExists`. `balancing` moves at most what the guard
+    of that side leaves, down to nothing (then no row is written and the id stays free). `reverses` names the transfer
+    that this one undoes.
     """
 
     id: str
@@ -72,17 +77,23 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Make a pending transfer real: `amount` of it (None: all); what is left is released. Once only."""
+    """Make a pending transfer real: `amount` of it (None: all); what is left is released. Once only.
+
+    Refused as `PendingGone` from `expires_at` on, also while nobody has voided it yet.
+    """
 
     id: str
     pending_id: str
     amount: int | None = None
     code: str = "post"
 
+    def __post_init__(self) -> None:
+        assert self.amount is None or self.amount > 0, f"posting moves something: {self}"
+
 
 @dataclass(frozen=True, slots=True)
 class Void:
-    """Release a pending transfer. `is_expiry` says that nobody asked for it but time."""
+    """Release a pending transfer. `is_expiry` says that nobody asked for it but time: refused before `expires_at`."""
 
     id: str
     pending_id: str
@@ -105,7 +116,10 @@ class GuardRefused(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class PendingGone(Refusal):
-    """The pending transfer cannot be posted or voided: posted, voided, expired, or unknown to this tenant (`missing`)."""
+    """The pending transfer cannot be posted or voided: posted, voided, expired, or unknown to this tenant (`missing`).
+
+    State `pending`: an expiry came before its time.
+    """
 
     pending_id: str
     state: str
@@ -122,10 +136,20 @@ class PendingExceeded(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class TransferExists(Refusal):
-    """A transfer with this id is there; `is_same` when accounts and amount agree, so that the caller may take it as done."""
+    """A transfer with this id is there; `is_same` when all that was asked agrees with it: it may be taken as done.
+
+    A balancing transfer may have moved less than was asked and is the same nevertheless.
+    """
 
     id: str
     is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFull(Refusal):
+    """The account's sums would pass what a balance can hold (2**62): a bug or an attack, never trade."""
+
+    account: str
 
 
 @dataclass(frozen=True, slots=True)

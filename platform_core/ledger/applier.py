@@ -1,11 +1,10 @@
-"""Applies transfers: locks the accounts of a batch in one order, judges in plain Python, writes one net update per account."""
+"""Applies transfers: locks a batch's accounts in one order, judges in Python, writes one net update per account."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -13,6 +12,7 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.plan import Plan, Refusal, Statement, TenantViolation, lock_key
 from platform_core.ledger.accounts import (
     Account,
+    AccountFull,
     AccountMismatch,
     Guard,
     GuardRefused,
@@ -42,6 +42,7 @@ class Balance:
     credits_posted: int
     debits_pending: int
     credits_pending: int
+    moved_at: datetime
 
     @property
     def posted(self) -> int:
@@ -72,12 +73,13 @@ class Balance:
             self.credits_posted,
             self.debits_pending,
             self.credits_pending,
+            self.moved_at,
         )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pending:
-    """A pending transfer as seen under its lock."""
+    """A pending transfer as seen under its lock, or as this batch made it (`is_new`)."""
 
     id: str
     merchant_id: str | None
@@ -88,12 +90,18 @@ class Pending:
     state: str
     unit: str
     reference: str
+    posted: int = 0
+    is_new: bool = False
 
 
 # id, tenant, kind, debit, credit, unit, amount, pending id, reverses, code, reference, created, expires, balances after
 TransferRow = tuple[
     str, str | None, str, int, int, str, int, str | None, str | None, str, str, datetime, datetime | None, int, int
 ]
+# kind, debit, credit, amount, pending id, code, reference
+ExistingRow = tuple[str, int, int, int, str | None, str, str]
+# debited, credited, amount, pending id, unit, reference
+Moved = tuple[Balance, Balance, int, str | None, str, str]
 
 
 class LedgerApplier:
@@ -127,30 +135,37 @@ _LOOK_PENDING = """
 SELECT id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, reference
 FROM ledger_pending WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE
 """
-_LOOK_EXISTING = "SELECT id, debit_account, credit_account, amount FROM ledger_transfer WHERE id = ANY($1::text[])"
+_LOOK_EXISTING = """
+SELECT id, kind, debit_account, credit_account, amount, pending_id, code, reference
+FROM ledger_transfer WHERE id = ANY($1::text[])
+"""
 # The tenant of each plan travels with the account it names: another tenant's account is not even seen.
 _LOOK_ACCOUNTS = """
-SELECT v.tenant, a.id, a.merchant_id, a.unit || ':' || a.owner || ':' || a.role || '/' || a.bucket, a.role, a.guard,
-       a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending
+SELECT v.tenant, a.id, a.merchant_id,
+       a.unit || ':' || a.owner || ':' || a.role || CASE a.bucket WHEN '' THEN '' ELSE '/' || a.bucket END,
+       a.role, a.guard, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.moved_at
 FROM ledger_account AS a JOIN unnest($1::bigint[], $2::text[]) AS v(id, tenant) ON a.id = v.id
 WHERE a.merchant_id IS NULL OR a.merchant_id = v.tenant
 ORDER BY a.id FOR UPDATE OF a
 """
 _INSERT_TRANSFERS = (
-    "INSERT INTO ledger_transfer (id, merchant_id, kind, debit_account, credit_account, unit, amount, pending_id, reverses, code, "
-    "reference, created_at, expires_at, debit_after, credit_after) SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], "
-    "{3}::bigint[], {4}::bigint[], {5}::text[], {6}::bigint[], {7}::text[], {8}::text[], {9}::text[], {10}::text[], "
-    "{11}::timestamptz[], {12}::timestamptz[], {13}::bigint[], {14}::bigint[]) RETURNING 1"
+    "INSERT INTO ledger_transfer (id, merchant_id, kind, debit_account, credit_account, unit, amount, pending_id, "
+    "reverses, code, reference, created_at, expires_at, debit_after, credit_after) "
+    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::bigint[], {4}::bigint[], {5}::text[], "
+    "{6}::bigint[], {7}::text[], {8}::text[], {9}::text[], {10}::text[], {11}::timestamptz[], "
+    "{12}::timestamptz[], {13}::bigint[], {14}::bigint[]) RETURNING 1"
 )
 _UPDATE_ACCOUNTS = (
-    "UPDATE ledger_account AS a SET debits_posted = v.dp, credits_posted = v.cp, debits_pending = v.dn, credits_pending = v.cn "
-    "FROM unnest({0}::bigint[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::bigint[]) "
-    "AS v(id, tenant, dp, cp, dn, cn) WHERE a.id = v.id AND (a.merchant_id IS NULL OR a.merchant_id = v.tenant) RETURNING 1"
+    "UPDATE ledger_account AS a SET debits_posted = v.dp, credits_posted = v.cp, debits_pending = v.dn, "
+    "credits_pending = v.cn, moved_at = v.moved_at "
+    "FROM unnest({0}::bigint[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::bigint[], "
+    "{6}::timestamptz[]) AS v(id, tenant, dp, cp, dn, cn, moved_at) "
+    "WHERE a.id = v.id AND (a.merchant_id IS NULL OR a.merchant_id = v.tenant) RETURNING 1"
 )
 _INSERT_PENDING = (
-    "INSERT INTO ledger_pending (id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, reference) "
-    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::timestamptz[], {6}::text[], "
-    "{7}::text[], {8}::text[]) RETURNING 1"
+    "INSERT INTO ledger_pending (id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, "
+    "reference, posted) SELECT * FROM unnest({0}::text[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], "
+    "{5}::timestamptz[], {6}::text[], {7}::text[], {8}::text[], {9}::bigint[]) RETURNING 1"
 )
 _RESOLVE_PENDING = (
     "UPDATE ledger_pending AS p SET state = v.state, posted = v.posted "
@@ -163,34 +178,38 @@ class LedgerWork:
     """Transfers of one batch."""
 
     def __init__(self, applier: LedgerApplier, plans: Sequence[tuple[Plan, Sequence[object]]]) -> None:
+        self._clock = applier.clock
         self._ids = applier.account_ids
-        self._now = applier.clock.now()
         self._accounts: dict[tuple[str, str, str, str], Account] = {}
         self._touched: set[tuple[tuple[str, str, str, str], str | None]] = set()
-        self._pending_wanted: dict[str, str | None] = {}
+        self._pending_wanted: set[tuple[str, str | None]] = set()
         self._named: set[str] = set()
         for plan, parts in plans:
             for part in parts:
-                if isinstance(part, Transfer):
-                    for account in (part.debit, part.credit):
-                        self._accounts[account.key] = account
-                        self._touched.add((account.key, plan.merchant_id))
-                    if not part.id.startswith(MINTED):
-                        self._named.add(part.id)
-                else:
-                    assert isinstance(part, Post | Void)
-                    self._pending_wanted[part.pending_id] = plan.merchant_id
+                assert isinstance(part, Transfer | Post | Void)
+                self._want(plan.merchant_id, part)
         self._pending: dict[str, Pending] = {}
-        self._existing: dict[str, tuple[int, int, int]] = {}
+        self._existing: dict[str, ExistingRow] = {}
         self._seen: dict[int, Balance] = {}
         self._visible: set[tuple[int, str | None]] = set()
         self._tenant_of: dict[int, str | None] = {}
         self._staged: dict[int, Balance] = {}
         self._staged_pending: dict[str, Pending] = {}
+        self._staged_existing: dict[str, ExistingRow] = {}
         self._staged_rows: list[TransferRow] = []
         self._rows: list[TransferRow] = []
-        self._resolved: dict[str, tuple[str | None, str, int]] = {}
         self._moved: set[int] = set()
+
+    def _want(self, merchant_id: str | None, part: Movement) -> None:
+        if not part.id.startswith(MINTED):
+            self._named.add(part.id)
+        if not isinstance(part, Transfer):
+            self._pending_wanted.add((part.pending_id, merchant_id))
+            return
+        for account in (part.debit, part.credit):
+            if account.merchant_id is None or account.merchant_id == merchant_id:
+                self._accounts.setdefault(account.key, account)
+                self._touched.add((account.key, merchant_id))
 
     def lock_keys(self) -> Iterable[int]:
         """Transfers named by their callers are claimed like any natural key."""
@@ -210,16 +229,19 @@ class LedgerWork:
             self._ids[row[1], row[2], row[3], row[4]] = row[0]
 
     async def look(self, connection: asyncpg.Connection) -> None:
-        """Pending transfers by id, then all accounts by id, locked until the batch is committed."""
+        """Pending transfers by id, then all accounts by id, locked until the batch is committed.
+
+        The clock is read once all locks are held: what waited for another process is booked after that one's.
+        """
         if self._named:
             for row in await connection.fetch(_LOOK_EXISTING, sorted(self._named)):
-                self._existing[row[0]] = (row[1], row[2], row[3])
+                self._existing[row[0]] = tuple(row)[1:]
         wanted = {(self._ids[key], tenant) for key, tenant in self._touched}
         if self._pending_wanted:
-            for row in await connection.fetch(_LOOK_PENDING, sorted(self._pending_wanted)):
+            for row in await connection.fetch(_LOOK_PENDING, sorted({id_ for id_, _ in self._pending_wanted})):
                 pending = Pending(*row)
                 self._pending[pending.id] = pending
-                if pending.merchant_id == self._pending_wanted[pending.id]:
+                if (pending.id, pending.merchant_id) in self._pending_wanted:
                     wanted |= {(pending.debit_id, pending.merchant_id), (pending.credit_id, pending.merchant_id)}
         ordered = sorted(wanted, key=lambda pair: pair[0])
         rows = await connection.fetch(_LOOK_ACCOUNTS, [id_ for id_, _ in ordered], [tenant for _, tenant in ordered])
@@ -228,14 +250,18 @@ class LedgerWork:
             self._tenant_of[id_] = tenant
             if id_ not in self._seen:
                 self._seen[id_] = Balance(id_, *rest)
+        self._now = self._clock.now()
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Guards, pending states and tenants, transfer by transfer in the plan's order."""
         for part in parts:
+            assert isinstance(part, Transfer | Post | Void)
+            existing = self._staged_existing.get(part.id) or self._existing.get(part.id)
+            if existing is not None:
+                return TransferExists(part.id, self._is_same(part, existing))
             if isinstance(part, Transfer):
                 refusal = self._judge_transfer(plan, part)
             else:
-                assert isinstance(part, Post | Void)
                 refusal = self._judge_resolution(plan, part)
             if refusal is not None:
                 return refusal
@@ -246,11 +272,7 @@ class LedgerWork:
         self._seen |= self._staged
         self._moved |= self._staged.keys()
         self._pending |= self._staged_pending
-        for row in self._staged_rows:
-            self._existing[row[0]] = (row[3], row[4], row[6])
-            if row[7] is not None:
-                posted = row[6] if row[2] == "post" else 0
-                self._resolved[row[7]] = (row[1], _STATE[row[2]], posted)
+        self._existing |= self._staged_existing
         self._rows += self._staged_rows
         self.drop()
 
@@ -258,73 +280,84 @@ class LedgerWork:
         """Forget what was staged."""
         self._staged = {}
         self._staged_pending = {}
+        self._staged_existing = {}
         self._staged_rows = []
 
     def statements(self) -> list[Statement]:
         """Transfers, new and resolved pendings, one net update per account in the order of ids."""
         if not self._rows:
             return []
-        statements = [Statement(_INSERT_TRANSFERS, tuple(map(list, zip(*self._rows, strict=True))), len(self._rows))]
-        pending = [
-            (row[0], row[1], row[3], row[4], row[6], row[12], "pending", row[5], row[10])
-            for row in self._rows
-            if row[2] == "pending"
-        ]
-        if pending:
-            statements.append(Statement(_INSERT_PENDING, tuple(map(list, zip(*pending, strict=True))), len(pending)))
-        if self._resolved:
-            resolved = [(id_, *values) for id_, values in sorted(self._resolved.items())]
-            statements.append(Statement(_RESOLVE_PENDING, tuple(map(list, zip(*resolved, strict=True))), len(resolved)))
+        statements = [_statement(_INSERT_TRANSFERS, self._rows)]
+        made = [p for p in self._pending.values() if p.is_new]
+        if made:
+            rows = [
+                (
+                    p.id,
+                    p.merchant_id,
+                    p.debit_id,
+                    p.credit_id,
+                    p.amount,
+                    p.expires_at,
+                    p.state,
+                    p.unit,
+                    p.reference,
+                    p.posted,
+                )
+                for p in made
+            ]
+            statements.append(_statement(_INSERT_PENDING, rows))
+        resolved = [self._pending[row[7]] for row in self._rows if row[7] is not None]
+        found = sorted((p.id, p.merchant_id, p.state, p.posted) for p in resolved if not p.is_new)
+        if found:
+            statements.append(_statement(_RESOLVE_PENDING, found))
         balances = [
-            (b.id, self._tenant_of[b.id], b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending)
-            for b in (self._seen[id_] for id_ in sorted(self._moved))
+            (
+                id_,
+                self._tenant_of[id_],
+                b.debits_posted,
+                b.credits_posted,
+                b.debits_pending,
+                b.credits_pending,
+                b.moved_at,
+            )
+            for id_, b in ((id_, self._seen[id_]) for id_ in sorted(self._moved))
         ]
-        statements.append(Statement(_UPDATE_ACCOUNTS, tuple(map(list, zip(*balances, strict=True))), len(balances)))
+        statements.append(_statement(_UPDATE_ACCOUNTS, balances))
         return statements
 
     def _judge_transfer(self, plan: Plan, part: Transfer) -> Refusal | None:
-        debit_id, credit_id = self._ids[part.debit.key], self._ids[part.credit.key]
-        for account, id_ in ((part.debit, debit_id), (part.credit, credit_id)):
-            if (id_, plan.merchant_id) not in self._visible:
+        for account in (part.debit, part.credit):
+            if (self._ids.get(account.key), plan.merchant_id) not in self._visible:
                 return TenantViolation(str(account))
-            seen = self._seen[id_]
+            seen = self._seen[self._ids[account.key]]
             if seen.guard != account.guard or seen.merchant_id != account.merchant_id:
                 return AccountMismatch(str(account))
-        if part.id in self._existing:
-            return TransferExists(part.id, self._existing[part.id] == (debit_id, credit_id, part.amount))
-        debit, credit = self._stage(debit_id), self._stage(credit_id)
+        debit, credit = self._stage(self._ids[part.debit.key]), self._stage(self._ids[part.credit.key])
         amount = _balanced(part, debit, credit)
         if amount == 0:
             return None
-        refusal = _guarded(part, amount, debit, credit)
+        refusal = _guarded(amount, debit, credit)
         if refusal is not None:
             return refusal
         if part.is_pending:
             debit.debits_pending += amount
             credit.credits_pending += amount
+            self._staged_pending[part.id] = Pending(
+                part.id,
+                plan.merchant_id,
+                debit.id,
+                credit.id,
+                amount,
+                part.expires_at,
+                "pending",
+                part.debit.unit,
+                part.reference,
+                is_new=True,
+            )
         else:
             debit.debits_posted += amount
             credit.credits_posted += amount
-        kind = "pending" if part.is_pending else "transfer"
-        self._staged_rows.append(
-            (
-                part.id,
-                plan.merchant_id,
-                kind,
-                debit_id,
-                credit_id,
-                part.debit.unit,
-                amount,
-                None,
-                part.reverses,
-                part.code,
-                part.reference,
-                self._now,
-                part.expires_at,
-                debit.posted,
-                credit.posted,
-            )
-        )
+        self._book(plan, part, _kind(part), (debit, credit, amount, None, part.debit.unit, part.reference))
         return None
 
     def _judge_resolution(self, plan: Plan, part: Post | Void) -> Refusal | None:
@@ -333,53 +366,53 @@ class LedgerWork:
             return PendingGone(part.pending_id, "missing")
         if pending.state != "pending":
             return PendingGone(part.pending_id, pending.state)
-        is_post = isinstance(part, Post)
-        if is_post and pending.expires_at is not None and pending.expires_at <= self._now:
-            return PendingGone(part.pending_id, "expired")
+        is_late = pending.expires_at is not None and pending.expires_at <= self._now
         amount = pending.amount
-        if isinstance(part, Post) and part.amount is not None:
-            assert part.amount > 0, f"posting moves something: {part}"
-            amount = part.amount
-        if amount > pending.amount:
-            return PendingExceeded(part.pending_id, pending.amount, amount)
+        if isinstance(part, Post):
+            if is_late:
+                return PendingGone(part.pending_id, "expired")
+            amount = pending.amount if part.amount is None else part.amount
+            if amount > pending.amount:
+                return PendingExceeded(part.pending_id, pending.amount, amount)
+        elif part.is_expiry and not is_late:
+            return PendingGone(part.pending_id, "pending")
         debit, credit = self._stage(pending.debit_id), self._stage(pending.credit_id)
         debit.debits_pending -= pending.amount
         credit.credits_pending -= pending.amount
-        if is_post:
+        kind = _kind(part)
+        if kind == "post":
             debit.debits_posted += amount
             credit.credits_posted += amount
-        kind = "post" if is_post else ("expire" if isinstance(part, Void) and part.is_expiry else "void")
-        self._staged_pending[pending.id] = Pending(
-            pending.id,
-            pending.merchant_id,
-            pending.debit_id,
-            pending.credit_id,
-            pending.amount,
-            pending.expires_at,
-            _STATE[kind],
-            pending.unit,
-            pending.reference,
-        )
+        posted = amount if kind == "post" else 0
+        self._staged_pending[pending.id] = replace(pending, state=_STATE[kind], posted=posted)
+        self._book(plan, part, kind, (debit, credit, amount, pending.id, pending.unit, pending.reference))
+        return None
+
+    def _book(self, plan: Plan, part: Movement, kind: str, moved: Moved) -> None:
+        """Stage the row of what was moved. Within an account the time of booking never steps back."""
+        debit, credit, amount, pending_id, unit, reference = moved
+        booked_at = max(self._now, debit.moved_at, credit.moved_at)
+        debit.moved_at = credit.moved_at = booked_at
         self._staged_rows.append(
             (
                 part.id,
                 plan.merchant_id,
                 kind,
-                pending.debit_id,
-                pending.credit_id,
-                pending.unit,
+                debit.id,
+                credit.id,
+                unit,
                 amount,
-                pending.id,
-                None,
+                pending_id,
+                part.reverses if isinstance(part, Transfer) else None,
                 part.code,
-                pending.reference,
-                self._now,
-                None,
+                reference,
+                booked_at,
+                part.expires_at if isinstance(part, Transfer) else None,
                 debit.posted,
                 credit.posted,
             )
         )
-        return None
+        self._staged_existing[part.id] = (kind, debit.id, credit.id, amount, pending_id, part.code, reference)
 
     def _stage(self, id_: int) -> Balance:
         staged = self._staged.get(id_)
@@ -387,8 +420,30 @@ class LedgerWork:
             self._staged[id_] = staged = self._seen[id_].copy()
         return staged
 
+    def _is_same(self, part: Movement, existing: ExistingRow) -> bool:
+        kind, debit_id, credit_id, amount, pending_id, code, reference = existing
+        if (kind, code) != (_kind(part), part.code):
+            return False
+        if isinstance(part, Transfer):
+            is_amount_same = amount == part.amount or (part.balancing is not None and amount <= part.amount)
+            sides = (self._ids.get(part.debit.key), self._ids.get(part.credit.key))
+            return is_amount_same and sides == (debit_id, credit_id) and reference == part.reference
+        return pending_id == part.pending_id and (isinstance(part, Void) or part.amount in (None, amount))
+
 
 _STATE = {"post": "posted", "void": "voided", "expire": "expired"}
+
+
+def _kind(part: Movement) -> str:
+    if isinstance(part, Transfer):
+        return "pending" if part.is_pending else "transfer"
+    if isinstance(part, Post):
+        return "post"
+    return "expire" if part.is_expiry else "void"
+
+
+def _statement(sql: str, rows: Sequence[tuple[object, ...]]) -> Statement:
+    return Statement(sql, tuple(map(list, zip(*rows, strict=True))), len(rows))
 
 
 def _balanced(part: Transfer, debit: Balance, credit: Balance) -> int:
@@ -399,13 +454,15 @@ def _balanced(part: Transfer, debit: Balance, credit: Balance) -> int:
     return part.amount if room is None else max(0, min(part.amount, room))
 
 
-def _guarded(part: Movement, amount: int, debit: Balance, credit: Balance) -> Refusal | None:
+def _guarded(amount: int, debit: Balance, credit: Balance) -> Refusal | None:
     room = debit.debit_room()
     if room is not None and amount > room:
         return GuardRefused(debit.name, debit.role, room, amount)
     room = credit.credit_room()
     if room is not None and amount > room:
         return GuardRefused(credit.name, credit.role, room, amount)
-    if max(debit.debits_posted, debit.debits_pending, credit.credits_posted, credit.credits_pending) + amount > AMOUNT_MAX:
-        return GuardRefused(debit.name, debit.role, 0, amount)
+    if debit.debits_posted + debit.debits_pending + amount > AMOUNT_MAX:
+        return AccountFull(debit.name)
+    if credit.credits_posted + credit.credits_pending + amount > AMOUNT_MAX:
+        return AccountFull(credit.name)
     return None

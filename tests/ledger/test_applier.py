@@ -42,17 +42,19 @@ async def test_overdraw_is_refused_alone(committer: Committer, database: Databas
     outcomes = await asyncio.gather(*(committer.commit(plan) for plan in takes), return_exceptions=True)
     assert outcomes[:2] == [0, 1]
     refusals = [outcome.refusal for outcome in outcomes[2:] if isinstance(outcome, PlanRefused)]
-    assert refusals == [GuardRefused("CNY:mer_a:merchant_pending/", "merchant_pending", 100, 200)] * 3
+    assert refusals == [GuardRefused("CNY:mer_a:merchant_pending", "merchant_pending", 100, 200)] * 3
     assert await balances(database) == {"channel_receivable": (-100, 0), "merchant_pending": (100, 0)}
 
 
-async def test_pending_counts_against_the_guard_until_voided(committer: Committer, database: Database, ids: Ids) -> None:
+async def test_pending_counts_against_the_guard_until_voided(
+    committer: Committer, database: Database, ids: Ids
+) -> None:
     await committer.commit(Plan("mer_a", [Transfer(ids.mint("tra"), BANK, PENDING, 500, "capture", "txn_1")]))
     hold = ids.mint("tra")
     await committer.commit(Plan("mer_a", [Transfer(hold, PENDING, BANK, 400, "refund", "txn_2", is_pending=True)]))
     with pytest.raises(PlanRefused) as caught:
         await committer.commit(Plan("mer_a", [Transfer(ids.mint("tra"), PENDING, BANK, 101, "refund", "txn_3")]))
-    assert caught.value.refusal == GuardRefused("CNY:mer_a:merchant_pending/", "merchant_pending", 100, 101)
+    assert caught.value.refusal == GuardRefused("CNY:mer_a:merchant_pending", "merchant_pending", 100, 101)
     await committer.commit(Plan("mer_a", [Void(ids.mint("tra"), hold)]))
     assert await balances(database) == {"channel_receivable": (-500, 0), "merchant_pending": (500, 0)}
     with pytest.raises(PlanRefused) as caught:

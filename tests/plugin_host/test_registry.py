@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -43,7 +42,6 @@ def raising() -> object:
 
 
 async def coroutine() -> object:
-    await asyncio.sleep(0)
     return Named("late")
 
 
@@ -53,6 +51,10 @@ def generator() -> object:
 
 @functools.wraps(coroutine)
 def behind_wrapped() -> object:
+    return coroutine()
+
+
+def forgotten_await() -> object:
     return coroutine()
 
 
@@ -125,7 +127,7 @@ def test_one_raising_implementation_does_not_lose_the_others() -> None:
 
 
 def test_an_awaitable_that_comes_back_all_the_same_is_closed_and_refused() -> None:
-    registry = build([plugin("culprit", hookimpl(lambda: coroutine())), good("other")])
+    registry = build([plugin("culprit", hookimpl(forgotten_await)), good("other")])
     assert list(registry.payment_providers()) == ["other"]
     assert [p.kind for p in registry.problems] == [ProblemKind.BAD_RESULT]
 

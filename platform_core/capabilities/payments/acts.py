@@ -20,13 +20,13 @@ from platform_core.capabilities.payments.errors import (
     REFUND_WINDOW_OVER,
     STATE_CONFLICT,
 )
-from platform_core.capabilities.payments.models import REFUNDS, Payment, Refund, Transaction
+from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
 from platform_core.capabilities.payments.service import Reply
 from platform_core.identity.principal import Principal
-from platform_core.kernel.commit import Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Duplicate, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.money import Money
 from platform_core.ledger.accounts import Account, GuardRefused
@@ -122,6 +122,28 @@ class PaymentActs:
             self._begin_cancel(file, draft, intent)
 
         return await self._act(principal, payment_id, idempotent, intend, None)
+
+    async def cancel_by_number(self, principal: Principal, out_trade_no: str, idempotent: IdempotentRequest) -> Reply:
+        """Cancel by the merchant's number. One never seen becomes a canceled payment, so that a late create is refused."""
+        desk = self._desk
+        merchant_id = str(principal.merchant_id)
+        payment_id = await desk.tools.repository.payment_id(merchant_id, out_trade_no)
+        if payment_id is None:
+            row = _never_seen(desk, merchant_id, out_trade_no, idempotent)
+            body = json_text(payment_answer(row))
+            event = Event(desk.tools.ids.mint("evt"), "payment.canceled", row["id"], 1, row["created_at"], body)
+            claim = idempotent.claim(object_id=row["id"], created_at=row["created_at"], status=200, body=body)
+            try:
+                reply: Reply = await desk.tools.committer.commit(
+                    Plan(merchant_id, [claim, Insert(PAYMENTS, encoded(row)), event], Reply(200, body))
+                )
+            except PlanRefused as refused:
+                if not isinstance(refused.refusal, Duplicate):
+                    raise
+                payment_id = refused.refusal.existing_id  # it arrived in this very moment
+            else:
+                return reply
+        return await self.cancel(principal, payment_id, idempotent)
 
     def _begin_cancel(self, file: PaymentFile, draft: Draft, intent: Intent) -> None:
         payment = file.payment
@@ -451,3 +473,30 @@ def _paid_by(file: PaymentFile, amount: int) -> Transaction:
         return original.amount_minor - back
 
     return next((original for original in paid if left(original) >= amount), max(paid, key=left))
+
+
+def _never_seen(desk: Desk, merchant_id: str, out_trade_no: str, idempotent: IdempotentRequest) -> dict[str, Any]:
+    """A payment that only bars its number."""
+    now = desk.now
+    blank = dict.fromkeys(Payment.model_fields)
+    zeros = {name: 0 for name in blank if name.endswith("_minor")}
+    return {
+        **blank,
+        **zeros,
+        "id": desk.tools.ids.mint("pay"),
+        "merchant_id": merchant_id,
+        "out_trade_no": out_trade_no,
+        "fingerprint": idempotent.fingerprint,
+        "subject": "",
+        "form": "local",
+        "is_capture": True,
+        "state": "canceled",
+        "version": 1,
+        "sequence": 1,
+        "currency": "XXX",
+        "attempts": 0,
+        "created_at": now,
+        "updated_at": now,
+        "expires_at": now,
+        "canceled_at": now,
+    }

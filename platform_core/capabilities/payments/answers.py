@@ -9,7 +9,20 @@ import msgspec
 
 Row = Mapping[str, Any]  # a row's columns by name, of the column types
 JSON_COLUMNS = frozenset(
-    {"fee_plan", "customer", "basket", "labels", "next_action", "last_error", "route", "error", "settings", "secrets"}
+    {
+        "fee_plan",
+        "customer",
+        "basket",
+        "labels",
+        "next_action",
+        "last_error",
+        "route",
+        "error",
+        "settings",
+        "secrets",
+        "holds",
+        "channel_account_ids",
+    }
 )
 _encode = msgspec.json.encode
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 from platform_core.capabilities.payments import outcomes
-from platform_core.capabilities.payments.draft import Draft
+from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
 from platform_core.capabilities.payments.fees import NO_FEE, FeeTerms
 from platform_core.capabilities.payments.models import ChannelAccount, Payment, Transaction
@@ -27,6 +27,7 @@ from platform_core.kernel.ids import Ids
 DECISIONS_MAX = 3
 TERMS_S = 1.0  # how old a merchant's routing and fees may be
 TERMS_KEPT_MAX = 10_000
+SCHEDULED_KEPT_MAX = 100_000
 DEADLINE_S = 10.0
 
 
@@ -67,6 +68,7 @@ class Desk:
         self.tools = tools
         self._locks = KeyedLocks()
         self._terms: dict[str, tuple[float, MerchantTerms]] = {}
+        self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
 
     @property
     def now(self) -> datetime:
@@ -174,27 +176,38 @@ class Desk:
         facts = await self.facts(merchant_id)
         terms = await self.terms(merchant_id)
 
+        days: list[tuple[str, str, date]] = []
+
         def decide(file: PaymentFile, draft: Draft) -> Plan:
-            outcomes.apply(self.case(file, draft, transaction_id, facts=facts, terms=terms), result)
+            case = self.case(file, draft, transaction_id, facts=facts, terms=terms)
+            outcomes.apply(case, result)
             plan = draft.plan()
+            if case.settle in plan.parts:
+                days[:] = [(merchant_id, file.payment.currency, case.booking_day)]
             finish(file, draft, plan)
             return plan
 
-        return await self.decide(merchant_id, payment_id, decide)
+        answer = await self.decide(merchant_id, payment_id, decide)
+        if len(self._scheduled) >= SCHEDULED_KEPT_MAX:
+            self._scheduled.clear()
+        self._scheduled.update(days)
+        return answer
 
     def case(
         self, file: PaymentFile, draft: Draft, transaction_id: str, *, facts: MerchantFacts, terms: MerchantTerms
     ) -> outcomes.Case:
         """Everything that a word on this transaction is about."""
         transaction = file.transaction(transaction_id)
+        day = (file.payment.merchant_id, file.payment.currency, local_day(draft.now, facts.time_zone))
         description = self.tools.providers.describe(transaction.provider_id)
         return outcomes.Case(
             draft=draft,
             attempt=file.attempt(transaction.attempt_id),
             transaction=transaction,
             terms=fee_terms(file.payment, terms),
-            booking_day=local_day(draft.now, facts.time_zone),
+            booking_day=day[2],
             is_till=description is not None and description.is_local,
+            settle=None if day in self._scheduled else settle_due(*day, facts.time_zone),
             refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
         )
 

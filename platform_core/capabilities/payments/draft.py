@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from platform_core.capabilities.payments.answers import encoded, json_text, payment_answer, refund_answer
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, REFUNDS, TRANSACTIONS, Payment, Refund
@@ -13,6 +14,8 @@ from platform_core.kernel.ids import Ids
 
 ASK = "payments.ask"  # due: learn, or bring about, the outcome of a transaction
 EXPIRE = "payments.expire"  # due: close a payment that nobody paid
+SETTLE = "payments.settle"  # due: move a booking day's money to available
+SETTLE_AT = time(2)
 
 
 class Draft:
@@ -107,3 +110,9 @@ class Draft:
                 )
             )
         return plan
+
+
+def settle_due(merchant_id: str, currency: str, day: date, time_zone: str) -> Due:
+    """The due row of a booking day; a second one for the same day is the same row."""
+    moment = datetime.combine(day + timedelta(days=1), SETTLE_AT, ZoneInfo(time_zone))
+    return Due(SETTLE, f"{merchant_id}/{currency}/{day.isoformat()}", moment)

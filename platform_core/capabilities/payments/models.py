@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, Text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from platform_core.kernel.commit.documents import DocumentTable
@@ -122,7 +122,7 @@ class Transaction(SQLModel, table=True):
     provider_id: str = _text()
     channel_account_id: str = _text()
     provider_reference: str | None = _text(nullable=True)
-    holds: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    holds: Any = _json(nullable=False)
     fee_minor: int = _amount()
     reason: str = _text()
     error: Any = _json()
@@ -180,7 +180,7 @@ class RoutingRule(SQLModel, table=True):
     store_id: str | None = _text(nullable=True)
     amount_minor_min: int | None = Field(default=None, sa_column=Column(BigInteger))
     amount_minor_max: int | None = Field(default=None, sa_column=Column(BigInteger))
-    channel_account_ids: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    channel_account_ids: Any = _json(nullable=False)
     valid_from: datetime = _moment()
     valid_until: datetime | None = _moment(nullable=True)
 

@@ -26,6 +26,7 @@ from platform_core.contracts.payments import (
     ShowQr,
     Wait,
 )
+from platform_core.kernel.commit import Due
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account
 
@@ -45,6 +46,7 @@ class Case:
     terms: FeeTerms
     booking_day: date
     is_till: bool  # the merchant holds the money himself
+    settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
     refund: Refund | None = None
 
     @property
@@ -195,6 +197,8 @@ def _sale_succeeded(case: Case, result: ProviderResult) -> None:
 
 def _received(case: Case, *, captured: int, fee: int) -> None:
     draft = case.draft
+    if case.settle is not None and not case.is_till:
+        draft.add(case.settle)
     draft.set(
         captured_minor=draft["captured_minor"] + captured,
         fee_minor=draft["fee_minor"] + fee,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -24,7 +24,7 @@ UNCHECKED = frozenset({"cancel", "close", "query"})  # whose amount only the pro
 class ContextSource(Protocol):
     """Makes the context that a plugin gets with a call: the merchant's secrets by name, and nothing else."""
 
-    def context(self, *, merchant_id: str, secrets: Mapping[str, str]) -> PluginContext:
+    def context(self, *, merchant_id: str, secrets: Mapping[str, Sequence[str]]) -> PluginContext:
         """`secrets` maps names to what is stored of them; only the host can open it."""
         ...
 

@@ -76,7 +76,7 @@ class PaymentCreate(Request):
     expected_payable_minor: AmountOrZero | None = None
     customer: CustomerReference | None = None
     channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
-    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{6,64}$")] | None = None
+    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$")] | None = None
     store_id: Annotated[str, StringConstraints(pattern=r"^sto_[0-9a-z]{26}$")] | None = None
     terminal_id: Number | None = None
     operator_id: Number | None = None
@@ -107,7 +107,7 @@ class AttemptCreate(Request):
 
     form: TakenForm
     channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
-    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.-]{6,64}$")] | None = None
+    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$")] | None = None
 
 
 class CaptureCreate(Request):

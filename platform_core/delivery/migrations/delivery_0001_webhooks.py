@@ -7,7 +7,7 @@ from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 revision = "delivery_0001"
 down_revision = None
 branch_labels = ("delivery",)
-depends_on = ("kernel_0001",)
+depends_on = None
 
 TABLES = """
 CREATE TABLE webhook_endpoint (

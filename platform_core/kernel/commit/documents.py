@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Table
+from sqlalchemy import ARRAY, String, Table
 from sqlalchemy.dialects import postgresql
 
 from platform_core.kernel.commit.plan import (
@@ -24,13 +24,16 @@ from platform_core.kernel.commit.plan import (
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy ships it untyped
 Key = tuple[Any, ...]  # values of a unique key, of the column types
+GONE = -1  # the staged version of a removed row
 
 
 class DocumentTable:
     """How a table takes part in plans; a constant beside the model.
 
-    `tenant` is the column that names the merchant (None: only plans of the platform itself may write here), `version` the integer
-    column that a `Change` expects and raises, `unique` the natural keys that an `Insert` claims. The primary key is `id`.
+    `tenant` is the column that names the merchant (None: only plans of the platform itself may write here), `version`
+    the integer column that a `Change` expects and raises, `unique` the natural keys that an `Insert` claims. The
+    primary key is `id`. Columns that the database counts or computes itself stand in no row. Arrays cannot travel in
+    an array of rows.
     """
 
     def __init__(
@@ -47,15 +50,21 @@ class DocumentTable:
         self.tenant = tenant
         self.version = version
         self.unique = tuple(unique)
-        self.columns = tuple(column.name for column in table.columns)
+        self._updates: dict[tuple[str, ...], str] = {}
+        own = [column for column in table.columns if column.identity is None and column.computed is None]
+        assert not any(isinstance(column.type, ARRAY) for column in own), f"{table.name}: keep lists as JSON"
+        self.columns = tuple(column.name for column in own)
 
     def __repr__(self) -> str:
         return f"DocumentTable({self.name})"
 
     @cached_property
     def casts(self) -> dict[str, str]:
-        """PostgreSQL's name of each column's type."""
-        return {column.name: column.type.compile(dialect=_DIALECT) for column in self.table.columns}
+        """PostgreSQL's name of each column's type; text for all text: a cast to varchar(n) cuts in silence."""
+        return {
+            column.name: "text" if isinstance(column.type, String) else column.type.compile(dialect=_DIALECT)
+            for column in self.table.columns
+        }
 
     @cached_property
     def insert_sql(self) -> str:
@@ -65,13 +74,19 @@ class DocumentTable:
         if self.tenant is None:
             return f"INSERT INTO {self.name} ({names}) SELECT * FROM unnest({arrays}) RETURNING 1"
         return (
-            f"INSERT INTO {self.name} ({names}) SELECT {', '.join(f'v.{name}' for name in self.columns)} "
+            f"INSERT INTO {self.name} ({names}) SELECT {names} "
             f"FROM unnest({arrays}, {{{len(self.columns)}}}::text[]) AS v({names}, plan_tenant) "
-            f"WHERE v.{self.tenant} IS NOT DISTINCT FROM v.plan_tenant RETURNING 1"
+            f'WHERE v."{self.tenant}" IS NOT DISTINCT FROM v.plan_tenant RETURNING 1'
         )
 
     def update_sql(self, names: Sequence[str]) -> str:
         """Set `names` of the rows in the arrays, of the plans' own tenants only."""
+        sql = self._updates.get(tuple(names))
+        if sql is None:
+            self._updates[tuple(names)] = sql = self._update_sql(names)
+        return sql
+
+    def _update_sql(self, names: Sequence[str]) -> str:
         arrays = ", ".join(f"{{{n + 2}}}::{self.casts[name]}[]" for n, name in enumerate(names))
         sets = ", ".join(f'"{name}" = v."{name}"' for name in names)
         columns = ", ".join(f'"{name}"' for name in names)
@@ -91,23 +106,24 @@ class DocumentTable:
     @cached_property
     def look_sql(self) -> str:
         """Lock the rows to be changed, in the order of their ids, and say where they stand."""
-        version = f"t.{self.version}" if self.version else "0"
-        tenant = f"t.{self.tenant}" if self.tenant else "NULL"
+        version = f't."{self.version}"' if self.version else "0"
+        tenant = f't."{self.tenant}"' if self.tenant else "NULL"
         return (
-            f"SELECT t.id, {version}, {tenant} FROM {self.name} AS t WHERE t.id = ANY($1::text[]) ORDER BY t.id FOR UPDATE"
+            f"SELECT t.id, {version}, {tenant} FROM {self.name} AS t "
+            "WHERE t.id = ANY($1::text[]) ORDER BY t.id FOR UPDATE"
         )
 
     def existing_sql(self, columns: tuple[str, ...]) -> str:
         """Which of the wanted keys are taken, and by which id."""
-        names = ", ".join(f"t.{name}" for name in columns)
+        names = ", ".join(f't."{name}"' for name in columns)
         arrays = ", ".join(f"${n + 1}::{self.casts[name]}[]" for n, name in enumerate(columns))
         wanted = ", ".join(f"k{n}" for n in range(len(columns)))
-        on = " AND ".join(f"t.{name} = v.k{n}" for n, name in enumerate(columns))
+        on = " AND ".join(f't."{name}" = v.k{n}' for n, name in enumerate(columns))
         return f"SELECT t.id, {names} FROM unnest({arrays}) AS v({wanted}) JOIN {self.name} AS t ON {on}"
 
     @property
     def _same_tenant(self) -> str:
-        return f" AND t.{self.tenant} IS NOT DISTINCT FROM v.plan_tenant" if self.tenant else ""
+        return f' AND t."{self.tenant}" IS NOT DISTINCT FROM v.plan_tenant' if self.tenant else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +136,10 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New values for some columns of one document. `expected` is the version it was decided on; the writer raises it by one.
+    """New values for some columns of one document. `expected` is the version decided on; the writer raises it by one.
 
-    `raise_to` sets a version that moves by more than one, for a plan that emits several events of one object.
+    `raise_to` sets a version that moves by more than one, for a plan that emits several events of one object. Without
+    `expected` the version stays, and of two such changes of one column the later stands.
     """
 
     table: DocumentTable
@@ -141,6 +158,11 @@ class Remove:
     expected: int | None = None
 
 
+Unique = tuple[DocumentTable, tuple[str, ...]]
+Slot = tuple[DocumentTable, str]
+Standing = tuple[int, str | None]  # version and tenant of a row
+
+
 class DocumentApplier:
     """Applies `Insert`, `Change` and `Remove` for every `DocumentTable`."""
 
@@ -156,21 +178,26 @@ class DocumentWork:
 
     def __init__(self, plans: Sequence[tuple[Plan, Sequence[object]]]) -> None:
         self._touched: dict[DocumentTable, set[str]] = {}
-        self._wanted: dict[tuple[DocumentTable, tuple[str, ...]], set[Key]] = {}
+        self._wanted: dict[Unique, set[Key]] = {}
         for _, parts in plans:
             for part in parts:
                 if isinstance(part, Insert):
                     for columns in part.table.unique:
-                        self._wanted.setdefault((part.table, columns), set()).add(_key(part, columns))
+                        key = _key(part, columns)
+                        if None not in key:  # SQL: NULLs are distinct
+                            self._wanted.setdefault((part.table, columns), set()).add(key)
                 else:
                     assert isinstance(part, Change | Remove)
                     self._touched.setdefault(part.table, set()).add(part.id)
-        self._taken: dict[tuple[DocumentTable, tuple[str, ...], Key], str] = {}
-        self._seen: dict[tuple[DocumentTable, str], tuple[int, str | None]] = {}
-        self._staged_parts: list[tuple[Plan, Insert | Change | Remove]] = []
-        self._staged_keys: dict[tuple[DocumentTable, tuple[str, ...], Key], str] = {}
-        self._staged_versions: dict[tuple[DocumentTable, str], tuple[int, str | None]] = {}
-        self._kept: list[tuple[Plan, Insert | Change | Remove]] = []
+        self._taken: dict[tuple[Unique, Key], str] = {}
+        self._seen: dict[Slot, Standing] = {}
+        self._staged_parts: list[Insert | Change | Remove] = []
+        self._staged_keys: dict[tuple[Unique, Key], str] = {}
+        self._staged_seen: dict[Slot, Standing] = {}
+        self._staged_tenant: str | None = None
+        self._inserts: dict[DocumentTable, list[tuple[str | None, Mapping[str, Any]]]] = {}
+        self._changes: dict[Slot, tuple[str | None, dict[str, Any]]] = {}
+        self._removals: dict[Slot, str | None] = {}
 
     def lock_keys(self) -> Iterable[int]:
         """One lock per natural key to be claimed."""
@@ -184,52 +211,61 @@ class DocumentWork:
 
     async def look(self, connection: asyncpg.Connection) -> None:
         """Natural keys that exist, and the versions of the rows to change, locked by table name and id."""
-        for (table, columns), keys in self._wanted.items():
+        for unique, keys in self._wanted.items():
+            table, columns = unique
             arrays = [list(values) for values in zip(*keys, strict=True)]
-            for row in await connection.fetch(table.existing_sql(columns), *arrays):
-                self._taken[table, columns, tuple(row)[1:]] = row[0]
+            for id_, *key in await connection.fetch(table.existing_sql(columns), *arrays):
+                self._taken[unique, tuple(key)] = id_
         for table in sorted(self._touched, key=lambda table: table.name):
-            for row in await connection.fetch(table.look_sql, sorted(self._touched[table])):
-                self._seen[table, row[0]] = (row[1], row[2])
+            for id_, version, tenant in await connection.fetch(table.look_sql, sorted(self._touched[table])):
+                self._seen[table, id_] = (version, tenant)
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Duplicate, missing, moved on, or of another tenant."""
+        self._staged_tenant = plan.merchant_id
         for part in parts:
             assert isinstance(part, Insert | Change | Remove)
             refusal = self._judge_insert(plan, part) if isinstance(part, Insert) else self._judge_existing(plan, part)
             if refusal is not None:
                 return refusal
-            self._staged_parts.append((plan, part))
+            self._staged_parts.append(part)
         return None
 
     def keep(self) -> None:
-        """Staged keys and versions count for the plans after this one."""
-        self._kept += self._staged_parts
+        """Staged keys and versions count for later plans; what several plans do to one row becomes one write."""
         self._taken |= self._staged_keys
-        self._seen |= self._staged_versions
+        self._seen |= self._staged_seen
+        tenant = self._staged_tenant
+        for part in self._staged_parts:
+            if isinstance(part, Insert):
+                self._inserts.setdefault(part.table, []).append((tenant, part.row))
+            elif isinstance(part, Remove):
+                self._changes.pop((part.table, part.id), None)
+                self._removals[part.table, part.id] = tenant
+            else:
+                _, values = self._changes.setdefault((part.table, part.id), (tenant, {}))
+                values.update(part.values)
+                if part.expected is not None:
+                    assert part.table.version is not None, "judged"
+                    values[part.table.version] = part.raise_to or part.expected + 1
         self.drop()
 
     def drop(self) -> None:
         """Forget what was staged."""
         self._staged_parts = []
         self._staged_keys = {}
-        self._staged_versions = {}
+        self._staged_seen = {}
 
     def statements(self) -> list[Statement]:
         """One insertion per table, one update per table and set of columns, one deletion per table."""
-        inserts: dict[DocumentTable, list[tuple[Plan, Insert]]] = {}
-        changes: dict[tuple[DocumentTable, tuple[str, ...]], list[tuple[Plan, str, Mapping[str, Any]]]] = {}
-        removals: dict[DocumentTable, list[tuple[Plan, str]]] = {}
-        for plan, part in self._kept:
-            if isinstance(part, Insert):
-                inserts.setdefault(part.table, []).append((plan, part))
-            elif isinstance(part, Remove):
-                removals.setdefault(part.table, []).append((plan, part.id))
-            else:
-                values = _with_version(part)
-                changes.setdefault((part.table, tuple(sorted(values))), []).append((plan, part.id, values))
+        changes: dict[tuple[DocumentTable, tuple[str, ...]], list[tuple[str | None, str, Mapping[str, Any]]]] = {}
+        for (table, id_), (tenant, values) in self._changes.items():
+            changes.setdefault((table, tuple(sorted(values))), []).append((tenant, id_, values))
+        removals: dict[DocumentTable, list[tuple[str | None, str]]] = {}
+        for (table, id_), tenant in self._removals.items():
+            removals.setdefault(table, []).append((tenant, id_))
         return [
-            *(_insert(table, rows) for table, rows in inserts.items()),
+            *(_insert(table, rows) for table, rows in self._inserts.items()),
             *(_update(table, names, rows) for (table, names), rows in changes.items()),
             *(_delete(table, rows) for table, rows in removals.items()),
         ]
@@ -241,9 +277,9 @@ class DocumentWork:
             return TenantViolation(f"{table.name} {part.row['id']}")
         for columns in table.unique:
             key = _key(part, columns)
-            if None in key:  # SQL: NULLs are distinct
+            if None in key:
                 continue
-            slot = (table, columns, key)
+            slot = ((table, columns), key)
             existing = self._taken.get(slot) or self._staged_keys.get(slot)
             if existing is not None:
                 return Duplicate(table.name, columns, existing)
@@ -252,17 +288,19 @@ class DocumentWork:
 
     def _judge_existing(self, plan: Plan, part: Change | Remove) -> Refusal | None:
         table, slot = part.table, (part.table, part.id)
-        seen = self._staged_versions.get(slot) or self._seen.get(slot)
-        if seen is None or (table.tenant is not None and seen[1] != plan.merchant_id):
-            return Missing(table.name, part.id)
+        assert part.expected is None or table.version is not None, f"{table.name} has no version to expect"
+        assert isinstance(part, Remove) or part.values or part.expected is not None, f"{part.id}: nothing to change"
         if table.tenant is None and plan.merchant_id is not None:
             return TenantViolation(f"{table.name} {part.id}")
+        seen = self._staged_seen.get(slot) or self._seen.get(slot)
+        if seen is None or seen[0] == GONE or (table.tenant is not None and seen[1] != plan.merchant_id):
+            return Missing(table.name, part.id)
         if part.expected is not None and seen[0] != part.expected:
             return VersionConflict(table.name, part.id, part.expected, seen[0])
         if isinstance(part, Remove):
-            self._staged_versions[slot] = (-1, None)
+            self._staged_seen[slot] = (GONE, seen[1])
         elif part.expected is not None:
-            self._staged_versions[slot] = (part.raise_to or part.expected + 1, seen[1])
+            self._staged_seen[slot] = (part.raise_to or part.expected + 1, seen[1])
         return None
 
 
@@ -270,27 +308,20 @@ def _key(part: Insert, columns: tuple[str, ...]) -> Key:
     return tuple(part.row[name] for name in columns)
 
 
-def _with_version(part: Change) -> Mapping[str, Any]:
-    if part.expected is None or part.table.version is None:
-        return part.values
-    return {**part.values, part.table.version: part.raise_to or part.expected + 1}
-
-
-def _insert(table: DocumentTable, rows: list[tuple[Plan, Insert]]) -> Statement:
-    arrays: list[object] = [[part.row[name] for _, part in rows] for name in table.columns]
+def _insert(table: DocumentTable, rows: Sequence[tuple[str | None, Mapping[str, Any]]]) -> Statement:
+    arrays: list[object] = [[row[name] for _, row in rows] for name in table.columns]
     if table.tenant is not None:
-        arrays.append([plan.merchant_id for plan, _ in rows])
+        arrays.append([tenant for tenant, _ in rows])
     return Statement(table.insert_sql, tuple(arrays), len(rows))
 
 
-def _update(table: DocumentTable, names: Sequence[str], rows: list[tuple[Plan, str, Mapping[str, Any]]]) -> Statement:
-    merged: dict[str, tuple[str | None, Mapping[str, Any]]] = {}
-    for plan, id_, values in rows:  # unversioned changes of one row: the last in order of arrival stays
-        merged[id_] = (plan.merchant_id, values)
-    tenants = [tenant for tenant, _ in merged.values()]
-    arrays: list[object] = [[values[name] for _, values in merged.values()] for name in names]
-    return Statement(table.update_sql(names), (list(merged), tenants, *arrays), len(merged))
+def _update(
+    table: DocumentTable, names: Sequence[str], rows: Sequence[tuple[str | None, str, Mapping[str, Any]]]
+) -> Statement:
+    columns: list[object] = [[values[name] for _, _, values in rows] for name in names]
+    tenants = [tenant for tenant, _, _ in rows]
+    return Statement(table.update_sql(names), ([id_ for _, id_, _ in rows], tenants, *columns), len(rows))
 
 
-def _delete(table: DocumentTable, rows: list[tuple[Plan, str]]) -> Statement:
-    return Statement(table.delete_sql, ([id_ for _, id_ in rows], [plan.merchant_id for plan, _ in rows]), len(rows))
+def _delete(table: DocumentTable, rows: Sequence[tuple[str | None, str]]) -> Statement:
+    return Statement(table.delete_sql, ([id_ for _, id_ in rows], [tenant for tenant, _ in rows]), len(rows))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import asyncpg
 
@@ -54,7 +53,8 @@ class DueApplier:
 _UPSERT = (
     "INSERT INTO due (kind, subject_id, merchant_id, due_at, tries) "
     "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::timestamptz[], {4}::int[]) "
-    "ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = excluded.due_at, tries = excluded.tries, leased_until = NULL RETURNING 1"
+    "ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = excluded.due_at, tries = excluded.tries, "
+    "leased_until = NULL RETURNING 1"
 )
 _DELETE = (
     "DELETE FROM due AS t USING unnest({0}::text[], {1}::text[]) AS v(kind, subject_id) "
@@ -73,10 +73,10 @@ RETURNING kind, subject_id, merchant_id, due_at, tries
 async def lease_due(
     connection: asyncpg.Connection, *, kind: str, now: datetime, lease_s: int = 60, limit: int = 100
 ) -> list[DueWork]:
-    """Take at most `limit` due rows of a kind, oldest first, for `lease_s` seconds. No two workers hold one row at a time.
+    """Take at most `limit` due rows of a kind, oldest first, for `lease_s` seconds. A row has one holder at a time.
 
-    The worker ends a row by a plan with `DueDone`, or moves it with `Due`; a worker that dies lets its lease run out. This is the
-    one statement outside plans: it moves only the lease.
+    The worker ends a row by a plan with `DueDone`, or moves it with `Due`; a worker that dies lets its lease run out.
+    This is the one statement outside plans: it moves only the lease.
     """
     rows = await connection.fetch(LEASE_SQL, kind, now, now + timedelta(seconds=lease_s), limit)
     return sorted((DueWork(*row) for row in rows), key=lambda work: work.due_at)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -16,8 +15,9 @@ from platform_core.kernel.commit.plan import Plan, Refusal, Statement
 class Event:
     """Something that happened, in the words of its capability (`payment.captured`).
 
-    `id` is also the webhook's id; `sequence` counts the object's events from 1 without gaps and is set by the service together with
-    the object's version. `body` is the encoded JSON of the object as of this commit, stored once and sent unchanged.
+    `id` is also the webhook's id; `sequence` counts the object's events from 1 without gaps and is set by the service
+    together with the object's version. `body` is the encoded JSON of the object as of this commit, stored once and
+    sent unchanged.
     """
 
     id: str
@@ -41,8 +41,8 @@ class EventApplier:
 
 _INSERT = (
     "INSERT INTO outbox (id, merchant_id, type, object_id, sequence, occurred_at, body, traceparent) "
-    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::text[], {4}::bigint[], {5}::timestamptz[], {6}::text[], "
-    "{7}::text[]) RETURNING 1"
+    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::text[], {4}::bigint[], {5}::timestamptz[], "
+    "{6}::text[], {7}::text[]) RETURNING 1"
 )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -40,7 +39,7 @@ class IdempotencyAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Refusal):
-    """The key is taken. `status` is None while the first request is in flight; compare `fingerprint` before answering."""
+    """The key is taken. `status` is None while the first request is in flight; compare `fingerprint` first."""
 
     fingerprint: bytes
     status: int | None
@@ -50,7 +49,7 @@ class Replayed(Refusal):
 
 
 class IdempotencyApplier:
-    """Applies claims and answers. It stands first among the appliers: a repeated request is a replay before it is a duplicate."""
+    """Applies claims and answers. First among the appliers: a repeated request is a replay before it is a duplicate."""
 
     part_types: tuple[type, ...] = (IdempotencyClaim, IdempotencyAnswer)
 
@@ -67,13 +66,15 @@ _LOOK = (
 )
 _INSERT = (
     "INSERT INTO idempotency (client_id, merchant_id, key, fingerprint, object_id, created_at, status, body) "
-    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::bytea[], {4}::text[], {5}::timestamptz[], {6}::int[], "
-    "{7}::text[]) RETURNING 1"
+    "SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::bytea[], {4}::text[], {5}::timestamptz[], "
+    "{6}::int[], {7}::text[]) RETURNING 1"
 )
 _ANSWER = (
     "UPDATE idempotency AS t SET status = v.status, body = v.body "
-    "FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::int[], {4}::text[]) AS v(client_id, merchant_id, key, status, body) "
-    "WHERE t.client_id = v.client_id AND t.merchant_id = v.merchant_id AND t.key = v.key AND t.status IS NULL RETURNING 1"
+    "FROM unnest({0}::text[], {1}::text[], {2}::text[], {3}::int[], {4}::text[]) "
+    "AS v(client_id, merchant_id, key, status, body) "
+    "WHERE t.client_id = v.client_id AND t.merchant_id = v.merchant_id AND t.key = v.key AND t.status IS NULL "
+    "RETURNING 1"
 )
 
 

@@ -14,8 +14,9 @@ import asyncpg
 class Plan:
     """Everything that one decision wants written, all or none of it.
 
-    `merchant_id` is the tenant that the decision was authorised for; None is the platform itself. A part that touches another
-    tenant's row or account refuses the plan. `parts` are applied in their order; `answer` is handed back once they are durable.
+    `merchant_id` is the tenant that the decision was authorised for; None is the platform itself. A part that touches
+    another tenant's row or account refuses the plan. `parts` are applied in their order; `answer` is handed back once
+    they are durable.
     """
 
     merchant_id: str | None
@@ -67,7 +68,7 @@ class TenantViolation(Refusal):
     what: str
 
 
-class PlanRefused(Exception):  # noqa: N818 - a refusal is an expected answer, not an error
+class PlanRefused(Exception):  # a refusal is an expected answer, not an error
     """Raised by `Committer.commit` for the refused plan alone; nothing of it was written."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -103,7 +104,7 @@ class BatchWork(Protocol):
         ...
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
-        """Decide on the parts of one plan against what was seen and what earlier plans of the batch did; stage, change nothing."""
+        """Decide on a plan's parts by what was seen and what earlier plans of the batch did; stage, change nothing."""
         ...
 
     def keep(self) -> None:
@@ -133,4 +134,3 @@ def lock_key(kind: str, values: Iterable[object]) -> int:
     """The signed 64-bit advisory lock of a unique key. Two keys may share one: they then merely wait for each other."""
     text = kind + "\x1f" + "\x1f".join(map(str, values))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
-

@@ -1,4 +1,4 @@
-"""The embedded default: PostgreSQL 18 from a wheel, on a Unix socket, started in under a second, with nothing installed by hand."""
+"""The embedded default: PostgreSQL 18 from a wheel, on a Unix socket, with nothing installed by hand."""
 
 from __future__ import annotations
 
@@ -81,7 +81,18 @@ class EmbeddedPostgres:
     def sql(self, command: str, *, database: str = "postgres") -> str:
         """Run a command as superuser by psql; for set-up and tests. Raises CalledProcessError with psql's words."""
         return subprocess.run(  # noqa: S603 - a fixed program of the wheel
-            [self.bin_path / "psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", command],
+            [
+                self.bin_path / "psql",
+                "-X",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                self.url(database),
+                "-c",
+                command,
+            ],
             check=True,
             capture_output=True,
             text=True,

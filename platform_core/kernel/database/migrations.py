@@ -1,6 +1,8 @@
-"""Migrations: one branch per folder named `migrations`, wherever a package keeps it, so that a new capability edits no other.
+"""Migrations: one branch per folder named `migrations`, wherever a package keeps it; a new capability edits no other.
 
-A package's first revision carries `branch_labels` (its name) and `depends_on` (the packages whose tables it refers to).
+A package's first revision carries `branch_labels` (its name). The kernel's branch comes first, because it makes the
+roles; the others refer to no table but their own, so that their order does not matter. (Alembic's `depends_on` loses
+count of heads when two branches depend on one: alembic 1.20.1, HeadMaintainer.)
 """
 
 from __future__ import annotations
@@ -41,13 +43,25 @@ def heads_expected() -> frozenset[str]:
 
 
 async def upgrade(url: str, revision: str = "heads") -> None:
-    """Bring the database at the owner's `url` up to a revision. Two processes at once are fine: one waits for the other."""
-    await _run(url, lambda connection: command.upgrade(alembic_config(connection), revision))
+    """Bring the database at the owner's `url` up to a revision. Of two processes at once, one waits for the other."""
+
+    def work(connection: Connection) -> None:
+        command.upgrade(alembic_config(connection), "kernel@head")
+        command.upgrade(alembic_config(connection), revision)
+
+    await _run(url, work)
 
 
-async def downgrade(url: str, revision: str = "base") -> None:
-    """Take the database back, at worst to nothing. Destroys what the newer tables hold."""
-    await _run(url, lambda connection: command.downgrade(alembic_config(connection), revision))
+async def downgrade(url: str) -> None:
+    """Take the database back to nothing, the kernel last. Destroys what the tables hold."""
+
+    def work(connection: Connection) -> None:
+        script = ScriptDirectory.from_config(alembic_config())
+        labels = sorted(next(iter(base.branch_labels)) for base in script.get_revisions(script.get_bases()) if base)
+        for label in sorted(labels, key=lambda label: label == "kernel"):
+            command.downgrade(alembic_config(connection), f"{label}@base")
+
+    await _run(url, work)
 
 
 async def heads_found(url: str) -> frozenset[str]:

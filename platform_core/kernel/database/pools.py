@@ -1,11 +1,10 @@
-"""Connections by role. Reads run in short transactions under row-level security; the writer has a connection of its own."""
+"""Connections by role: reads in short transactions under row-level security, the writer on a connection of its own."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 from sqlalchemy import text
@@ -59,7 +58,11 @@ class Database:
                 pool_timeout=5,
                 pool_pre_ping=False,
                 connect_args={
-                    "server_settings": {**settings, "application_name": f"{self._application_name}:{role}", "jit": "off"}
+                    "server_settings": {
+                        **settings,
+                        "application_name": f"{self._application_name}:{role}",
+                        "jit": "off",
+                    }
                 },
             )
         return self._engines[role]

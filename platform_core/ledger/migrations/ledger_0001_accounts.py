@@ -7,10 +7,11 @@ from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 revision = "ledger_0001"
 down_revision = None
 branch_labels = ("ledger",)
-depends_on = ("kernel",)
+depends_on = None
 
-# Foreign keys are left out on purpose: the writer holds both accounts locked when it writes a transfer, so the check would only
-# be repeated, row by row, on the hottest table of the house. `arsenal ledger verify` proves the same for all of history.
+# Foreign keys are left out on purpose: the writer holds both accounts locked when it writes a transfer, so the check
+# would only be repeated, row by row, on the hottest table of the house. `arsenal ledger verify` proves the same for all
+# of history.
 TABLES = """
 CREATE TABLE ledger_account (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -24,11 +25,12 @@ CREATE TABLE ledger_account (
   credits_posted bigint NOT NULL DEFAULT 0 CHECK (credits_posted >= 0),
   debits_pending bigint NOT NULL DEFAULT 0 CHECK (debits_pending >= 0),
   credits_pending bigint NOT NULL DEFAULT 0 CHECK (credits_pending >= 0),
+  moved_at timestamptz NOT NULL DEFAULT 'epoch',
   UNIQUE (unit, owner, role, bucket),
   CONSTRAINT guard_ge0 CHECK (guard <> 'ge0' OR debits_posted + debits_pending <= credits_posted),
   CONSTRAINT guard_le0 CHECK (guard <> 'le0' OR credits_posted + credits_pending <= debits_posted)
 ) WITH (fillfactor = 50);
-CREATE INDEX ledger_account_merchant ON ledger_account (merchant_id, role);
+CREATE INDEX ledger_account_merchant ON ledger_account (merchant_id, role, id);
 
 CREATE TABLE ledger_transfer (
   position bigint GENERATED ALWAYS AS IDENTITY,
@@ -50,8 +52,10 @@ CREATE TABLE ledger_transfer (
   CHECK (debit_account <> credit_account),
   CHECK ((kind IN ('post', 'void', 'expire')) = (pending_id IS NOT NULL))
 );
-CREATE INDEX ledger_transfer_debit ON ledger_transfer (debit_account, position);
-CREATE INDEX ledger_transfer_credit ON ledger_transfer (credit_account, position);
+-- The writer lets created_at never step back within an account, so time and position sort the rows of an account alike.
+CREATE INDEX ledger_transfer_debit ON ledger_transfer (debit_account, created_at, position);
+CREATE INDEX ledger_transfer_credit ON ledger_transfer (credit_account, created_at, position);
+CREATE INDEX ledger_transfer_merchant ON ledger_transfer (merchant_id, created_at, position);
 CREATE INDEX ledger_transfer_reference ON ledger_transfer (reference);
 CREATE UNIQUE INDEX ledger_transfer_resolution ON ledger_transfer (pending_id) WHERE pending_id IS NOT NULL;
 

@@ -7,7 +7,7 @@ from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 revision = "payments_0001"
 down_revision = None
 branch_labels = ("payments",)
-depends_on = ("kernel", "ledger", "identity")
+depends_on = None
 
 TABLES = """
 CREATE TABLE pay_payment (
@@ -93,7 +93,7 @@ CREATE TABLE pay_transaction (
   provider_id text NOT NULL,
   channel_account_id text NOT NULL,
   provider_reference text,
-  holds text[] NOT NULL,
+  holds jsonb NOT NULL,
   fee_minor bigint NOT NULL,
   reason text NOT NULL,
   error jsonb,
@@ -146,7 +146,7 @@ CREATE TABLE pay_routing_rule (
   store_id text,
   amount_minor_min bigint,
   amount_minor_max bigint,
-  channel_account_ids text[] NOT NULL,
+  channel_account_ids jsonb NOT NULL,
   valid_from timestamptz NOT NULL,
   valid_until timestamptz
 );

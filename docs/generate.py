@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Write the generated pages of docs/reference, or with `--check` say which are stale.
+
+A page is one function below that returns its whole text from the code that it describes, and one row in PAGES.
+Exit status 1: a page is stale. `make docs` writes, `make check` and tests/docs check.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer.cli
+import typer.main
+
+REFERENCE: Final = Path(__file__).resolve().parent / "reference"
+ROOT_PACKAGES: Final = ("platform_core", "plugins", "capability_packs")
+NOTICE: Final = "<!-- Written by `make docs` from {source}; edit that instead. -->"
+HTTP_METHODS: Final = ("get", "put", "post", "patch", "delete", "head", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One generated file: its name, the module that it describes, and the function that writes it."""
+
+    name: str
+    producer: str
+    render: Callable[[], str]
+
+    @property
+    def path(self) -> Path:
+        """Where the page stands."""
+        return REFERENCE / self.name
+
+
+def error_codes() -> str:
+    """Every declared error: code, status, words in both languages."""
+    import_everything()
+    catalogue = importlib.import_module("platform_core.kernel.errors").catalogue()
+    lines = heading("Error codes", source="the declarations (`declare`) beside the code that raises them")
+    lines += [
+        "Every error answer is `application/problem+json` (RFC 9457). `code` is stable; the words follow",
+        "`Accept-Language` (en, zh). `{name}` stands for a value of the occurrence.",
+        "",
+    ]
+    family = ""
+    for code, error in catalogue.items():
+        if code.partition(".")[0] != family:
+            family = code.partition(".")[0]
+            lines += [f"## {family}", ""]
+        retry = (
+            "may succeed when sent again unchanged"
+            if error.is_retryable
+            else "sending it again unchanged does not help"
+        )
+        lines += [f"### {code}", "", f"HTTP {error.status}; {retry}.", "", "| | en | zh |", "|---|---|---|"]
+        for label, text in (("title", error.title), ("detail", error.detail), ("hint", error.hint)):
+            if text is not None:
+                lines.append(f"| {label} | {cell(text.en)} | {cell(text.zh)} |")
+        lines.append("")
+    return joined(lines)
+
+
+def settings() -> str:
+    """Every setting: variable, values, default, meaning."""
+    module = importlib.import_module("platform_core.kernel.settings")
+    schema = module.Settings.model_json_schema()
+    lines = heading("Settings", source="`platform_core/kernel/settings.py`")
+    lines += [
+        "Settings are environment variables, read once when a process starts. A misspelt one is reported.",
+        "",
+        "| variable | values | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, field in schema["properties"].items():
+        default = "" if field.get("default") is None else f"`{field['default']}`"
+        meaning = field.get("description")
+        if not meaning:
+            raise ValueError(f"setting {name} has no description")
+        lines.append(
+            f"| `{module.variable_of(name)}` | {cell(values_of(field))} | {default or 'unset'} | {cell(meaning)} |"
+        )
+    return joined([*lines, ""])
+
+
+def command_line() -> str:
+    """Every command of `arsenal`, with its options, as Typer documents it."""
+    app = importlib.import_module("platform_core.bootstrap.cli").app
+    command = typer.main.get_command(app)
+    context = typer.Context(command, info_name="arsenal")
+    text = typer.cli.get_docs_for_click(obj=command, ctx=context, name="arsenal", title="The command line")
+    return joined([NOTICE.format(source="`platform_core/bootstrap/cli.py`"), "", text.strip(), ""])
+
+
+def openapi_document() -> str:
+    """The OpenAPI document as served, with sorted keys so that a change reads as a change."""
+    return json.dumps(served_openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def http_api() -> str:
+    """Every route: method, path, operation, what it does, statuses."""
+    document = served_openapi()
+    lines = heading("HTTP API", source="the served OpenAPI document")
+    lines += [
+        "The whole document, with schemas and examples: [openapi.json](openapi.json). Errors: [errors.md](errors.md).",
+        "",
+        "| route | operation | does | answers |",
+        "|---|---|---|---|",
+    ]
+    for path, methods in sorted(document["paths"].items()):
+        for method in (name for name in HTTP_METHODS if name in methods):
+            route = methods[method]
+            statuses = ", ".join(sorted(route.get("responses", {})))
+            summary = route.get("summary", "")
+            lines.append(f"| `{method.upper()} {path}` | `{route['operationId']}` | {cell(summary)} | {statuses} |")
+    return joined([*lines, ""])
+
+
+PAGES: Final = (
+    Page("errors.md", "platform_core.kernel.errors", error_codes),
+    Page("settings.md", "platform_core.kernel.settings", settings),
+    Page("cli.md", "platform_core.bootstrap.cli", command_line),
+    Page("openapi.json", "platform_core.bootstrap.openapi", openapi_document),
+    Page("api.md", "platform_core.bootstrap.openapi", http_api),
+)
+
+
+def served_openapi() -> dict[str, Any]:  # Any: JSON
+    """The document that the application serves, without starting it."""
+    document: dict[str, Any] = importlib.import_module("platform_core.bootstrap.openapi").document()
+    return document
+
+
+def import_everything() -> None:
+    """Import every module of ours, so that whatever declares itself on import has done so."""
+    for root in ROOT_PACKAGES:
+        package = importlib.import_module(root)
+        for name in modules_below(package.__path__, prefix=f"{root}."):
+            importlib.import_module(name)
+
+
+def modules_below(path: Iterable[str], *, prefix: str) -> Iterator[str]:
+    """Names of all modules below a package; tests and migrations declare nothing."""
+    for found in pkgutil.iter_modules(path, prefix):
+        last = found.name.rpartition(".")[2]
+        if last in ("tests", "migrations", "versions", "__main__", "conftest"):
+            continue
+        yield found.name
+        if found.ispkg:
+            yield from modules_below(importlib.import_module(found.name).__path__, prefix=f"{found.name}.")
+
+
+def values_of(field: Mapping[str, Any]) -> str:  # Any: a JSON schema
+    """A setting's JSON schema in words: type, choices, bounds."""
+    shapes = [shape for shape in field.get("anyOf", [field]) if shape.get("type") != "null"]
+    words = []
+    for shape in shapes:
+        if "enum" in shape:
+            words.append(" or ".join(str(value) for value in shape["enum"]))
+            continue
+        word = {"password": "secret text", "path": "path"}.get(shape.get("format", ""), shape.get("type", "any"))
+        least, most = shape.get("minimum"), shape.get("maximum")
+        if least is not None and most is not None:
+            word += f" from {least} to {most}"
+        if "minLength" in shape:
+            word += f", {shape['minLength']} characters at least"
+        if "pattern" in shape:
+            word += f" like `{shape['pattern']}`"
+        words.append(word)
+    return " or ".join(words)
+
+
+def heading(title: str, *, source: str) -> list[str]:
+    """The first lines of a page."""
+    return [f"# {title}", "", NOTICE.format(source=source), ""]
+
+
+def cell(text: str) -> str:
+    """Text that fits into one table cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines as a file that ends in one line break."""
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def is_producible(page: Page) -> bool:
+    """Whether the module that the page describes is part of this tree."""
+    try:
+        return importlib.util.find_spec(page.producer) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def stale_pages() -> list[str]:
+    """What is wrong with the pages as they stand, one sentence a page."""
+    faults = []
+    for page in PAGES:
+        if not is_producible(page):
+            if page.path.exists():
+                faults.append(f"{page.name} describes {page.producer}, which is gone. Remove the page and its row.")
+        elif not page.path.exists():
+            faults.append(f"{page.name} is missing. Run: make docs")
+        elif page.path.read_text(encoding="utf-8") != page.render():
+            faults.append(f"{page.name} is stale. Run: make docs")
+    return faults
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; a page whose producer is not part of this tree is named, never passed over in silence."""
+    for page in PAGES:
+        if not is_producible(page):
+            sys.stdout.write(f"docs/reference/{page.name}: not yet, {page.producer} is not part of this tree\n")
+    if arguments == ["--check"]:
+        faults = stale_pages()
+        for fault in faults:
+            sys.stdout.write(f"docs/reference/{fault}\n")
+        return 1 if faults else 0
+    if arguments:
+        sys.stderr.write("usage: docs/generate.py [--check]\n")
+        return 2
+    for page in PAGES:
+        if is_producible(page):
+            page.path.write_text(page.render(), encoding="utf-8")
+            sys.stdout.write(f"docs/reference/{page.name} written\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

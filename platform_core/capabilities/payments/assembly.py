@@ -1,0 +1,45 @@
+"""The services of payments, put together from what bootstrap hands in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from platform_core.capabilities.payments.acts import PaymentActs
+from platform_core.capabilities.payments.desk import Desk, Tools
+from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
+from platform_core.capabilities.payments.lists import PaymentLists
+from platform_core.capabilities.payments.resolution import Resolution
+from platform_core.capabilities.payments.service import PaymentService
+from platform_core.capabilities.payments.settlement import SettlementService
+from platform_core.kernel.commit import Plan
+from platform_core.kernel.commit.due import DueWork
+from platform_core.kernel.pagination import Cursors
+from platform_core.ledger.service import LedgerService
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """What routes and workers call."""
+
+    service: PaymentService
+    acts: PaymentActs
+    lists: PaymentLists
+    resolution: Resolution
+    settlement: SettlementService
+
+    def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
+        """Who does which kind of due work."""
+        return {ASK: self.resolution.ask, EXPIRE: self.resolution.expire, SETTLE: self.settlement.settle}
+
+
+def assemble(tools: Tools, ledger: LedgerService, cursors: Cursors) -> Payments:
+    """Payments of one process."""
+    desk = Desk(tools)
+    return Payments(
+        service=PaymentService(desk),
+        acts=PaymentActs(desk),
+        lists=PaymentLists(tools.repository, cursors),
+        resolution=Resolution(desk),
+        settlement=SettlementService(desk, ledger),
+    )

@@ -1,0 +1,35 @@
+"""The events of payments: what each says, under which scope it may be told, and where the object is read.
+
+All of them carry the payment's `sequence` (from 1, no gaps) and the object as of their commit: `payment.*` the payment, `refund.*` the
+refund. Apart from the list of payments.md section 9 there are `payment.capture_failed`, `payment.void_failed` and
+`payment.cancel_failed`, so that every change of a payment is announced.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAYMENT_EVENTS: Final = (
+    "payment.created",
+    "payment.attempt_failed",
+    "payment.authorized",
+    "payment.captured",
+    "payment.capture_failed",
+    "payment.voided",
+    "payment.void_failed",
+    "payment.canceled",
+    "payment.cancel_failed",
+    "payment.closed",
+    "payment.unknown_entered",
+    "payment.unknown_resolved",
+    "payment.outcome_contradicted",
+    "payment.late_money_received",
+)
+REFUND_EVENTS: Final = ("refund.created", "refund.succeeded", "refund.failed", "refund.bounced")
+SETTLEMENT_EVENTS: Final = ("settlement.completed",)
+
+SCOPES_AND_PATHS: Final = {
+    **dict.fromkeys(PAYMENT_EVENTS, ("payments:read", "/v1/payments/{id}")),
+    **dict.fromkeys(REFUND_EVENTS, ("refunds:read", "/v1/payments/{id}")),
+    **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements?day={id}")),
+}

@@ -1,0 +1,380 @@
+"""Payments over HTTP: parse, authorise, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+
+from platform_core.capabilities.payments import errors
+from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer
+from platform_core.capabilities.payments.assembly import Payments
+from platform_core.capabilities.payments.schemas import (
+    AttemptCreate,
+    CancelByNumber,
+    CaptureCreate,
+    Nothing,
+    PaymentCreate,
+    PaymentList,
+    PaymentRead,
+    RefundCreate,
+    RefundList,
+    RefundRead,
+    SettlementList,
+    VoidCreate,
+)
+from platform_core.capabilities.payments.service import Reply
+from platform_core.identity.principal import Principal
+from platform_core.identity.requires import requires
+from platform_core.kernel.commit import PlanRefused
+from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
+from platform_core.kernel.commit.idempotency import Replayed
+from platform_core.kernel.http.body import read_json, validated
+from platform_core.kernel.http.idempotency import IdempotentRequest, answer_replay, read_idempotency
+from platform_core.kernel.http.openapi import documented
+from platform_core.kernel.pagination import LIMIT_DEFAULT, PageLimit
+
+router = APIRouter(prefix="/v1", tags=["payments"])
+JSON = "application/json"
+COMMITTING = (COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN, errors.BUSY)
+Body = TypeVar("Body", bound=BaseModel)
+Writer = Annotated[Principal, requires("payments:write")]
+Reader = Annotated[Principal, requires("payments:read")]
+Order = Literal["asc", "desc"]
+
+
+def payments_of(request: Request) -> Payments:
+    """The process's payments, put there by bootstrap."""
+    payments: Payments = request.app.state.payments
+    return payments
+
+
+async def _act(
+    request: Request,
+    principal: Principal,
+    model: type[Body],
+    act: Callable[[Body, IdempotentRequest], Awaitable[Reply]],
+) -> Response:
+    """Strict JSON, Idempotency-Key, validation, the act, its answer; a used key is answered with what it stands for."""
+    raw, document = await read_json(request)
+    idempotent = read_idempotency(request, client_id=principal.client_id, raw=raw)
+    body = validated(model, raw, document)
+    try:
+        reply = await act(body, idempotent)
+    except PlanRefused as refused:
+        if isinstance(refused.refusal, Replayed):
+            return await answer_replay(refused.refusal, idempotent)
+        raise
+    return Response(reply.body, reply.status, media_type=JSON)
+
+
+@router.post(
+    "/payments",
+    operation_id="payments.create",
+    summary="Take a payment",
+    **documented(
+        answer=PaymentRead,
+        body=PaymentCreate,
+        status=201,
+        also=(200, 202),
+        is_idempotent=True,
+        errors=(
+            *COMMITTING,
+            errors.MERCHANT_SUSPENDED,
+            errors.NO_ROUTE,
+            errors.OUT_TRADE_NO_TAKEN,
+            errors.PAYABLE_CHANGED,
+            errors.STORE_UNKNOWN,
+            errors.SUMS_DIFFER,
+            errors.EXPIRES_IN_PAST,
+        ),
+    ),
+)
+async def create_payment(request: Request, principal: Writer) -> Response:
+    """Create a payment and try it at the provider that the merchant's routing chooses."""
+    service = payments_of(request).service
+    return await _act(request, principal, PaymentCreate, lambda body, key: service.create(principal, body, key))
+
+
+@router.post(
+    "/payments/cancel",
+    operation_id="payments.cancel_by_number",
+    summary="Cancel by out_trade_no",
+    **documented(
+        answer=PaymentRead,
+        body=CancelByNumber,
+        also=(202,),
+        is_idempotent=True,
+        errors=(*COMMITTING, errors.CANCEL_WINDOW_OVER, errors.STATE_CONFLICT),
+    ),
+)
+async def cancel_by_number(request: Request, principal: Writer) -> Response:
+    """Undo whatever became of an order number; one that never arrived becomes a canceled payment, so that it cannot arrive late."""
+    acts = payments_of(request).acts
+    return await _act(
+        request, principal, CancelByNumber, lambda body, key: acts.cancel_by_number(principal, body.out_trade_no, key)
+    )
+
+
+@router.get(
+    "/payments/{payment_id}",
+    operation_id="payments.get",
+    summary="Read a payment",
+    **documented(answer=PaymentRead, errors=(errors.NOT_FOUND,)),
+)
+async def read_payment(request: Request, payment_id: str, principal: Reader) -> Response:
+    """By id, or by `out_trade_no:<value>`."""
+    payment = await payments_of(request).service.read(principal, payment_id)
+    return Response(json_text(payment_answer(payment.model_dump())), media_type=JSON)
+
+
+@router.get(
+    "/payments", operation_id="payments.list", summary="List payments", **documented(answer=PaymentList)
+)
+async def list_payments(
+    request: Request,
+    principal: Reader,
+    state: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
+    form: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
+    store_id: Annotated[str | None, Query(max_length=64)] = None,
+    out_trade_no: Annotated[str | None, Query(pattern="^[A-Za-z0-9_]{1,64}$")] = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+    order: Order = "desc",
+    limit: PageLimit = LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> Response:
+    """Newest first, or `order=asc`."""
+    filters: dict[str, Any] = {"state": state, "form": form, "store_id": store_id, "out_trade_no": out_trade_no}
+    page = await payments_of(request).lists.payments(
+        principal, filters, (created_from, created_to), is_ascending=order == "asc", limit=limit, cursor=cursor
+    )
+    return Response(json_text(page), media_type=JSON)
+
+
+@router.post(
+    "/payments/{payment_id}/attempts",
+    operation_id="payments.attempt",
+    summary="Try again",
+    **documented(
+        answer=PaymentRead,
+        body=AttemptCreate,
+        status=201,
+        also=(200, 202),
+        is_idempotent=True,
+        errors=(
+            *COMMITTING,
+            errors.NOT_FOUND,
+            errors.ATTEMPT_IN_FLIGHT,
+            errors.OUTCOME_UNKNOWN,
+            errors.STATE_CONFLICT,
+            errors.NO_ROUTE,
+            errors.TOO_MANY_ATTEMPTS,
+        ),
+    ),
+)
+async def create_attempt(request: Request, payment_id: str, principal: Writer) -> Response:
+    """Another attempt at a payment that nobody can take money for now."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(
+        request, principal, AttemptCreate, lambda body, key: payments.service.attempt(principal, id_, body, key)
+    )
+
+
+@router.post(
+    "/payments/{payment_id}/capture",
+    operation_id="payments.capture",
+    summary="Take authorised money",
+    **documented(
+        answer=PaymentRead,
+        body=CaptureCreate,
+        also=(202,),
+        is_idempotent=True,
+        errors=(
+            *COMMITTING,
+            errors.NOT_FOUND,
+            errors.CAPTURE_EXCEEDS,
+            errors.STATE_CONFLICT,
+            errors.OUTCOME_UNKNOWN,
+            errors.OUT_REQUEST_NO_TAKEN,
+        ),
+    ),
+)
+async def capture_payment(request: Request, payment_id: str, principal: Writer) -> Response:
+    """In parts, up to what was authorised; the final one gives the rest back."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(
+        request, principal, CaptureCreate, lambda body, key: payments.acts.capture(principal, id_, body, key)
+    )
+
+
+@router.post(
+    "/payments/{payment_id}/void",
+    operation_id="payments.void",
+    summary="Let authorised money go",
+    **documented(
+        answer=PaymentRead,
+        body=VoidCreate,
+        also=(202,),
+        is_idempotent=True,
+        errors=(
+            *COMMITTING,
+            errors.NOT_FOUND,
+            errors.CAPTURE_EXCEEDS,
+            errors.STATE_CONFLICT,
+            errors.OUTCOME_UNKNOWN,
+            errors.OUT_REQUEST_NO_TAKEN,
+        ),
+    ),
+)
+async def void_payment(request: Request, payment_id: str, principal: Writer) -> Response:
+    """All of what is left, or a part of it."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(request, principal, VoidCreate, lambda body, key: payments.acts.void(principal, id_, body, key))
+
+
+@router.post(
+    "/payments/{payment_id}/cancel",
+    operation_id="payments.cancel",
+    summary="Undo a payment",
+    **documented(
+        answer=PaymentRead,
+        body=Nothing,
+        also=(202,),
+        is_idempotent=True,
+        errors=(*COMMITTING, errors.NOT_FOUND, errors.CANCEL_WINDOW_OVER, errors.STATE_CONFLICT),
+    ),
+)
+async def cancel_payment(request: Request, payment_id: str, principal: Writer) -> Response:
+    """Within 24 hours, also while the outcome is unknown: unpaid is closed, paid is returned in full."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(request, principal, Nothing, lambda body, key: payments.acts.cancel(principal, id_, key))
+
+
+@router.post(
+    "/payments/{payment_id}/close",
+    operation_id="payments.close",
+    summary="End an unpaid payment",
+    **documented(
+        answer=PaymentRead,
+        body=Nothing,
+        also=(202,),
+        is_idempotent=True,
+        errors=(*COMMITTING, errors.NOT_FOUND, errors.OUTCOME_UNKNOWN, errors.STATE_CONFLICT),
+    ),
+)
+async def close_payment(request: Request, payment_id: str, principal: Writer) -> Response:
+    """Nobody can pay it any more."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(request, principal, Nothing, lambda body, key: payments.acts.close(principal, id_, key))
+
+
+@router.post(
+    "/payments/{payment_id}/refunds",
+    operation_id="refunds.create",
+    summary="Give money back",
+    tags=["refunds"],
+    **documented(
+        answer=RefundRead,
+        body=RefundCreate,
+        status=201,
+        also=(200, 202),
+        is_idempotent=True,
+        errors=(
+            *COMMITTING,
+            errors.NOT_FOUND,
+            errors.REFUND_EXCEEDS,
+            errors.REFUND_UNFUNDED,
+            errors.REFUND_WINDOW_OVER,
+            errors.STATE_CONFLICT,
+            errors.OUTCOME_UNKNOWN,
+            errors.OUT_REQUEST_NO_TAKEN,
+        ),
+    ),
+)
+async def create_refund(
+    request: Request, payment_id: str, principal: Annotated[Principal, requires("refunds:write")]
+) -> Response:
+    """An amount, or all that is left; in parts until everything is back."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(
+        request, principal, RefundCreate, lambda body, key: payments.acts.refund(principal, id_, body, key)
+    )
+
+
+@router.get(
+    "/refunds/{refund_id}",
+    operation_id="refunds.get",
+    summary="Read a refund",
+    tags=["refunds"],
+    **documented(answer=RefundRead, errors=(errors.NOT_FOUND,)),
+)
+async def read_refund(
+    request: Request, refund_id: str, principal: Annotated[Principal, requires("refunds:read")]
+) -> Response:
+    """One refund as it stands."""
+    refund = await payments_of(request).lists.refund(principal, refund_id)
+    return Response(json_text(refund_answer(refund.model_dump())), media_type=JSON)
+
+
+@router.get(
+    "/refunds", operation_id="refunds.list", summary="List refunds", tags=["refunds"], **documented(answer=RefundList)
+)
+async def list_refunds(
+    request: Request,
+    principal: Annotated[Principal, requires("refunds:read")],
+    payment_id: Annotated[str | None, Query(max_length=64)] = None,
+    state: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
+    order: Order = "desc",
+    limit: PageLimit = LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> Response:
+    """Newest first, or `order=asc`."""
+    page = await payments_of(request).lists.refunds(
+        principal, {"payment_id": payment_id, "state": state}, is_ascending=order == "asc", limit=limit, cursor=cursor
+    )
+    return Response(json_text(page), media_type=JSON)
+
+
+@router.get(
+    "/settlements",
+    operation_id="settlements.list",
+    summary="List settlements",
+    tags=["ledger"],
+    **documented(answer=SettlementList),
+)
+async def list_settlements(
+    request: Request,
+    principal: Annotated[Principal, requires("ledger:read")],
+    limit: PageLimit = LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> Response:
+    """What moved from pending to available, newest first."""
+    page = await payments_of(request).lists.settlements(principal, limit=limit, cursor=cursor)
+    return Response(json_text(page), media_type=JSON)
+
+
+@router.post(
+    "/notices/{provider_id}/{channel_account_id}", operation_id="notices.receive", include_in_schema=False, tags=["notices"]
+)
+async def receive_notice(request: Request, provider_id: str, channel_account_id: str) -> Response:
+    """A provider's own words, verified by its plugin; no token and no Idempotency-Key: the notice's id is the key."""
+    answer = await payments_of(request).resolution.notice(
+        provider_id=provider_id,
+        channel_account_id=channel_account_id,
+        method=request.method,
+        path=request.url.path,
+        query=request.url.query,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=await request.body(),
+    )
+    return Response(answer.body, answer.status, media_type=answer.media_type)

@@ -1,0 +1,94 @@
+"""How a merchant comes to take payments: contracts with acquirers, routing, fees. Versioned rows, effective within a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from platform_core.capabilities.payments.answers import encoded
+from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.models import CHANNEL_ACCOUNTS, FEE_PLANS, ROUTING_RULES
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit import Committer, Insert, Plan
+from platform_core.kernel.ids import Ids
+
+Seal = Callable[[str, str, bytes], Sequence[str]]  # merchant, name, key > what is stored of it
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentSetup:
+    """Writes the configuration that routing and fees read."""
+
+    committer: Committer
+    clock: Clock
+    ids: Ids
+    seal: Seal
+
+    async def add_channel_account(
+        self,
+        merchant_id: str,
+        *,
+        provider_id: str,
+        name: str,
+        settings: Mapping[str, Any],  # as the provider's settings schema says
+        secrets: Mapping[str, bytes],
+    ) -> str:
+        """A contract with an acquirer; returns its id `cha_...`. Secrets are sealed before they are written."""
+        row = {
+            "id": self.ids.mint("cha"),
+            "merchant_id": merchant_id,
+            "provider_id": provider_id,
+            "name": name,
+            "settings": settings,
+            "secrets": {key: list(self.seal(merchant_id, key, value)) for key, value in secrets.items()},
+            "is_active": True,
+            "created_at": self.clock.now(),
+        }
+        await self.committer.commit(Plan(merchant_id, [Insert(CHANNEL_ACCOUNTS, encoded(row))]))
+        return str(row["id"])
+
+    async def add_routing_rule(
+        self,
+        merchant_id: str,
+        *,
+        position: int,
+        channel_account_ids: Sequence[str],
+        form: str | None = None,
+        store_id: str | None = None,
+        amount_minor_min: int | None = None,
+        amount_minor_max: int | None = None,
+    ) -> str:
+        """A rule; the first that fits, by position, decides. Amounts inclusive."""
+        row = {
+            "id": self.ids.mint("rrl"),
+            "merchant_id": merchant_id,
+            "position": position,
+            "form": form,
+            "store_id": store_id,
+            "amount_minor_min": amount_minor_min,
+            "amount_minor_max": amount_minor_max,
+            "channel_account_ids": list(channel_account_ids),
+            "valid_from": self.clock.now(),
+            "valid_until": None,
+        }
+        await self.committer.commit(Plan(merchant_id, [Insert(ROUTING_RULES, encoded(row))]))
+        return str(row["id"])
+
+    async def set_fee_plan(self, merchant_id: str, *, currency: str, terms: FeeTerms, form: str | None = None) -> str:
+        """What the platform charges from now on; payments captured before keep their own."""
+        row = {
+            "id": self.ids.mint("fee"),
+            "merchant_id": merchant_id,
+            "currency": currency,
+            "form": form,
+            "rate_bp": terms.rate_bp,
+            "fixed_minor": terms.fixed_minor,
+            "fee_minor_min": terms.fee_minor_min,
+            "fee_minor_max": terms.fee_minor_max,
+            "is_kept_on_refund": terms.is_kept_on_refund,
+            "valid_from": self.clock.now(),
+            "valid_until": None,
+        }
+        await self.committer.commit(Plan(merchant_id, [Insert(FEE_PLANS, row)]))
+        return str(row["id"])

@@ -1,0 +1,278 @@
+"""The acquirer's HTTP face. Merchants' requests are signed; the buyer's phone and the `/_` controls are not."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sandbox.simulators.acquirer.bills import ZONE, bill_of_day
+from sandbox.simulators.acquirer.book import Book
+from sandbox.simulators.acquirer.notices import BACKOFF_S, NoticeSender
+from sandbox.simulators.acquirer.requests import (
+    BillOfDay,
+    ClockSetting,
+    FollowUp,
+    Merchant,
+    Order,
+    Part,
+    Question,
+    Scan,
+    Script,
+)
+from sandbox.simulators.acquirer.scenarios import SUCCESS, UnknownScenario, named
+from sandbox.simulators.acquirer.signing import (
+    MERCHANT,
+    NONCE,
+    SIGNATURE,
+    TIMESTAMP,
+    WINDOW_S,
+    answer_text,
+    is_signed,
+    request_text,
+    sign,
+)
+from sandbox.simulators.acquirer.wallet import Payload, Reply, Wallet, encoded
+
+BODY_MAX: Final = 64 * 1024
+DROP: Final = "acquirer.drop"
+"""In the scope, put there by the server: a function that cuts the connection."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcquirerConfig:
+    """What an acquirer starts with."""
+
+    merchants: Mapping[str, bytes]
+    """Signing keys by merchant number, added to those that the book holds."""
+    book_path: Path | None = None
+    """A file that survives a restart; None: in memory."""
+    notice_backoff_s: Sequence[float] = BACKOFF_S
+
+
+class _Refused(Exception):
+    """A request that is answered with an error of the protocol."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.payload: Payload = {"code": code, "message": message, "status": "FAILED", "key": ""}
+
+
+class Acquirer:
+    """The running service: book, wallet and notices on one event loop."""
+
+    def __init__(self, config: AcquirerConfig, clock: Callable[[], datetime]) -> None:
+        """Open the book; `clock` gives aware moments. Make it on the loop's thread."""
+        self._clock = clock
+        self._ahead = timedelta(0)
+        self.book = Book(config.book_path)
+        for merchant_no, key in config.merchants.items():
+            self.book.add_merchant(merchant_no, key)
+        self.wallet = Wallet(self.book, self.now)
+        self.sender = NoticeSender(self.book, self.now, backoff_s=config.notice_backoff_s)
+        self._operations: Mapping[str, Callable[[str, bytes], Reply]] = {
+            "pay": lambda who, body: self.wallet.pay(who, _read(Order, body)),
+            "authorize": lambda who, body: self.wallet.authorize(who, _read(Order, body)),
+            "precreate": lambda who, body: self.wallet.precreate(who, _read(Order, body)),
+            "capture": lambda who, body: self.wallet.capture(who, _read(Part, body)),
+            "void": lambda who, body: self.wallet.void(who, _read(Part, body)),
+            "refund": lambda who, body: self.wallet.refund(who, _read(Part, body)),
+            "cancel": lambda who, body: self.wallet.cancel(who, _read(FollowUp, body)),
+            "close": lambda who, body: self.wallet.close(who, _read(FollowUp, body)),
+            "query": lambda who, body: self.wallet.query(who, _read(Question, body)),
+            "query_refund": lambda who, body: self.wallet.query(who, _read(Question, body)),
+            "bill": lambda who, body: self._bill(who, _read(BillOfDay, body)),
+        }
+
+    def now(self) -> datetime:
+        """The acquirer's clock."""
+        return self._clock() + self._ahead
+
+    async def operate(self, request: Request) -> Response:
+        """`POST /v1/{operation}`: verify, do, answer; the scenario may spoil the answer on its way out."""
+        body = await _body_of(request)
+        merchant_no = request.headers.get(MERCHANT, "")
+        key = self.book.merchants().get(merchant_no)
+        if key is None:
+            return _json(_Refused(401, "SIGNATURE_INVALID", "Unknown merchant.").payload, 401)
+        try:
+            self._authenticate(request, body, key=key)
+            operation = self._operations.get(request.path_params["operation"])
+            if operation is None:
+                raise _Refused(404, "UNKNOWN_OPERATION", "There is no such operation.")
+            with self.book.transaction():
+                reply = operation(merchant_no, body)
+        except _Refused as refused:
+            reply = Reply(refused.payload, SUCCESS, refused.status)
+        except UnknownScenario as unknown:
+            reply = Reply(_Refused(400, "INVALID_PARAMETER", str(unknown)).payload, SUCCESS, 400)
+        self.sender.wake()
+        return await self._answered(request, reply, key)
+
+    async def _answered(self, request: Request, reply: Reply, key: bytes) -> Response:
+        if reply.scenario.delay_ms:
+            await asyncio.sleep(reply.scenario.delay_ms / 1000)
+        mode = reply.scenario.answer
+        if mode == "dropped":
+            request.scope[DROP]()
+            return Response(status_code=502)
+        payload = dict(reply.payload)
+        if mode == "wrong_amount" and isinstance(payload.get("amount_minor"), int):
+            payload["amount_minor"] = int(str(payload["amount_minor"])) + 1
+        body = encoded(payload)
+        if mode == "broken":
+            body = body[: len(body) // 2]
+        timestamp = str(int(self.now().timestamp()))
+        text = answer_text(
+            request_nonce=request.headers.get(NONCE, ""), status=reply.status, timestamp=timestamp, body=body
+        )
+        signing_key = secrets.token_bytes(32) if mode == "forged" else key
+        headers = {TIMESTAMP: timestamp, SIGNATURE: sign(signing_key, text)}
+        return Response(body, reply.status, headers, media_type="application/json")
+
+    def _authenticate(self, request: Request, body: bytes, *, key: bytes) -> None:
+        """Refuse a forged, stale or replayed request before it is read."""
+        heads = request.headers
+        timestamp, nonce = heads.get(TIMESTAMP, ""), heads.get(NONCE, "")
+        text = request_text(method=request.method, path=request.url.path, timestamp=timestamp, nonce=nonce, body=body)
+        if not is_signed(key, text, heads.get(SIGNATURE, "")):
+            raise _Refused(401, "SIGNATURE_INVALID", "The signature does not match.")
+        now = self.now()
+        if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > WINDOW_S:
+            raise _Refused(401, "TIMESTAMP_STALE", f"The timestamp is more than {WINDOW_S} s from our clock.")
+        if not 16 <= len(nonce) <= 64:
+            raise _Refused(401, "NONCE_INVALID", "A nonce has 16 to 64 characters.")
+        if not self.book.is_fresh_nonce(heads[MERCHANT], nonce, now=now, keep_s=2 * WINDOW_S):
+            raise _Refused(401, "NONCE_REUSED", "This nonce was used before.")
+
+    def _bill(self, merchant_no: str, ask: BillOfDay) -> Reply:
+        try:
+            day = date.fromisoformat(ask.day)
+        except ValueError:
+            raise _Refused(400, "INVALID_PARAMETER", "No such day.") from None
+        if day >= self.now().astimezone(ZONE).date():
+            raise _Refused(404, "BILL_NOT_READY", "A day's bill is ready when the day is over in Asia/Shanghai.")
+        return Reply(bill_of_day(self.book, merchant_no=merchant_no, day=day))
+
+    async def scan(self, request: Request) -> Response:
+        """`POST /buyer/scan`: the buyer's phone."""
+        scan = _read(Scan, await _body_of(request))
+        with self.book.transaction():
+            reply = self.wallet.scan(scan)
+        self.sender.wake()
+        return _json(reply.payload)
+
+    async def script(self, request: Request) -> Response:
+        """`POST /_script`: the next calls go by a scenario."""
+        script = _read(Script, await _body_of(request))
+        named(script.scenario)
+        self.book.add_script(**script.model_dump())
+        return _json({"code": "OK"})
+
+    async def register(self, request: Request) -> Response:
+        """`POST /_merchants`: a merchant and its key."""
+        merchant = _read(Merchant, await _body_of(request))
+        self.book.add_merchant(merchant.merchant_no, bytes.fromhex(merchant.key))
+        return _json({"code": "OK"})
+
+    async def set_clock(self, request: Request) -> Response:
+        """`POST /_clock`: put the clock somewhere."""
+        setting = _read(ClockSetting, await _body_of(request))
+        self._ahead = setting.now.astimezone(UTC) - self._clock()
+        return _json({"code": "OK"})
+
+    async def show(self, _: Request) -> Response:
+        """`GET /_book`: all there is, and how often each key moved money."""
+        moved: dict[str, int] = {}
+        movements = self.book.movements()
+        for movement in movements:
+            if movement.kind != "refund_bounce":
+                moved[movement.key] = moved.get(movement.key, 0) + 1
+        return _json(
+            {
+                "entries": [asdict(entry) for entry in self.book.entries()],
+                "movements": [asdict(movement) for movement in movements],
+                "moved": moved,
+                "notices_open": len(self.book.open_notices()),
+            }
+        )
+
+    async def aclose(self) -> None:
+        """Stop sending and release the book."""
+        await self.sender.aclose()
+        self.book.close()
+
+
+def create_app(
+    config: AcquirerConfig, clock: Callable[[], datetime], *, on_ready: Callable[[], None] = lambda: None
+) -> Starlette:
+    """The ASGI application. It opens the book when it starts and closes it when it stops."""
+    running: list[Acquirer] = []
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        acquirer = Acquirer(config, clock)
+        running.append(acquirer)
+        acquirer.sender.wake()
+        on_ready()
+        yield
+        await acquirer.aclose()
+
+    def route(path: str, handler: Callable[[Acquirer, Request], Awaitable[Response]], method: str) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await handler(running[0], request)
+            except _Refused as refused:
+                return _json(refused.payload, refused.status)
+            except UnknownScenario as unknown:
+                return _json({"code": "INVALID_PARAMETER", "message": str(unknown)}, 400)
+
+        return Route(path, endpoint, methods=[method])
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            route("/v1/{operation}", Acquirer.operate, "POST"),
+            route("/buyer/scan", Acquirer.scan, "POST"),
+            route("/_script", Acquirer.script, "POST"),
+            route("/_merchants", Acquirer.register, "POST"),
+            route("/_clock", Acquirer.set_clock, "POST"),
+            route("/_book", Acquirer.show, "GET"),
+        ],
+    )
+
+
+async def _body_of(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_MAX:
+            raise _Refused(413, "TOO_LARGE", f"A body has at most {BODY_MAX} bytes.")
+    return body
+
+
+def _read(model: type[M], body: bytes) -> M:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise _Refused(400, "INVALID_PARAMETER", f"{where}: {first['msg']}") from None
+
+
+def _json(payload: Payload, status: int = 200) -> Response:
+    return Response(encoded(payload), status, media_type="application/json")

@@ -1,0 +1,99 @@
+"""What a merchant may ask, read strictly."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Key = Annotated[str, Field(min_length=1, max_length=64)]
+Amount = Annotated[int, Field(strict=True, ge=1, le=10_000_000_000)]
+
+
+class Question(BaseModel):
+    """Asks about what stands under `key`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Key
+
+
+class FollowUp(Question):
+    """Ends `original_key` under a key of its own: cancel, close."""
+
+    original_key: Key
+    scenario: str = ""
+
+
+class Part(FollowUp):
+    """Moves an amount of `original_key`: capture, void, refund."""
+
+    amount_minor: Amount
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    reason: str = Field(default="", max_length=256)
+    is_final: bool = True
+    notify_url: str = ""
+
+
+class Order(Question):
+    """Money a merchant wants: pay, authorize, precreate."""
+
+    amount_minor: Amount
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    out_trade_no: str = Field(default="", max_length=64)
+    subject: str = Field(default="", max_length=256)
+    auth_code: str = Field(default="", max_length=128)
+    expires_at: AwareDatetime | None = None
+    notify_url: str = ""
+    scenario: str = ""
+
+
+class BillOfDay(BaseModel):
+    """A calendar day in Asia/Shanghai."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    day: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+
+
+class Scan(BaseModel):
+    """The buyer's phone scans a code and pays, or not: `scenario` says how it goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qr_code: str
+    scenario: str = "success"
+
+
+class Script(BaseModel):
+    """The next `times` calls of `operation` about `subject` (key, original key or out_trade_no) go by `scenario`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    operation: str = ""
+    subject: str = ""
+    scenario: str
+    times: int = Field(default=1, ge=1, le=100_000)
+
+
+class Merchant(BaseModel):
+    """A merchant number with its signing key in hexadecimal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    merchant_no: str = Field(pattern="^[0-9A-Za-z_-]{1,64}$")
+    key: str = Field(pattern="^(?:[0-9a-f]{2}){16,64}$")
+
+
+class ClockSetting(BaseModel):
+    """Where the acquirer's clock is to stand; it runs on from there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    now: AwareDatetime
+
+
+def moment(text: str) -> datetime | None:
+    """A stored moment, None for an empty one."""
+    return datetime.fromisoformat(text) if text else None

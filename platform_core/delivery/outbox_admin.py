@@ -64,7 +64,8 @@ _HANDLINGS: Final = text(_QUEUE.format(table="event_handling"))
 _DEAD: Final = text(
     """
 SELECT * FROM (
-  SELECT 'webhook', id, event_id, endpoint_id, merchant_id, finished_at AS since, coalesce(last_error, last_status::text)
+  SELECT 'webhook', id, event_id, endpoint_id, merchant_id, finished_at AS since,
+    coalesce(last_error, CAST(last_status AS text))
   FROM webhook_delivery WHERE state = 'dead'
   UNION ALL
   SELECT 'event', id, event_id, consumer, merchant_id, due_at, last_error FROM event_handling WHERE state = 'dead'

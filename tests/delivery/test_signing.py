@@ -95,7 +95,7 @@ def test_a_secret_is_all_entropy() -> None:
 
 @pytest.fixture(scope="session")
 def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The npm library, installed by its lock with integrity checked; a run that demands everything fails without npm."""
+    """The npm library, installed by its lock; a run that demands everything fails without npm."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         if os.environ.get("ARSENAL_REQUIRE_ALL") == "1":
             pytest.fail("node and npm are needed: apt-get install nodejs npm")

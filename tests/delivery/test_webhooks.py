@@ -244,7 +244,8 @@ async def test_a_rotated_secret_signs_beside_the_old_one_for_a_day(
 ) -> None:
     new = b"\x09" * 32
     await world.owner.execute(
-        "UPDATE webhook_endpoint SET secret_before_sealed = secret_sealed, secret_before_until = $1, secret_sealed = $2",
+        "UPDATE webhook_endpoint SET secret_before_sealed = secret_sealed, secret_before_until = $1, "
+        "secret_sealed = $2",
         world.clock.now() + timedelta(hours=24),
         world.vault.seal(subscribed.endpoint, new),
     )

@@ -1,4 +1,4 @@
-"""One process's platform: everything that server, worker and command line share, opened in order and closed in reverse."""
+"""One process's platform: what server, worker and command line share, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Platform:
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
-    """Where the database is; without a setting the embedded server is started under `home` (and stopped with the last user)."""
+    """Where the database is; without a setting the embedded server is started under `home`, and stops with its last user."""
     if settings.database_url is None:
         owner = EmbeddedPostgres(settings.home / "pg", keep_running=keep_running).start()
         return DatabaseUrls(owner=owner)
@@ -101,7 +101,8 @@ async def open_platform(
 ) -> AsyncIterator[Platform]:
     """Open everything. The database is migrated already (`arsenal migrate`).
 
-    Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins' connections on this loop are closed.
+    Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins'
+    connections on this loop are closed.
     """
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:

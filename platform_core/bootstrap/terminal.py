@@ -83,8 +83,8 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
         except PlatformError as error:
             hint = error.hint("en") or "Run: arsenal doctor"
             status = UNREACHABLE if error.is_retryable else FOUND_FAULTS
-            failure = CliFailure(error.detail("en"), hint, status=status, code=error.code)
-            raise typer.Exit(_tell(failure, is_json=bool(kwargs.get("is_json")))) from error
+            told = CliFailure(error.detail("en"), hint, status=status, code=error.code)
+            raise typer.Exit(_tell(told, is_json=bool(kwargs.get("is_json")))) from error
 
     return run
 

@@ -39,7 +39,7 @@ class Upkeep:
         async with self._platform.database.read_all() as connection:
             planned = set((await connection.execute(_PLANNED, {"kinds": list(EVERY)})).scalars())
         now = self._platform.clock.now()
-        missing = [Due(kind, SUBJECT, now) for kind in EVERY if kind not in planned]
+        missing: list[object] = [Due(kind, SUBJECT, now) for kind in EVERY if kind not in planned]
         if missing:
             await self._platform.committer.commit(Plan(None, missing))
 

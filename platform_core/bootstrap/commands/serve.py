@@ -38,7 +38,10 @@ class ReadyServer(uvicorn.Server):
 
 @reporting
 def serve(*, is_json: JsonOption = False) -> None:
-    """Serve the API until SIGTERM or Ctrl-C. Without ARSENAL_DATABASE_URL an embedded PostgreSQL is started and migrated."""
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Without ARSENAL_DATABASE_URL an embedded PostgreSQL is started and migrated.
+    """
     terminal = Terminal(is_json=is_json)
     settings = load_settings()
     leave_on_signal()

@@ -147,7 +147,7 @@ def unreachable(error: BaseException) -> CliFailure:
 
 
 def migrated_database(settings: Settings) -> DatabaseUrls:
-    """A database at this release's migrations: the embedded one is brought there, any other left to `arsenal migrate`."""
+    """A database at this release's migrations: the embedded one is brought there, others must be."""
     urls = located_database(settings)
     missing = pending_revisions(urls)
     if not missing:

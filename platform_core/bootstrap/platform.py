@@ -77,7 +77,7 @@ class Platform:
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
-    """Where the database is; without a setting the embedded server is started under `home`, and stops with its last user."""
+    """Where the database is; unset, the embedded server is started under `home`, and stops with its last user."""
     if settings.database_url is None:
         owner = EmbeddedPostgres(settings.home / "pg", keep_running=keep_running).start()
         return DatabaseUrls(owner=owner)

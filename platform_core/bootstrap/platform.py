@@ -157,7 +157,7 @@ def assemble(
         observe=_observer(nudger),
     )
     real_clock = SystemClock()
-    vault = Vault(_key(settings, settings.secrets_key, "secrets.key"))
+    vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
     keys = SigningKeys(deps)
@@ -214,6 +214,11 @@ def _observer(nudger: Nudger) -> Callable[[BatchReport], None]:
             nudger.nudge()
 
     return observe
+
+
+def secrets_key(settings: Settings) -> bytes:
+    """The key of this installation's vault; made under `home` at first use if none is set."""
+    return _key(settings, settings.secrets_key, "secrets.key")
 
 
 def _plain(secret: SecretStr | None) -> str | None:

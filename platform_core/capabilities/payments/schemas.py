@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from platform_core.capabilities.payments.errors import AMOUNT_MISSING, BASKET_TOTAL, METADATA_TOO_LARGE, REFUND_AMOUNT
+from platform_core.kernel.errors import declare
 from platform_core.kernel.fields import field_error
+from platform_core.kernel.i18n import Text
 from platform_core.kernel.money import AMOUNT_MINOR_MAX, CurrencyCode
 from platform_core.kernel.money import AmountMinor as Amount
 from platform_core.kernel.money import AmountMinorOrZero as AmountOrZero
@@ -18,6 +19,39 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Reason = Annotated[str, StringConstraints(max_length=256)]
 TakenForm = Literal["merchant_scan", "customer_scan", "local"]
 
+
+AMOUNT_MISSING = declare(
+    "payments.amount_missing",
+    status=422,
+    title=Text(en="Amount missing", zh="缺少金额"),
+    detail=Text(en="order_minor or basket is required.", zh="须提供 order_minor 或 basket。"),
+)
+BASKET_TOTAL = declare(
+    "payments.basket_total",
+    status=422,
+    title=Text(en="Basket total out of bounds", zh="明细合计超出范围"),
+    detail=Text(
+        en="The lines must add up to between 1 and {max} minor units.", zh="明细合计须在 1 与 {max} 最小单位之间。"
+    ),
+)
+METADATA_TOO_LARGE = declare(
+    "payments.metadata_too_large",
+    status=422,
+    title=Text(en="Metadata too large", zh="附加数据过大"),
+    detail=Text(
+        en="metadata holds at most 20 keys of 1 to 40 characters with 500 bytes each.",
+        zh="metadata 最多 20 个键，键长 1 至 40 个字符，每个值不超过 500 字节。",
+    ),
+)
+REFUND_AMOUNT = declare(
+    "payments.refund_amount",
+    status=422,
+    title=Text(en="How much to refund", zh="退款金额不明确"),
+    detail=Text(
+        en="Send amount_minor, or is_full true for all that is left, and not both.",
+        zh="请提供 amount_minor，或将 is_full 设为 true 以退还全部余额，两者只能选其一。",
+    ),
+)
 
 PaymentState = Literal[
     "created", "in_review", "processing", "unknown", "authorized", "captured", "finished", "canceled", "closed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.migrate import migrate
 from platform_core.bootstrap.commands.serve import serve
 from platform_core.bootstrap.commands.worker import worker
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(worker)
 app.command()(migrate)
+app.command()(demo)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from platform_core.bootstrap.app import create_app
 from platform_core.bootstrap.platform import open_platform
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database.pools import DatabaseUrls
+from platform_core.kernel.http.collector import settle_collector
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.logs import configure_logs
 
@@ -38,6 +39,7 @@ async def serve(app: ASGIApp) -> None:
     while not server.started and not running.done():
         await asyncio.sleep(0.005)
     if server.started:
+        settle_collector()
         print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
     await running
 

@@ -69,6 +69,7 @@ class Desk:
         self.tools = tools
         self._locks = KeyedLocks()
         self._terms: dict[str, tuple[float, MerchantTerms]] = {}
+        self._reading: dict[str, asyncio.Future[MerchantTerms]] = {}
         self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
 
     @property
@@ -86,6 +87,13 @@ class Desk:
         known = self._terms.get(merchant_id)
         if known is not None and 0 <= monotonic - known[0] < TERMS_S:
             return known[1]
+        reading = self._reading.get(merchant_id)
+        if reading is None:  # one reads for all who wait: a busy till would else send a herd of the same question
+            reading = self._reading[merchant_id] = asyncio.ensure_future(self._read_terms(merchant_id, monotonic))
+            reading.add_done_callback(lambda _: self._reading.pop(merchant_id))
+        return await asyncio.shield(reading)
+
+    async def _read_terms(self, merchant_id: str, monotonic: float) -> MerchantTerms:
         terms = await self.tools.repository.terms(merchant_id, self.now)
         if len(self._terms) >= TERMS_KEPT_MAX:
             self._terms.clear()

@@ -61,7 +61,14 @@ class Books:
         return self._account("merchant_till", self.channel_account_id)
 
     def _transfer(
-        self, debit: Account, credit: Account, amount: int, code: str, *, is_pending: bool = False, reverses: str | None = None
+        self,
+        debit: Account,
+        credit: Account,
+        amount: int,
+        code: str,
+        *,
+        is_pending: bool = False,
+        reverses: str | None = None,
     ) -> Transfer:
         id_ = self.ids.mint("tra")
         return Transfer(id_, debit, credit, amount, code, self.reference, is_pending=is_pending, reverses=reverses)
@@ -76,9 +83,14 @@ class Books:
 
     def sale(self, amount: int, fee: int, receipt: Account) -> list[Movement]:
         """Row 3: captured without an authorisation."""
-        return [self._transfer(self.receivable, self.clearing, amount, "capture"), *self._received(amount, fee, receipt)]
+        return [
+            self._transfer(self.receivable, self.clearing, amount, "capture"),
+            *self._received(amount, fee, receipt),
+        ]
 
-    def capture(self, pending_id: str, amount: int, fee: int, receipt: Account, *, rest: int) -> tuple[list[Movement], str | None]:
+    def capture(
+        self, pending_id: str, amount: int, fee: int, receipt: Account, *, rest: int
+    ) -> tuple[list[Movement], str | None]:
         """Row 2: post `amount` of the authorisation; the `rest` becomes a new one, whose id is returned."""
         movements: list[Movement] = [Post(self.ids.mint("tra"), pending_id, amount, "capture")]
         movements += self._received(amount, fee, receipt)

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
-from platform_core.capabilities.payments import outcomes
+from platform_core.capabilities.payments import metrics, outcomes
 from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
 from platform_core.capabilities.payments.fees import NO_FEE, FeeTerms
@@ -25,6 +25,7 @@ from platform_core.kernel.commit import Committer, Plan, PlanRefused, VersionCon
 from platform_core.kernel.ids import Ids
 
 DECISIONS_MAX = 3
+CONCLUSIONS_MAX = 20  # a provider's word is put to the books whatever else moves the payment at the same time
 TERMS_S = 1.0  # how old a merchant's routing and fees may be
 TERMS_KEPT_MAX = 10_000
 SCHEDULED_KEPT_MAX = 100_000
@@ -68,6 +69,7 @@ class Desk:
         self.tools = tools
         self._locks = KeyedLocks()
         self._terms: dict[str, tuple[float, MerchantTerms]] = {}
+        self._reading: dict[str, asyncio.Future[MerchantTerms]] = {}
         self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
 
     @property
@@ -85,6 +87,13 @@ class Desk:
         known = self._terms.get(merchant_id)
         if known is not None and 0 <= monotonic - known[0] < TERMS_S:
             return known[1]
+        reading = self._reading.get(merchant_id)
+        if reading is None:  # one reads for all who wait: a busy till would else send a herd of the same question
+            reading = self._reading[merchant_id] = asyncio.ensure_future(self._read_terms(merchant_id, monotonic))
+            reading.add_done_callback(lambda _: self._reading.pop(merchant_id))
+        return await asyncio.shield(reading)
+
+    async def _read_terms(self, merchant_id: str, monotonic: float) -> MerchantTerms:
         terms = await self.tools.repository.terms(merchant_id, self.now)
         if len(self._terms) >= TERMS_KEPT_MAX:
             self._terms.clear()
@@ -98,13 +107,20 @@ class Desk:
             raise NOT_FOUND.error({"kind": "payment", "id": payment_id})
         return file
 
-    async def decide(self, merchant_id: str, payment_id: str, decide: Callable[[PaymentFile, Draft], Plan | None]) -> Any:
+    async def decide(
+        self,
+        merchant_id: str,
+        payment_id: str,
+        decide: Callable[[PaymentFile, Draft], Plan | None],
+        *,
+        decisions_max: int = DECISIONS_MAX,
+    ) -> Any:  # whatever the plan answers
         """Read, decide and commit; anew if the payment has moved meanwhile, 503 `payments.busy` after three times.
 
         `decide` returns None when there is nothing to write. Returns the plan's answer.
         """
         async with self._locks.hold(payment_id):
-            for _ in range(DECISIONS_MAX):
+            for _ in range(decisions_max):
                 file = await self.file(merchant_id, payment_id)
                 plan = decide(file, Draft(file.payment, ids=self.tools.ids, now=self.now))
                 if plan is None:
@@ -125,6 +141,10 @@ class Desk:
             return contract.ProviderResult.unknown("account_missing", "The channel account is gone.")
         call = self.call(payment, transaction, account, original=_original(file, transaction))
         return await self.tools.providers.call(transaction.provider_id, method, call)
+
+    async def is_settled(self, merchant_id: str, day: date | None, currency: str) -> bool:
+        """Whether the money of a booking day has moved to available; that of a till never does."""
+        return day is not None and await self.tools.repository.is_settled(merchant_id, day, currency)
 
     def call(
         self,
@@ -177,20 +197,23 @@ class Desk:
         terms = await self.terms(merchant_id)
 
         days: list[tuple[str, str, date]] = []
+        announced: list[str] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             case = self.case(file, draft, transaction_id, facts=facts, terms=terms)
             outcomes.apply(case, result)
             plan = draft.plan()
+            announced[:] = draft.announced
             if case.settle in plan.parts:
                 days[:] = [(merchant_id, file.payment.currency, case.booking_day)]
             finish(file, draft, plan)
             return plan
 
-        answer = await self.decide(merchant_id, payment_id, decide)
+        answer = await self.decide(merchant_id, payment_id, decide, decisions_max=CONCLUSIONS_MAX)
         if len(self._scheduled) >= SCHEDULED_KEPT_MAX:
             self._scheduled.clear()
         self._scheduled.update(days)
+        metrics.count_events(announced)
         return answer
 
     def case(
@@ -209,6 +232,12 @@ class Desk:
             is_till=description is not None and description.is_local,
             settle=None if day in self._scheduled else settle_due(*day, facts.time_zone),
             refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
+            open_cancel=file.open_one("cancel"),
+            is_doubted_elsewhere=any(
+                other.state == "unknown" and other.kind in ("capture", "void")
+                for other in file.transactions
+                if other.id != transaction_id
+            ),
         )
 
 
@@ -249,5 +278,3 @@ def _as_original(transaction: Transaction) -> contract.Original:
         amount_minor=transaction.amount_minor,
         provider_reference=transaction.provider_reference,
     )
-
-

@@ -1,0 +1,17 @@
+"""How long and how often to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`rounds` alternate what is compared; `seconds` is one measurement's. `rows` is the size to grow to."""
+
+    rounds: int = 5
+    seconds: float = 3.0
+    rows: int = 100_000
+
+
+QUICK = Options(rounds=1, seconds=1.0, rows=2_000)

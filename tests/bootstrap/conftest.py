@@ -36,7 +36,8 @@ def unmarked() -> Iterator[None]:
     finally:
         root.handlers[:], root.level = handlers, level
         structlog.configure(**structured)
-        signal.signal(signal.SIGTERM, handler)
+        if signal.getsignal(signal.SIGTERM) is not handler:
+            signal.signal(signal.SIGTERM, handler)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def test_the_demo_holds_all_its_checks_and_leaves_nothing_running(tmp_path: Path
     assert processes_of(tmp_path / "home") == []
 
 
-def test_a_demo_that_is_stopped_leaves_nothing_running(start: Start, tmp_path: Path) -> None:
+def test_scenarios_play_beside_a_demo_that_leaves_nothing_running_when_stopped(start: Start, tmp_path: Path) -> None:
     line = CommandLine({"ARSENAL_HOME": str(tmp_path / "home"), "ARSENAL_LISTEN_PORT": "0"})
     demo = start(line, "demo")
     assert demo.stdout is not None
@@ -66,6 +66,17 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(start: Start, tmp_path: P
     assert [text.partition("=")[0] for text in env.splitlines()][:3] == [
         "ARSENAL_URL", "ARSENAL_CLIENT_ID", "ARSENAL_CLIENT_SECRET",
     ]  # fmt: skip
+    played = line.run("trigger", "success", "decline", "refund", "partial-capture", "qr", "--json")
+    assert played.exit_code == 0, played.output
+    orders = {order["scenario"]: order for order in one_document(played.stdout)["orders"]}
+    assert {name: order["state"] for name, order in orders.items()} == {
+        "success": "captured",
+        "decline": "created",
+        "refund": "captured",
+        "partial-capture": "captured",
+        "qr": "captured",
+    }
+    assert orders["partial-capture"]["amounts"]["captured_minor"] == 4_920
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=60)
     assert demo.returncode == 0

@@ -107,11 +107,14 @@ class Acquirer:
     def collected(self, keys: set[str]) -> int:
         """What the acquirer owes by its own book for these transactions: taken less returned."""
         signs = {"sale": 1, "capture": 1, "refund": -1, "cancel": -1, "refund_bounce": 1}
-        return sum(
-            signs.get(movement.kind, 0) * movement.amount_minor
-            for movement in self.book.movements()
-            if movement.key in keys
-        )
+        entries = {entry.key: entry for entry in self.book.entries()}
+        total = 0
+        for movement in self.book.movements():
+            original = entries.get(entries[movement.key].original_key)
+            is_frozen = movement.kind == "cancel" and original is not None and original.kind == "authorize"
+            if movement.key in keys and not is_frozen:
+                total += signs.get(movement.kind, 0) * movement.amount_minor
+        return total
 
 
 def spoiled(body: bytes, mode: str, payload: Mapping[str, object]) -> bytes:

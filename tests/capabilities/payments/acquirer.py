@@ -86,6 +86,12 @@ class Acquirer:
         named(scenario)
         self.book.add_script(operation=operation, subject=subject, scenario=scenario, times=times)
 
+    def forget_faults(self) -> None:
+        """No script and no interruption waits any more."""
+        self.before.clear()
+        self.after.clear()
+        self.book._db.execute("DELETE FROM script")  # the book has no word of its own for this
+
     def scan(self, code: str, scenario: str = "success") -> str:
         """The buyer scans a QR code; returns the status shown."""
         with self.book.transaction():

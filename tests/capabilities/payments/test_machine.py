@@ -63,8 +63,7 @@ class Payments(RuleBasedStateMachine):
     @initialize()
     def open_shop(self) -> None:
         self.till: Till = self.run(self.shop.new_till())
-        self.shop.acquirer.before.clear()
-        self.shop.acquirer.after.clear()
+        self.clear()
 
     def call(self, act: Awaitable[httpx.Response]) -> httpx.Response | None:
         """Do it; None if the process died in it."""
@@ -85,13 +84,20 @@ class Payments(RuleBasedStateMachine):
 
             getattr(self.shop.acquirer, crash)[operation] = die
         elif scenario != "success":
-            self.shop.acquirer.script(scenario, operation=operation)
+            self.on_loop(self.shop.acquirer.script, scenario, operation=operation)
+
+    def on_loop(self, act: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Call something where the acquirer's book lives."""
+
+        async def called() -> T:
+            return act(*arguments, **named)
+
+        result: T = self.run(called())
+        return result
 
     def clear(self) -> None:
         """Faults that nobody met do not wait for another step."""
-        self.shop.acquirer.before.clear()
-        self.shop.acquirer.after.clear()
-        self.shop.acquirer.book._db.execute("DELETE FROM script")
+        self.on_loop(self.shop.acquirer.forget_faults)
 
     @rule(
         target=payments,
@@ -147,7 +153,7 @@ class Payments(RuleBasedStateMachine):
         shown = self.run(self.till.get(f"/payments/out_trade_no:{number}")).json()
         action = shown.get("next_action") or {}
         if action.get("type") == "show_qr":
-            self.shop.acquirer.scan(action["code"], scenario)
+            self.on_loop(self.shop.acquirer.scan, action["code"], scenario)
 
     @rule(order=st.sampled_from([1, -1]))
     def notices_arrive(self, order: int) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.router import parties_router
+from platform_core.kernel.http.direct import DirectRoutes
 from platform_core.kernel.http.envelope import RequestEnvelope
 from platform_core.kernel.http.handlers import install_handlers
 from platform_core.kernel.http.openapi import openapi_document
@@ -42,6 +44,7 @@ def create_app(platform: AbstractAsyncContextManager[Platform], *, public_origin
     problems = Problems(type_base=f"{public_origin}/problems", language=language)
     app.include_router(payments_router)
     install_handlers(app, problems)
+    app.add_middleware(DirectRoutes, routes=PAYMENTS_DIRECT)
     app.add_middleware(RequestEnvelope, ids=ids, problems=problems, versions=VERSIONS)
     return app
 

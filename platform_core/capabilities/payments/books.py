@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account, Guard, Movement, Post, Transfer, Void
+
+
+ACCOUNTS_KEPT_MAX = 10_000
+
+
+@lru_cache(ACCOUNTS_KEPT_MAX)
+def _account(merchant_id: str, currency: str, role: str, bucket: str, guard: Guard) -> Account:
+    return Account(merchant_id, currency, merchant_id, role, bucket, guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class Books:
     ids: Ids
 
     def _account(self, role: str, bucket: str = "", guard: Guard = Guard.GE0) -> Account:
-        return Account(self.merchant_id, self.currency, self.merchant_id, role, bucket, guard)
+        return _account(self.merchant_id, self.currency, role, bucket, guard)
 
     @property
     def receivable(self) -> Account:
@@ -61,7 +70,14 @@ class Books:
         return self._account("merchant_till", self.channel_account_id)
 
     def _transfer(
-        self, debit: Account, credit: Account, amount: int, code: str, *, is_pending: bool = False, reverses: str | None = None
+        self,
+        debit: Account,
+        credit: Account,
+        amount: int,
+        code: str,
+        *,
+        is_pending: bool = False,
+        reverses: str | None = None,
     ) -> Transfer:
         id_ = self.ids.mint("tra")
         return Transfer(id_, debit, credit, amount, code, self.reference, is_pending=is_pending, reverses=reverses)
@@ -76,9 +92,14 @@ class Books:
 
     def sale(self, amount: int, fee: int, receipt: Account) -> list[Movement]:
         """Row 3: captured without an authorisation."""
-        return [self._transfer(self.receivable, self.clearing, amount, "capture"), *self._received(amount, fee, receipt)]
+        return [
+            self._transfer(self.receivable, self.clearing, amount, "capture"),
+            *self._received(amount, fee, receipt),
+        ]
 
-    def capture(self, pending_id: str, amount: int, fee: int, receipt: Account, *, rest: int) -> tuple[list[Movement], str | None]:
+    def capture(
+        self, pending_id: str, amount: int, fee: int, receipt: Account, *, rest: int
+    ) -> tuple[list[Movement], str | None]:
         """Row 2: post `amount` of the authorisation; the `rest` becomes a new one, whose id is returned."""
         movements: list[Movement] = [Post(self.ids.mint("tra"), pending_id, amount, "capture")]
         movements += self._received(amount, fee, receipt)

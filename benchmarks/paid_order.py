@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.figures import Figure, Goal, Rounds
 from benchmarks.floor import Floor, make_floor
-from benchmarks.ground import Ground, Seller, fetch_token, open_ground, seed_sellers
+from benchmarks.ground import Ground, Seller, fetch_token, open_ground, seed_sellers, serving
 from benchmarks.load import Job, Outcome, WrongAnswer, drive
 from benchmarks.options import Options
 from benchmarks.processes import Child, cpu_s, running
@@ -51,7 +51,7 @@ class Field:
     def orders(self, name: str, *, connections: int, spread: bool = False) -> dict[str, float]:
         """The application for one measurement; figures by name."""
         sellers = self.sellers[1:] if spread else self.sellers[:1]
-        tokens = [fetch_token(self.server.hello["port"], seller) for seller in sellers]
+        tokens = [fetch_token(self.server.port, seller) for seller in sellers]
         server_s, database_s = cpu_s(self.server.pid), self.ground.cpu_s()
         outcome = self._drive(self.server, tokens, connections)
         self.acknowledged += outcome.orders
@@ -86,7 +86,7 @@ class Field:
 
     def _drive(self, child: Child, tokens: Sequence[str], connections: int) -> Outcome:
         run = f"r{next(self.runs)}"
-        return drive(Job(child.hello["port"], tokens, connections, self.options.seconds, run))
+        return drive(Job(child.port, tokens, connections, self.options.seconds, run))
 
     def round(self) -> Iterator[dict[str, float]]:
         """One measurement of each, neighbours being what is compared."""
@@ -103,8 +103,8 @@ class Field:
     def warm_up(self) -> None:
         """Connections, caches and plans; then statistics, which a database that has lived for a minute has."""
         for child, seller in ((self.server, self.sellers[0]), (self.naive, None)):
-            token = "none" if seller is None else fetch_token(child.hello["port"], seller)
-            drive(Job(child.hello["port"], [token], 16, min(WARM_S, self.options.seconds), f"w{next(self.runs)}"))
+            token = "none" if seller is None else fetch_token(child.port, seller)
+            drive(Job(child.port, [token], 16, min(WARM_S, self.options.seconds), f"w{next(self.runs)}"))
         self.acknowledged = self.stored()
         for name in ("app", "naive", self.floor.name):
             self.ground.sql("ANALYZE", database=name)
@@ -143,9 +143,9 @@ def run(options: Options) -> list[Figure]:
 def _open(ground: Ground, stack: ExitStack, options: Options) -> Field:
     url = ground.database("app")
     sellers = seed_sellers(ground, url, count=1 + SPREAD)
-    server = stack.enter_context(running("benchmarks.server", [url, str(ground.home)]))
-    token = fetch_token(server.hello["port"], sellers[0])
-    drive(Job(server.hello["port"], [token], 1, 0.1, "first"))  # the order whose rows the floors repeat
+    server = stack.enter_context(serving(ground, url))
+    token = fetch_token(server.port, sellers[0])
+    drive(Job(server.port, [token], 1, 0.1, "first"))  # the order whose rows the floors repeat
     floor = make_floor(ground, source="app")
     copy = make_floor(ground, source="app", name="naive")
     for table in ("pay_channel_account", "pay_fee_plan"):

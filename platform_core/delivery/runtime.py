@@ -59,7 +59,8 @@ class WorkerRuntime:
 
     def work(self, queue: str, work_id: str) -> None:
         """Do one piece of work and wait for it; called from any thread but the loop's."""
-        assert self._loop is not None and self._delivery is not None, "the runtime is started"
+        assert self._loop is not None, "the runtime is started"
+        assert self._delivery is not None
         future = asyncio.run_coroutine_threadsafe(self._delivery.dispatcher.run_work(queue, work_id), self._loop)
         try:
             future.result(timeout=WORK_TIMEOUT_S)
@@ -69,7 +70,8 @@ class WorkerRuntime:
 
     def liveness(self) -> Liveness:
         """How long ago the loops last turned, for a health check."""
-        assert self._needs is not None and self._delivery is not None, "the runtime is started"
+        assert self._needs is not None, "the runtime is started"
+        assert self._delivery is not None
         now = self._needs.clock.monotonic()
         return Liveness(now - self._delivery.relay.turned_at, now - self._delivery.dispatcher.turned_at)
 
@@ -77,6 +79,7 @@ class WorkerRuntime:
         """End the loops, close what `open_needs` opened, end the thread."""
         if self._thread is None:
             return
+        self._started.wait(START_TIMEOUT_S)  # a loop that is still starting has nothing to be stopped by
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()

@@ -41,7 +41,7 @@ class Caller(Protocol):
 
 
 def ledger_router(service: LedgerService, cursors: Cursors, *, may_read: Any) -> APIRouter:  # FastAPI's marker
-    """The routes over one service. `may_read`: the dependency `requires(SCOPE)`; identity stands beside this package."""
+    """The routes over one service. `may_read`: the dependency `requires(SCOPE)` of identity, which stands beside."""
     router = APIRouter(prefix="/v1", tags=["ledger"])
 
     @router.get("/balances", operation_id="balances.list")

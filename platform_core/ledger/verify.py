@@ -41,6 +41,7 @@ RULES: Final = {
 ROLES_PASSING_THROUGH: Final = ("customer_clearing",)  # specs of payments: zero after every plan
 
 # Each query answers rows of (rule, subject, expected, found): the first offence against each rule that it looks after.
+# The long ones filter by all their conditions first, so that words are made of broken rows only.
 _UNITS = """
 SELECT DISTINCT ON (rule) 'unit_sum' AS rule, unit, '0 posted, 0 pending',
        sum(credits_posted - debits_posted) || ' posted, ' || sum(credits_pending - debits_pending) || ' pending'
@@ -101,11 +102,15 @@ WITH side AS (
   FROM side WINDOW w AS (PARTITION BY account ORDER BY position)
 )
 SELECT DISTINCT ON (rule) rule, c.id, expected, found
-FROM chain AS c LEFT JOIN ledger_account AS a ON a.id = c.account CROSS JOIN LATERAL (VALUES
+FROM (
+  SELECT chain.*, a.guard FROM chain LEFT JOIN ledger_account AS a ON a.id = chain.account
+  WHERE after <> before::numeric + effect OR created_at < earlier
+     OR (a.guard = 'ge0' AND after < 0) OR (a.guard = 'le0' AND after > 0)
+) AS c CROSS JOIN LATERAL (VALUES
   ('chain', before::numeric + effect || ' on account ' || c.account, after::text, after <> before::numeric + effect),
   ('time', 'not before ' || earlier, c.created_at::text, c.created_at < earlier),
-  ('guard', 'a balance that ' || a.guard || ' allows on account ' || c.account, after::text,
-   (a.guard = 'ge0' AND after < 0) OR (a.guard = 'le0' AND after > 0))
+  ('guard', 'a balance that ' || c.guard || ' allows on account ' || c.account, after::text,
+   (c.guard = 'ge0' AND after < 0) OR (c.guard = 'le0' AND after > 0))
 ) AS v(rule, expected, found, is_broken)
 WHERE is_broken ORDER BY rule, c.position
 """
@@ -124,7 +129,10 @@ CROSS JOIN LATERAL (VALUES
    (d.merchant_id IS NOT NULL AND d.merchant_id IS DISTINCT FROM t.merchant_id)
    OR (c.merchant_id IS NOT NULL AND c.merchant_id IS DISTINCT FROM t.merchant_id))
 ) AS v(rule, expected, found, is_broken)
-WHERE is_broken ORDER BY rule, t.position
+WHERE (d.id IS NULL OR c.id IS NULL OR d.id = c.id OR t.amount <= 0 OR d.unit <> t.unit OR c.unit <> t.unit
+       OR coalesce(d.merchant_id, t.merchant_id) IS DISTINCT FROM t.merchant_id
+       OR coalesce(c.merchant_id, t.merchant_id) IS DISTINCT FROM t.merchant_id)
+  AND is_broken ORDER BY rule, t.position
 """
 _RESOLUTIONS = """
 SELECT DISTINCT ON (rule) rule, r.id, expected, found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from platform_core.delivery.assembly import Delivery, DeliveryNeeds, open_delivery
 from platform_core.delivery.catalogue import EventCatalogue, EventKind
+from platform_core.delivery.dispatcher import BrokerDown
 from platform_core.delivery.webhooks.signing import secret_text
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import ManualClock
@@ -89,7 +90,8 @@ class World:
         id_, secret = self.ids.mint("whe"), b"\x07" * 32
         await self.owner.execute(
             "INSERT INTO webhook_endpoint (id, app_id, mode, url, description, event_types, api_version, state, "
-            "secret_sealed, version, created_at, updated_at) VALUES ($1, $2, $3, $4, '', $5, '2026-11-22', 'enabled', $6, 1, $7, $7)",
+            "secret_sealed, version, created_at, updated_at) "
+            "VALUES ($1, $2, $3, $4, '', $5, '2026-11-22', 'enabled', $6, 1, $7, $7)",
             id_, app_id, mode, url, types, self.vault.seal(id_, secret), self.clock.now(),
         )  # fmt: skip
         await self.owner.execute(
@@ -143,3 +145,50 @@ async def receiver() -> AsyncIterator[Receiver]:
     """A receiver that answers 200 until told otherwise."""
     async with receiving() as receiver:
         yield receiver
+
+
+class Broker:
+    """What a dispatcher was to publish; it can be away, and it can lose everything it has."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.is_away = False
+
+    def publish(self, queue: str, ids: Sequence[str]) -> None:
+        """As the dispatcher calls it, from another thread."""
+        if self.is_away:
+            raise BrokerDown("away")
+        self.messages += [(queue, work_id) for work_id in ids]
+
+    async def carry(self, delivery: Delivery) -> int:
+        """Let a worker do everything that was published; returns how much that was."""
+        messages, self.messages = self.messages, []
+        for queue, work_id in messages:
+            await delivery.dispatcher.run_work(queue, work_id)
+        return len(messages)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    """A broker in memory."""
+    return Broker()
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A merchant that let an app in, and the app's endpoint."""
+
+    merchant: str
+    app: str
+    endpoint: str
+    secret: str
+
+
+@pytest.fixture
+async def subscribed(world: World, receiver: Receiver) -> Subscription:
+    """An endpoint at the receiver for all types."""
+    merchant = await world.merchant()
+    app = await world.app(merchant)
+    await world.grant(app, merchant)
+    endpoint, secret = await world.endpoint(app, receiver.url())
+    return Subscription(merchant, app, endpoint, secret)

@@ -36,8 +36,7 @@ async def worker_process(database_url: str, home: Path, *broker: str) -> AsyncIt
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         output, _ = await asyncio.wait_for(process.communicate(), 30)
-        print(output.decode(errors="replace"))
-    assert process.returncode == 0
+    assert process.returncode == 0, output.decode(errors="replace")
 
 
 @pytest.fixture

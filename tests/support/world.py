@@ -1,4 +1,4 @@
-"""A platform with one merchant who takes payments, its application called over ASGI, and an acquirer behind it over real HTTP."""
+"""A platform with a merchant who takes payments, its application over ASGI, an acquirer behind it over real HTTP."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ class World:
             MerchantCreate(name="Hutong Coffee", mode="test", industry="restaurant", verification="verified")
         )
         store = await platform.parties.create_store(StoreCreate(merchant_id=merchant.id, name="Drum Tower"))
-        app = await platform.apps.create_app(AppCreate(name="Till", mode="test", merchant_id=merchant.id, api_version="2026-11-22"))
+        app = await platform.apps.create_app(
+            AppCreate(name="Till", mode="test", merchant_id=merchant.id, api_version="2026-11-22")
+        )
         await platform.grants.create(
             GrantCreate(
                 app_id=app.id, merchant_id=merchant.id, mode="test", scopes=scopes, stores=None, given_by="per_owner"

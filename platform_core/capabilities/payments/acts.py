@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from platform_core.capabilities.payments.answers import capturable, encoded, json_text, payment_answer, refund_answer, refundable
+from platform_core.capabilities.payments import metrics
+from platform_core.capabilities.payments.answers import (
+    capturable,
+    encoded,
+    json_text,
+    payment_answer,
+    refund_answer,
+    refundable,
+)
+from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.desk import Desk, fee_terms
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.errors import (
@@ -20,8 +29,9 @@ from platform_core.capabilities.payments.errors import (
     REFUND_WINDOW_OVER,
     STATE_CONFLICT,
 )
-from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, Payment, Refund, Transaction
+from platform_core.capabilities.payments.models import PAYMENTS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
+from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
 from platform_core.capabilities.payments.service import Reply
@@ -42,13 +52,15 @@ class Intent:
     transaction_id: str | None = None
     method: str = ""
     reply: Reply | None = None
+    object_id: str | None = None  # what the Idempotency-Key stands for while its answer is to come
 
 
 class PaymentActs:
     """Follow-ups. Every act may be repeated under its Idempotency-Key or its out_request_no without doing it twice."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, questions: Questions) -> None:
         self._desk = desk
+        self._questions = questions
 
     async def capture(
         self, principal: Principal, payment_id: str, request: CaptureCreate, idempotent: IdempotentRequest
@@ -63,21 +75,27 @@ class PaymentActs:
             if amount > left or left == 0:
                 raise _exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
             released = left - amount if request.is_final else 0
+            if amount < payment.authorized_minor:
+                self._declares(_authorization(file), "partial_capture", payment, "partial capture")
             row = new_transaction(
                 draft,
                 _authorization(file),
                 kind="capture",
                 amount_minor=amount,
-                request_key=request.out_request_no,
+                request_key=_request_key(file, "capture", request.out_request_no),
                 is_final=request.is_final,
                 released_minor=released,
             )
             draft.set(capturing_minor=payment.capturing_minor + amount + released)
             _begin(draft, row, intent, "capture")
 
-        return await self._act(principal, payment_id, idempotent, intend, ("capture", request.out_request_no, request.amount_minor))
+        return await self._act(
+            principal, payment_id, idempotent, intend, ("capture", request.out_request_no, request.amount_minor)
+        )
 
-    async def void(self, principal: Principal, payment_id: str, request: VoidCreate, idempotent: IdempotentRequest) -> Reply:
+    async def void(
+        self, principal: Principal, payment_id: str, request: VoidCreate, idempotent: IdempotentRequest
+    ) -> Reply:
         """Let authorised money go. Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken."""
 
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
@@ -88,12 +106,18 @@ class PaymentActs:
             if amount > left or left == 0:
                 raise _exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
             row = new_transaction(
-                draft, _authorization(file), kind="void", amount_minor=amount, request_key=request.out_request_no
+                draft,
+                _authorization(file),
+                kind="void",
+                amount_minor=amount,
+                request_key=_request_key(file, "void", request.out_request_no),
             )
             draft.set(capturing_minor=payment.capturing_minor + amount)
             _begin(draft, row, intent, "void")
 
-        return await self._act(principal, payment_id, idempotent, intend, ("void", request.out_request_no, request.amount_minor))
+        return await self._act(
+            principal, payment_id, idempotent, intend, ("void", request.out_request_no, request.amount_minor)
+        )
 
     async def close(self, principal: Principal, payment_id: str, idempotent: IdempotentRequest) -> Reply:
         """End what is unpaid. Raises 409 state_conflict for a paid one, outcome_unknown."""
@@ -108,20 +132,35 @@ class PaymentActs:
                 return
             if draft.now > payment.created_at + timedelta(hours=CANCEL_HOURS):
                 raise CANCEL_WINDOW_OVER.error({"payment_id": payment.id, "hours": CANCEL_HOURS})
-            open_cancel = _open_cancel(file)
+            open_cancel = file.open_one("cancel")
             if open_cancel is not None:
+                if not open_cancel.is_final:
+                    draft.change_transaction(open_cancel.id, is_final=True)
                 intent.transaction_id, intent.method = open_cancel.id, "cancel"
                 return
-            if payment.refunded_minor or payment.refunding_minor or payment.capturing_minor:
-                raise _conflict(payment, "cancel", "captured without refunds, authorized, processing, created")
+            if payment.capturing_minor:
+                raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
+            if payment.refunded_minor or payment.refunding_minor or _is_captured_authorization(file):
+                raise _conflict(payment, "cancel", "a sale without refunds, authorized, processing, created")
             if payment.state == "created":
                 draft.set(state="canceled", canceled_at=draft.now, next_action=None)
                 draft.unexpire()
                 draft.emit("payment.canceled")
                 return
-            self._begin_cancel(file, draft, intent)
+            self._begin_cancel(file, draft, intent, is_settled=is_settled)
 
-        return await self._act(principal, payment_id, idempotent, intend, None)
+        is_settled = False
+        try:
+            return await self._act(principal, payment_id, idempotent, intend, None)
+        except PlanRefused as refused:
+            if not isinstance(refused.refusal, GuardRefused):
+                raise
+            is_settled = True  # the day was settled, or its other money is gone: what is available may carry it
+        try:
+            return await self._act(principal, payment_id, idempotent, intend, None)
+        except PlanRefused as refused:
+            payment = (await self._desk.file(str(principal.merchant_id), payment_id)).payment
+            raise _unfunded(refused, payment.currency) from refused
 
     async def cancel_by_number(self, principal: Principal, out_trade_no: str, idempotent: IdempotentRequest) -> Reply:
         """Cancel by the merchant's number. One never seen becomes a canceled payment, so that a late create is refused."""
@@ -145,13 +184,22 @@ class PaymentActs:
                 return reply
         return await self.cancel(principal, payment_id, idempotent)
 
-    def _begin_cancel(self, file: PaymentFile, draft: Draft, intent: Intent) -> None:
+    def _declares(self, transaction: Transaction, feature: str, payment: Payment, act: str) -> None:
+        """Raise 409 `payments.state_conflict` for what the provider has not declared: it is never asked for it."""
+        description = self._desk.tools.providers.describe(transaction.provider_id)
+        if description is None or feature not in description.features:
+            raise _conflict(payment, act, f"a provider with {feature}, which {transaction.provider_id} is not")
+
+    def _begin_cancel(self, file: PaymentFile, draft: Draft, intent: Intent, *, is_settled: bool) -> None:
         payment = file.payment
         original = _latest(file, ("sale", "authorize"))
+        self._declares(original, "cancel", payment, "cancel")
         holds: list[str] = []
         if payment.captured_minor:
             books = books_of(draft, original.channel_account_id, original.id)
-            transfers = books.hold_refund(payment.captured_minor, payment.fee_minor, receipt_of(payment, books, is_settled=False))
+            transfers = books.hold_refund(
+                payment.captured_minor, payment.fee_minor, receipt_of(original, books, is_settled=is_settled)
+            )
             draft.add(*transfers)
             holds = [transfer.id for transfer in transfers]
             draft.set(refunding_minor=payment.captured_minor, fee_returned_minor=payment.fee_minor)
@@ -178,23 +226,18 @@ class PaymentActs:
         desk = self._desk
         merchant_id = str(principal.merchant_id)
         payment = (await desk.file(merchant_id, payment_id)).payment
-        is_settled = payment.booking_day is not None and await desk.tools.repository.is_settled(
-            merchant_id, payment.booking_day, payment.currency
-        )
-        try:
-            return await self._refund(principal, payment_id, request, idempotent, is_settled=is_settled)
-        except PlanRefused as refused:
-            if isinstance(refused.refusal, GuardRefused) and not is_settled and payment.booking_day is not None:
+        is_settled = await desk.is_settled(merchant_id, payment.booking_day, payment.currency)
+        if not is_settled:
+            try:
+                return await self._refund(principal, payment_id, request, idempotent, is_settled=False)
+            except PlanRefused as refused:
+                if not isinstance(refused.refusal, GuardRefused):
+                    raise
                 # The day was settled in between, or its other money is gone: what is available may carry it.
-                try:
-                    return await self._refund(principal, payment_id, request, idempotent, is_settled=True)
-                except PlanRefused as again:
-                    refused = again
-            if isinstance(refused.refusal, GuardRefused):
-                asked = Money(refused.refusal.asked, payment.currency)
-                available = Money(max(0, refused.refusal.available), payment.currency)
-                raise REFUND_UNFUNDED.error({"asked": asked, "available": available}) from refused
-            raise refused from None
+        try:
+            return await self._refund(principal, payment_id, request, idempotent, is_settled=True)
+        except PlanRefused as refused:
+            raise _unfunded(refused, payment.currency) from refused
 
     async def _refund(
         self,
@@ -219,14 +262,18 @@ class PaymentActs:
                 if earlier.state != "failed":
                     intent.reply = Reply(200, json_text(refund_answer(earlier.model_dump())))
                     return
-            amount = _refund_amount(payment, draft, request)
+            amount = _refund_amount(payment, draft, request, earlier)
             fee_back = fee_terms(payment, terms).returned(
                 payment.captured_minor, payment.refunded_minor + payment.refunding_minor + amount
             )
-            fee_part = max(0, fee_back - payment.fee_returned_minor)
+            # After a failed refund the fees of the others may lag behind their sum: what is missing comes with the
+            # next ones, but none returns more than it takes.
+            fee_part = min(amount, max(0, fee_back - payment.fee_returned_minor))
             original = _paid_by(file, amount)
+            if amount < original.amount_minor:
+                self._declares(original, "partial_refund", payment, "partial refund")
             books = books_of(draft, original.channel_account_id, original.id)
-            transfers = books.hold_refund(amount, fee_part, receipt_of(payment, books, is_settled=is_settled))
+            transfers = books.hold_refund(amount, fee_part, receipt_of(original, books, is_settled=is_settled))
             draft.add(*transfers)
             tries = 1 if earlier is None else earlier.tries + 1
             row = new_transaction(
@@ -240,13 +287,20 @@ class PaymentActs:
                 reason=request.reason,
             )
             draft.set(
-                refunding_minor=payment.refunding_minor + amount, fee_returned_minor=payment.fee_returned_minor + fee_part
+                refunding_minor=payment.refunding_minor + amount,
+                fee_returned_minor=payment.fee_returned_minor + fee_part,
             )
             _begin(draft, row, intent, "refund")
-            self._write_refund(draft, payment, earlier, row, request, idempotent, tries)
+            intent.object_id = self._write_refund(draft, payment, earlier, row, request, idempotent, tries)
 
         return await self._act(
-            principal, payment_id, idempotent, intend, None, answer=_refund_reply(request.out_request_no), status=201
+            principal,
+            payment_id,
+            idempotent,
+            intend,
+            None,
+            answer=_refund_reply(request.out_request_no),
+            status=201,
         )
 
     def _write_refund(
@@ -258,7 +312,8 @@ class PaymentActs:
         request: RefundCreate,
         idempotent: IdempotentRequest,
         tries: int,
-    ) -> None:
+    ) -> str:
+        """The refund's row, new or tried again; returns its id."""
         if earlier is not None:
             draft.change_refund(
                 earlier,
@@ -269,7 +324,7 @@ class PaymentActs:
                 fee_returned_minor=row["fee_minor"],
                 last_error=None,
             )
-            return
+            return earlier.id
         refund = {
             "id": draft.ids.mint("ref"),
             "merchant_id": payment.merchant_id,
@@ -288,8 +343,8 @@ class PaymentActs:
             "created_at": draft.now,
             "updated_at": draft.now,
         }
-        draft.add(Insert(REFUNDS, encoded(refund)))
-        draft.emit("refund.created", refund_answer(refund))
+        draft.insert_refund(refund)
+        return str(refund["id"])
 
     async def _act(
         self,
@@ -299,7 +354,7 @@ class PaymentActs:
         intend: Callable[[PaymentFile, Draft, Intent], None],
         named: tuple[str, str, int | None] | None,
         *,
-        answer: Callable[[PaymentFile, Plan], str] | None = None,
+        answer: Callable[[PaymentFile, Draft], str] | None = None,
         status: int = 200,
     ) -> Reply:
         """Intent, call, outcome. `named`: kind, out_request_no and amount of an act that repeats itself by its number."""
@@ -307,25 +362,29 @@ class PaymentActs:
         merchant_id = str(principal.merchant_id)
         intent = Intent()
 
-        def decide(file: PaymentFile, draft: Draft) -> Plan | None:
-            intent.transaction_id, intent.reply = None, None
+        def decide(file: PaymentFile, draft: Draft) -> Plan:
+            intent.transaction_id, intent.reply, intent.object_id = None, None, payment_id
             if named is not None and _is_repeat(file, named):
                 intent.reply = Reply(200, json_text(payment_answer(file.payment.model_dump())))
-                return None
-            intend(file, draft, intent)
-            if intent.reply is not None:
-                return None
-            plan = draft.plan()
-            done = json_text(plan.answer) if intent.transaction_id is None else None
-            if done is not None:
-                intent.reply = Reply(status, done)
-            object_id = payment_id
+            else:
+                intend(file, draft, intent)
+            if intent.reply is not None:  # done before, under another key: this key now stands for the same answer
+                plan = Plan(merchant_id)
+            else:
+                plan = draft.plan()
+                if intent.transaction_id is None:
+                    intent.reply = Reply(status, json_text(plan.answer))
+            done = intent.reply
             return plan.add(
                 idempotent.claim(
-                    object_id=object_id, created_at=draft.now, status=None if done is None else status, body=done
+                    object_id=intent.object_id,
+                    created_at=draft.now,
+                    status=None if done is None else done.status,
+                    body=None if done is None else done.body,
                 )
             )
 
+        await self._questions.heal(merchant_id, payment_id)
         await desk.decide(merchant_id, payment_id, decide)
         if intent.reply is not None:
             return intent.reply
@@ -335,7 +394,7 @@ class PaymentActs:
         reply: list[Reply] = []
 
         def finish(file: PaymentFile, draft: Draft, plan: Plan) -> None:
-            body = json_text(plan.answer) if answer is None else answer(file, plan)
+            body = json_text(plan.answer) if answer is None else answer(file, draft)
             plan.add(idempotent.answer(status=status, body=body))
             reply[:] = [Reply(status, body)]
 
@@ -357,6 +416,10 @@ def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
             draft.emit("payment.closed")
             return
         original = _latest(file, ("sale", "authorize"))
+        opened = file.open_one("close")
+        if opened is not None and opened.original_id == original.id:
+            intent.transaction_id, intent.method = opened.id, "close"
+            return
         count = sum(transaction.kind == "close" for transaction in file.transactions)
         row = new_transaction(
             draft,
@@ -377,18 +440,19 @@ def _begin(draft: Draft, row: dict[str, Any], intent: Intent, method: str) -> No
     intent.transaction_id, intent.method = row["id"], method
 
 
-def receipt_of(payment: Payment, books: Any, *, is_settled: bool) -> Account:  # Books; typed Any to keep the signature short
-    """Where the merchant's share of a payment stands now."""
-    if payment.booking_day is None:
-        receipt: Account = books.till()
-    elif is_settled:
-        receipt = books.available
-    else:
-        receipt = books.pending(payment.booking_day)
-    return receipt
+def receipt_of(original: Transaction, books: Books, *, is_settled: bool) -> Account:
+    """Where the merchant's share of a sale or capture stands now."""
+    if original.booking_day is None:
+        return books.till()
+    return books.available if is_settled else books.pending(original.booking_day)
 
 
-def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate) -> int:
+def _is_captured_authorization(file: PaymentFile) -> bool:
+    """Captures are returned by refunds, each through its own; a provider cancels only what is one piece."""
+    return any(t.kind == "capture" and t.state == "succeeded" for t in file.transactions)
+
+
+def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate, earlier: Refund | None) -> int:
     """What is to go back, if it may."""
     if payment.state == "unknown":
         raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
@@ -399,20 +463,16 @@ def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate) -> int
         day = payment.captured_at.date().isoformat()
         raise REFUND_WINDOW_OVER.error({"payment_id": payment.id, "day": day, "days": REFUND_DAYS})
     left = refundable(draft.row)
-    amount = request.amount_minor or left
+    amount = request.amount_minor or (left if earlier is None else earlier.amount_minor)
     if amount > left or left == 0:
         raise _exceeds(REFUND_EXCEEDS, payment, asked=amount or payment.captured_minor, left=left)
     return amount
 
 
-def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Plan], str]:
-    def answer(file: PaymentFile, plan: Plan) -> str:
+def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Draft], str]:
+    def answer(file: PaymentFile, draft: Draft) -> str:
         refund = next(refund for refund in file.refunds if refund.out_request_no == out_request_no)
-        changed: dict[str, Any] = {}
-        for part in plan.parts:
-            if getattr(part, "table", None) is REFUNDS and getattr(part, "id", None) == refund.id:
-                changed |= {name: value for name, value in part.values.items() if name != "last_error"}  # type: ignore[attr-defined]  # a Change
-        return json_text(refund_answer({**refund.model_dump(), **changed}))
+        return json_text(draft.refund_as_it_will_be(refund))
 
     return answer
 
@@ -420,12 +480,22 @@ def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Plan], str]:
 def _is_repeat(file: PaymentFile, named: tuple[str, str, int | None]) -> bool:
     """Whether this act was asked before under its number. Raises 409 `out_request_no_taken` if it was another act."""
     kind, number, amount_minor = named
-    for transaction in file.transactions:
-        if transaction.kind == kind and transaction.request_key == number:
-            if amount_minor not in (None, transaction.amount_minor):
-                raise OUT_REQUEST_NO_TAKEN.error({"out_request_no": number, "payment_id": file.payment.id})
-            return True
-    return False
+    asked = _asked_as(file, kind, number)
+    if not asked:
+        return False
+    if amount_minor not in (None, asked[-1].amount_minor):
+        raise OUT_REQUEST_NO_TAKEN.error({"out_request_no": number, "payment_id": file.payment.id})
+    return asked[-1].state != "failed"
+
+
+def _asked_as(file: PaymentFile, kind: str, number: str) -> list[Transaction]:
+    """What was asked for under an out_request_no: a failed act is repeated under its number as `<number>.2`."""
+    return [t for t in file.transactions if t.kind == kind and t.request_key.partition(".")[0] == number]
+
+
+def _request_key(file: PaymentFile, kind: str, number: str) -> str:
+    tries = len(_asked_as(file, kind, number))
+    return number if tries == 0 else f"{number}.{tries + 1}"
 
 
 def _wants(payment: Payment, act: str, *states: str) -> None:
@@ -437,6 +507,17 @@ def _wants(payment: Payment, act: str, *states: str) -> None:
 
 def _conflict(payment: Payment, act: str, wanted: str) -> Exception:
     return STATE_CONFLICT.error({"payment_id": payment.id, "state": payment.state, "act": act, "wanted": wanted})
+
+
+def _unfunded(refused: PlanRefused, currency: str) -> Exception:
+    """409 `payments.refund_insufficient_balance` where an account's guard refused; any other refusal as it is."""
+    refusal = refused.refusal
+    if not isinstance(refusal, GuardRefused):
+        return refused
+    metrics.GUARD_REFUSALS.add(1, {"role": refusal.role})
+    asked, available = Money(refusal.asked, currency), Money(max(0, refusal.available), currency)
+    error: Exception = REFUND_UNFUNDED.error({"asked": asked, "available": available})
+    return error
 
 
 def _exceeds(declared: Any, payment: Payment, *, asked: int, left: int) -> Exception:  # an ErrorCode with these places
@@ -455,24 +536,24 @@ def _latest(file: PaymentFile, kinds: tuple[str, ...]) -> Transaction:
     return [transaction for transaction in file.transactions if transaction.kind in kinds][-1]
 
 
-def _open_cancel(file: PaymentFile) -> Transaction | None:
-    found = [t for t in file.transactions if t.kind == "cancel" and t.state in ("pending", "unknown")]
-    return found[-1] if found else None
-
-
 def _paid_by(file: PaymentFile, amount: int) -> Transaction:
     """The sale, or the capture with the most left to give, that a refund goes back through."""
     paid = [t for t in file.transactions if t.kind in ("sale", "capture") and t.state == "succeeded"]
+    paid = [t for t in paid if t.kind == "capture" or file.attempt(t.attempt_id).state == "succeeded"]
+    bounced = {t.original_id for t in file.transactions if t.kind == "refund_bounce"}
 
     def left(original: Transaction) -> int:
         back = sum(
             t.amount_minor
             for t in file.transactions
-            if t.kind == "refund" and t.original_id == original.id and t.state != "failed"
+            if t.kind == "refund" and t.original_id == original.id and t.state != "failed" and t.id not in bounced
         )
         return original.amount_minor - back
 
-    return next((original for original in paid if left(original) >= amount), max(paid, key=left))
+    original = next((original for original in paid if left(original) >= amount), None)
+    if original is None:  # each capture is returned through itself, so that no refund can be larger than one of them
+        raise _exceeds(REFUND_EXCEEDS, file.payment, asked=amount, left=max(map(left, paid)))
+    return original
 
 
 def _never_seen(desk: Desk, merchant_id: str, out_trade_no: str, idempotent: IdempotentRequest) -> dict[str, Any]:

@@ -30,15 +30,16 @@ _encode = msgspec.json.encode
 def encoded(row: Row) -> dict[str, Any]:
     """The row as the writer wants it: JSON columns as text."""
     return {
-        name: _encode(value).decode() if name in JSON_COLUMNS and value is not None else value for name, value in row.items()
+        name: _encode(value).decode() if name in JSON_COLUMNS and value is not None else value
+        for name, value in row.items()
     }
 
 
 def capturable(row: Row) -> int:
     """What may still be captured."""
-    return int(row["authorized_minor"] - row["captured_minor"] - row["voided_minor"] - row["capturing_minor"]) if row[
-        "authorized_minor"
-    ] else 0
+    if not row["authorized_minor"]:
+        return 0
+    return int(row["authorized_minor"] - row["captured_minor"] - row["voided_minor"] - row["capturing_minor"])
 
 
 def refundable(row: Row) -> int:
@@ -102,6 +103,24 @@ def refund_answer(row: Row) -> dict[str, Any]:
         "last_error": row["last_error"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
+    }
+
+
+def attempt_answer(row: Row) -> dict[str, Any]:
+    """`AttemptRead`."""
+    names = ("id", "number", "provider_id", "channel_account_id", "form", "state", "route", "error", "created_at")
+    return {name: row[name] for name in names} | {"object": "attempt", "ended_at": row["ended_at"]}
+
+
+def transaction_answer(row: Row) -> dict[str, Any]:
+    """`TransactionRead`. `out_request_no` is the client's own number, where the act had one."""
+    names = ("id", "attempt_id", "kind", "state", "amount_minor", "provider_id", "provider_reference", "error")
+    numbered = row["kind"] in ("capture", "void", "refund")
+    return {name: row[name] for name in names} | {
+        "object": "transaction",
+        "out_request_no": row["request_key"].partition(".")[0] if numbered else None,
+        "created_at": row["created_at"],
+        "finished_at": row["finished_at"],
     }
 
 

@@ -9,6 +9,7 @@ from platform_core.capabilities.payments.acts import PaymentActs
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.lists import PaymentLists
+from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
@@ -36,10 +37,11 @@ class Payments:
 def assemble(tools: Tools, ledger: LedgerService, cursors: Cursors) -> Payments:
     """Payments of one process."""
     desk = Desk(tools)
+    questions = Questions(desk)
     return Payments(
-        service=PaymentService(desk),
-        acts=PaymentActs(desk),
+        service=PaymentService(desk, questions),
+        acts=PaymentActs(desk, questions),
         lists=PaymentLists(tools.repository, cursors),
-        resolution=Resolution(desk),
+        resolution=Resolution(desk, questions),
         settlement=SettlementService(desk, ledger),
     )

@@ -14,7 +14,7 @@ ACCOUNTS_KEPT_MAX = 10_000
 
 
 @lru_cache(ACCOUNTS_KEPT_MAX)
-def _account(merchant_id: str, currency: str, role: str, bucket: str, guard: Guard) -> Account:
+def _account(merchant_id: str, currency: str, *, role: str, bucket: str, guard: Guard) -> Account:
     return Account(merchant_id, currency, merchant_id, role, bucket, guard)
 
 
@@ -34,7 +34,7 @@ class Books:
     ids: Ids
 
     def _account(self, role: str, bucket: str = "", guard: Guard = Guard.GE0) -> Account:
-        return _account(self.merchant_id, self.currency, role, bucket, guard)
+        return _account(self.merchant_id, self.currency, role=role, bucket=bucket, guard=guard)
 
     @property
     def receivable(self) -> Account:

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
-from platform_core.capabilities.payments import outcomes
+from platform_core.capabilities.payments import metrics, outcomes
 from platform_core.capabilities.payments.answers import Row
 from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
@@ -26,6 +26,7 @@ from platform_core.kernel.commit import Committer, Plan, PlanRefused, VersionCon
 from platform_core.kernel.ids import Ids
 
 DECISIONS_MAX = 3
+CONCLUSIONS_MAX = 20  # a provider's word is put to the books whatever else moves the payment at the same time
 TERMS_S = 1.0  # how old a merchant's routing and fees may be
 TERMS_KEPT_MAX = 10_000
 SCHEDULED_KEPT_MAX = 100_000
@@ -108,14 +109,19 @@ class Desk:
         return file
 
     async def decide(
-        self, merchant_id: str, payment_id: str, decide: Callable[[PaymentFile, Draft], Plan | None]
-    ) -> Any:
+        self,
+        merchant_id: str,
+        payment_id: str,
+        decide: Callable[[PaymentFile, Draft], Plan | None],
+        *,
+        decisions_max: int = DECISIONS_MAX,
+    ) -> Any:  # whatever the plan answers
         """Read, decide and commit; anew if the payment has moved meanwhile, 503 `payments.busy` after three times.
 
         `decide` returns None when there is nothing to write. Returns the plan's answer.
         """
         async with self._locks.hold(payment_id):
-            for _ in range(DECISIONS_MAX):
+            for _ in range(decisions_max):
                 file = await self.file(merchant_id, payment_id)
                 plan = decide(file, Draft(file.payment, ids=self.tools.ids, now=self.now))
                 if plan is None:
@@ -136,6 +142,10 @@ class Desk:
             return contract.ProviderResult.unknown("account_missing", "The channel account is gone.")
         call = self.call(payment.model_dump(), transaction.model_dump(), account, original=_original(file, transaction))
         return await self.tools.providers.call(transaction.provider_id, method, call)
+
+    async def is_settled(self, merchant_id: str, day: date | None, currency: str) -> bool:
+        """Whether the money of a booking day has moved to available; that of a till never does."""
+        return day is not None and await self.tools.repository.is_settled(merchant_id, day, currency)
 
     def call(
         self,
@@ -188,20 +198,23 @@ class Desk:
         terms = await self.terms(merchant_id)
 
         days: list[tuple[str, str, date]] = []
+        announced: list[str] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             case = self.case(file, draft, transaction_id, facts=facts, terms=terms)
             outcomes.apply(case, result)
             plan = draft.plan()
+            announced[:] = draft.announced
             if case.settle in plan.parts:
                 days[:] = [(merchant_id, file.payment.currency, case.booking_day)]
             finish(file, draft, plan)
             return plan
 
-        answer = await self.decide(merchant_id, payment_id, decide)
+        answer = await self.decide(merchant_id, payment_id, decide, decisions_max=CONCLUSIONS_MAX)
         if len(self._scheduled) >= SCHEDULED_KEPT_MAX:
             self._scheduled.clear()
         self._scheduled.update(days)
+        metrics.count_events(announced)
         return answer
 
     def case(
@@ -220,6 +233,12 @@ class Desk:
             is_till=description is not None and description.is_local,
             settle=None if day in self._scheduled else settle_due(*day, facts.time_zone),
             refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
+            open_cancel=file.open_one("cancel"),
+            is_doubted_elsewhere=any(
+                other.state == "unknown" and other.kind in ("capture", "void")
+                for other in file.transactions
+                if other.id != transaction_id
+            ),
         )
 
 

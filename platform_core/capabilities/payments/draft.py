@@ -29,6 +29,7 @@ class Draft:
         self._changed: dict[str, Any] = {}
         self._events: list[tuple[str, Mapping[str, Any] | None]] = []
         self._parts: list[object] = []
+        self._refunds: dict[str, tuple[Refund, dict[str, Any]]] = {}
 
     def __getitem__(self, name: str) -> Any:  # of the column's type
         return self._row[name]
@@ -46,6 +47,11 @@ class Draft:
     def add(self, *parts: object) -> None:
         """Transfers and other parts of the plan."""
         self._parts += parts
+
+    @property
+    def announced(self) -> list[str]:
+        """The types of the events so far, in order."""
+        return [type_ for type_, _ in self._events]
 
     def emit(self, type_: str, about: Mapping[str, Any] | None = None) -> None:
         """An event of this payment; `about` is the object it shows (a refund), by default the payment."""
@@ -67,12 +73,22 @@ class Draft:
         """Move a transaction."""
         self.add(Change(TRANSACTIONS, transaction_id, encoded(values)))
 
+    def insert_refund(self, row: Mapping[str, Any]) -> None:
+        """A new refund, announced."""
+        self.add(Insert(REFUNDS, encoded(row)))
+        self.emit("refund.created", refund_answer(row))
+
     def change_refund(self, refund: Refund, type_: str | None, **values: Any) -> None:  # of the columns' types
-        """Move a refund and announce it."""
-        values["updated_at"] = self.now
-        self.add(Change(REFUNDS, refund.id, encoded(values), expected=refund.version))
+        """Move a refund, perhaps for a second time in this decision, and announce where it stands then."""
+        _, changed = self._refunds.setdefault(refund.id, (refund, {}))
+        changed |= {**values, "updated_at": self.now}
         if type_ is not None:
-            self.emit(type_, refund_answer({**refund.model_dump(), **values}))
+            self.emit(type_, self.refund_as_it_will_be(refund))
+
+    def refund_as_it_will_be(self, refund: Refund) -> dict[str, Any]:
+        """`RefundRead` of a refund with what this decision changes."""
+        changed = self._refunds[refund.id][1] if refund.id in self._refunds else {}
+        return refund_answer({**refund.model_dump(), **changed})
 
     def ask_at(self, transaction_id: str, due_at: datetime, *, tries: int = 0) -> None:
         """Have the outcome asked for."""
@@ -97,6 +113,8 @@ class Draft:
         plan = Plan(self.before.merchant_id, answer=answer)
         plan.add(Change(PAYMENTS, self.before.id, encoded(self._changed), expected=self.before.version))
         plan.add(*self._parts)
+        for refund, changed in self._refunds.values():
+            plan.add(Change(REFUNDS, refund.id, encoded(changed), expected=refund.version))
         whole = json_text(answer) if self._events else ""
         for n, (type_, about) in enumerate(self._events, start=1):
             plan.add(

@@ -8,7 +8,10 @@ NOT_FOUND = declare(
     status=404,
     title=Text(en="Not found", zh="未找到"),
     detail=Text(en="There is no {kind} {id} for this merchant.", zh="该商户下不存在 {kind} {id}。"),
-    hint=Text(en="Check the id, and that the token is of the merchant who owns it.", zh="请核对编号，并确认令牌属于其所属商户。"),
+    hint=Text(
+        en="Check the id, and that the token is of the merchant who owns it.",
+        zh="请核对编号，并确认令牌属于其所属商户。",
+    ),
 )
 OUT_TRADE_NO_TAKEN = declare(
     "payments.out_trade_no_taken",
@@ -38,9 +41,13 @@ STATE_CONFLICT = declare(
     status=409,
     title=Text(en="Not possible in this state", zh="当前状态不允许该操作"),
     detail=Text(
-        en="{payment_id} is {state}; {act} needs one of: {wanted}.", zh="{payment_id} 当前为 {state}；{act} 需要的状态为：{wanted}。"
+        en="{payment_id} is {state}; {act} needs one of: {wanted}.",
+        zh="{payment_id} 当前为 {state}；{act} 需要的状态为：{wanted}。",
     ),
-    hint=Text(en="Read GET /v1/payments/{payment_id} and act on what it says.", zh="请查询 GET /v1/payments/{payment_id} 后再操作。"),
+    hint=Text(
+        en="Read GET /v1/payments/{payment_id} and act on what it says.",
+        zh="请查询 GET /v1/payments/{payment_id} 后再操作。",
+    ),
 )
 OUTCOME_UNKNOWN = declare(
     "payments.outcome_unknown",
@@ -64,7 +71,10 @@ CAPTURE_EXCEEDS = declare(
         en="Capture {asked} exceeds {left} still capturable on {payment_id}.",
         zh="扣款 {asked} 超过 {payment_id} 的剩余可扣金额 {left}。",
     ),
-    hint=Text(en="Lower the amount or see GET /v1/payments/{payment_id}.", zh="请减少金额，或查看 GET /v1/payments/{payment_id}。"),
+    hint=Text(
+        en="Lower the amount or see GET /v1/payments/{payment_id}.",
+        zh="请减少金额，或查看 GET /v1/payments/{payment_id}。",
+    ),
 )
 REFUND_EXCEEDS = declare(
     "payments.refund_exceeds_refundable",
@@ -74,7 +84,10 @@ REFUND_EXCEEDS = declare(
         en="Refund {asked} exceeds {left} still refundable on {payment_id}.",
         zh="退款 {asked} 超过 {payment_id} 的可退金额 {left}。",
     ),
-    hint=Text(en="Lower the amount or see GET /v1/payments/{payment_id}.", zh="请减少金额，或查看 GET /v1/payments/{payment_id}。"),
+    hint=Text(
+        en="Lower the amount or see GET /v1/payments/{payment_id}.",
+        zh="请减少金额，或查看 GET /v1/payments/{payment_id}。",
+    ),
 )
 REFUND_UNFUNDED = declare(
     "payments.refund_insufficient_balance",
@@ -90,7 +103,10 @@ REFUND_WINDOW_OVER = declare(
     "payments.refund_window_over",
     status=409,
     title=Text(en="Too late to refund", zh="已超过可退款期限"),
-    detail=Text(en="{payment_id} was captured on {day}; refunds end after {days} days.", zh="{payment_id} 于 {day} 收款；{days} 天后不可退款。"),
+    detail=Text(
+        en="{payment_id} was captured on {day}; refunds end after {days} days.",
+        zh="{payment_id} 于 {day} 收款；{days} 天后不可退款。",
+    ),
     hint=Text(en="Pay the customer back by another way.", zh="请通过其他方式退款。"),
 )
 CANCEL_WINDOW_OVER = declare(
@@ -98,7 +114,9 @@ CANCEL_WINDOW_OVER = declare(
     status=409,
     title=Text(en="Too late to cancel", zh="已超过可撤销期限"),
     detail=Text(en="{payment_id} is older than {hours} hours.", zh="{payment_id} 创建已超过 {hours} 小时。"),
-    hint=Text(en="Refund it: POST /v1/payments/{payment_id}/refunds.", zh="请退款：POST /v1/payments/{payment_id}/refunds。"),
+    hint=Text(
+        en="Refund it: POST /v1/payments/{payment_id}/refunds.", zh="请退款：POST /v1/payments/{payment_id}/refunds。"
+    ),
 )
 ATTEMPT_IN_FLIGHT = declare(
     "payments.attempt_in_flight",
@@ -108,7 +126,10 @@ ATTEMPT_IN_FLIGHT = declare(
         en="{payment_id} waits for its attempt to end; another could charge the customer twice.",
         zh="{payment_id} 的支付尝试尚未结束；重复发起可能导致重复扣款。",
     ),
-    hint=Text(en="Wait for it, or cancel: POST /v1/payments/{payment_id}/cancel.", zh="请等待，或撤销：POST /v1/payments/{payment_id}/cancel。"),
+    hint=Text(
+        en="Wait for it, or cancel: POST /v1/payments/{payment_id}/cancel.",
+        zh="请等待，或撤销：POST /v1/payments/{payment_id}/cancel。",
+    ),
 )
 NO_ROUTE = declare(
     "payments.no_route",
@@ -118,7 +139,10 @@ NO_ROUTE = declare(
         en="No channel account of the merchant fits form {form}, {currency} and this amount{why}.",
         zh="商户没有适用于支付方式 {form}、币种 {currency} 与该金额的渠道账户{why}。",
     ),
-    hint=Text(en="Add a channel account or a routing rule, or use another form.", zh="请添加渠道账户或路由规则，或更换支付方式。"),
+    hint=Text(
+        en="Add a channel account or a routing rule, or use another form.",
+        zh="请添加渠道账户或路由规则，或更换支付方式。",
+    ),
 )
 TOO_MANY_ATTEMPTS = declare(
     "payments.attempts_exhausted",
@@ -131,28 +155,39 @@ STORE_UNKNOWN = declare(
     "payments.store_unknown",
     status=422,
     title=Text(en="Unknown store", zh="未知门店"),
-    detail=Text(en="{store_id} is no store of this merchant, or not one that the token covers.", zh="{store_id} 不是该商户的门店，或不在令牌授权范围内。"),
+    detail=Text(
+        en="{store_id} is no store of this merchant, or not one that the token covers.",
+        zh="{store_id} 不是该商户的门店，或不在令牌授权范围内。",
+    ),
     hint=Text(en="List the stores: GET /v1/stores.", zh="请查询门店列表：GET /v1/stores。"),
 )
 SUMS_DIFFER = declare(
     "payments.sums_differ",
     status=422,
     title=Text(en="Sums differ", zh="金额不一致"),
-    detail=Text(en="The lines add up to {lines_minor} minor units, order_minor says {order_minor}.", zh="明细合计为 {lines_minor}，order_minor 为 {order_minor}（最小单位）。"),
+    detail=Text(
+        en="The lines add up to {lines_minor} minor units, order_minor says {order_minor}.",
+        zh="明细合计为 {lines_minor}，order_minor 为 {order_minor}（最小单位）。",
+    ),
     hint=Text(en="Send one of the two, or equal ones.", zh="请只提供其一，或保持一致。"),
 )
 EXPIRES_IN_PAST = declare(
     "payments.expires_in_past",
     status=422,
     title=Text(en="Expiry not in the future", zh="过期时间已过"),
-    detail=Text(en="expires_at must lie after now and within {days} days.", zh="expires_at 必须晚于当前时间且在 {days} 天之内。"),
+    detail=Text(
+        en="expires_at must lie after now and within {days} days.", zh="expires_at 必须晚于当前时间且在 {days} 天之内。"
+    ),
     hint=Text(en="Leave it out for the default of the form.", zh="可省略以使用该支付方式的默认值。"),
 )
 PAYABLE_CHANGED = declare(
     "payments.payable_changed",
     status=409,
     title=Text(en="The price has changed", zh="应付金额已变化"),
-    detail=Text(en="{payable_minor} minor units are payable, not {expected_minor}.", zh="应付金额为 {payable_minor}，而非 {expected_minor}（最小单位）。"),
+    detail=Text(
+        en="{payable_minor} minor units are payable, not {expected_minor}.",
+        zh="应付金额为 {payable_minor}，而非 {expected_minor}（最小单位）。",
+    ),
     hint=Text(en="Show the customer the new amount and ask again.", zh="请向顾客展示新的金额后重新提交。"),
 )
 MERCHANT_SUSPENDED = declare(
@@ -162,25 +197,23 @@ MERCHANT_SUSPENDED = declare(
     detail=Text(en="The merchant's standing is {standing}.", zh="商户当前状态为 {standing}。"),
     hint=Text(en="The merchant finds the reasons in the merchant console.", zh="商户可在商户后台查看原因。"),
 )
-MERCHANT_REQUIRED = declare(
-    "payments.merchant_required",
-    status=403,
-    title=Text(en="A merchant's token is needed", zh="需要商户令牌"),
-    detail=Text(en="The token acts for no merchant.", zh="该令牌不代表任何商户。"),
-    hint=Text(en="Use a token of an app that a merchant has authorised.", zh="请使用商户已授权应用的令牌。"),
-)
 NOTICE_REFUSED = declare(
     "payments.notice_refused",
     status=400,
     title=Text(en="Notice refused", zh="通知被拒绝"),
     detail=Text(en="The notice could not be verified: {reason}.", zh="通知验证失败：{reason}。"),
-    hint=Text(en="Nothing was changed. Check keys and clock of the sender.", zh="未做任何更改。请检查发送方密钥与时钟。"),
+    hint=Text(
+        en="Nothing was changed. Check keys and clock of the sender.", zh="未做任何更改。请检查发送方密钥与时钟。"
+    ),
 )
 BUSY = declare(
     "payments.busy",
     status=503,
     is_retryable=True,
     title=Text(en="Too many changes at once", zh="并发修改过多"),
-    detail=Text(en="{payment_id} changed several times while this request was decided; nothing was written.", zh="处理期间 {payment_id} 被多次修改；本次未写入任何内容。"),
+    detail=Text(
+        en="{payment_id} changed several times while this request was decided; nothing was written.",
+        zh="处理期间 {payment_id} 被多次修改；本次未写入任何内容。",
+    ),
     hint=Text(en="Repeat the request with the same Idempotency-Key.", zh="请用同一 Idempotency-Key 重试。"),
 )

@@ -31,5 +31,5 @@ SETTLEMENT_EVENTS: Final = ("settlement.completed",)
 SCOPES_AND_PATHS: Final = {
     **dict.fromkeys(PAYMENT_EVENTS, ("payments:read", "/v1/payments/{id}")),
     **dict.fromkeys(REFUND_EVENTS, ("refunds:read", "/v1/payments/{id}")),
-    **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements?day={id}")),
+    **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements/{id}")),
 }

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+from sqlalchemy import select
 from sqlmodel import SQLModel, col
 
 from platform_core.capabilities.payments.answers import payment_answer, refund_answer, settlement_answer
 from platform_core.capabilities.payments.errors import NOT_FOUND
 from platform_core.capabilities.payments.models import Payment, Refund, Settlement
 from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.service import quoted
 from platform_core.identity.principal import Principal
 from platform_core.kernel.pagination import Cursors, Position
 
+Bounds = tuple[datetime | int | None, datetime | int | None]  # from, and up to but without
+SETTLEMENT_ID = re.compile(r"set_[0-9a-z]{26}")
 Table = TypeVar("Table", bound=SQLModel)
 
 
@@ -28,21 +33,24 @@ class PaymentLists:
     async def payments(
         self,
         principal: Principal,
-        filters: Mapping[str, Any],
-        created: tuple[datetime | None, datetime | None],
+        equal: Mapping[str, str | None],
+        between: Mapping[str, Bounds],
         *,
         is_ascending: bool,
         limit: int,
         cursor: str | None,
     ) -> dict[str, Any]:
-        """Payments by state, form, store, number and moment of creation [from, to)."""
-        conditions = _equal(Payment, filters)
-        since, until = created
-        if since is not None:
-            conditions.append(col(Payment.created_at) >= since)
-        if until is not None:
-            conditions.append(col(Payment.created_at) < until)
-        bound = {**filters, "from": str(since), "to": str(until), "list": "payments"}
+        """Payments by columns equal to a value, or between two [from, to); None does not count."""
+        conditions = _equal(Payment, equal)
+        columns = Payment.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+        for name, (since, until) in between.items():
+            if since is not None:
+                conditions.append(columns[name] >= since)
+            if until is not None:
+                conditions.append(columns[name] < until)
+        if principal.stores is not None:
+            conditions.append(columns.store_id.in_(principal.stores))
+        bound = {**equal, **{name: str(bounds) for name, bounds in between.items()}, "list": "payments"}
         return await self._page(Payment, principal, conditions, bound, payment_answer, is_ascending, limit, cursor)
 
     async def refunds(
@@ -51,6 +59,9 @@ class PaymentLists:
         """Refunds, of one payment or of all."""
         bound = {**filters, "list": "refunds"}
         conditions = _equal(Refund, filters)
+        if principal.stores is not None:
+            of_stores = select(col(Payment.id)).where(col(Payment.store_id).in_(principal.stores))
+            conditions.append(col(Refund.payment_id).in_(of_stores))
         return await self._page(Refund, principal, conditions, bound, refund_answer, is_ascending, limit, cursor)
 
     async def settlements(self, principal: Principal, *, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -58,12 +69,14 @@ class PaymentLists:
         bound = {"list": "settlements"}
         return await self._page(Settlement, principal, [], bound, settlement_answer, False, limit, cursor)
 
-    async def refund(self, principal: Principal, refund_id: str) -> Refund:
-        """One refund. Raises 404 `payments.not_found`."""
-        refund = await self._repository.refund(str(principal.merchant_id), refund_id)
-        if refund is None:
-            raise NOT_FOUND.error({"kind": "refund", "id": refund_id})
-        return refund
+    async def settlement(self, principal: Principal, settlement_id: str) -> Settlement:
+        """One settlement. Raises 404 `payments.not_found`."""
+        found = None
+        if SETTLEMENT_ID.fullmatch(settlement_id):
+            found = await self._repository.settlement(str(principal.merchant_id), settlement_id)
+        if found is None:
+            raise NOT_FOUND.error({"kind": "settlement", "id": quoted(settlement_id)})
+        return found
 
     async def _page(
         self,

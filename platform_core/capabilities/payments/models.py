@@ -103,7 +103,8 @@ class Transaction(SQLModel, table=True):
     """One thing asked of a provider. `request_key` is the client's out_request_no, else what the core names it by.
 
     `original_id` is the transaction that a follow-up is about. `released_minor` of a capture is what it lets go besides;
-    `fee_minor` of a refund is the fee that it gives back.
+    `fee_minor` of a refund is the fee that it gives back. `booking_day` of a sale or capture is the merchant's calendar
+    day on which its money came in; None also for a till's.
     """
 
     __tablename__ = "pay_transaction"
@@ -125,6 +126,7 @@ class Transaction(SQLModel, table=True):
     holds: Any = _json(nullable=False)
     fee_minor: int = _amount()
     reason: str = _text()
+    booking_day: date | None = None
     error: Any = _json()
     created_at: datetime = _moment()
     finished_at: datetime | None = _moment(nullable=True)

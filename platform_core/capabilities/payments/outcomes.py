@@ -16,8 +16,8 @@ from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
 from platform_core.contracts.payments import (
+    AMOUNT_DIFFERS,
     CUSTOMER_PAYING,
-    ErrorClass,
     InvokeApp,
     NextAction,
     Outcome,
@@ -31,6 +31,8 @@ from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account
 
 ATTEMPTS_MAX = 3
+FINAL = ("canceled", "closed")
+IN_FLIGHT = ("started", "waiting_customer", "unknown")
 POLL_S = 5  # between questions while the customer types a password
 PAYING_S = 60  # how long a customer may type before the attempt is canceled
 ASK_AFTER_S = (10, 30, 120, 600, 3_600, 21_600, *(86_400,) * 7)  # then weekly, with a person told
@@ -48,6 +50,8 @@ class Case:
     is_till: bool  # the merchant holds the money himself
     settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
     refund: Refund | None = None
+    open_cancel: Transaction | None = None  # of this payment, if its outcome is still to come
+    is_doubted_elsewhere: bool = False  # another capture or void of the payment is unknown
 
     @property
     def books(self) -> Books:
@@ -75,10 +79,9 @@ def apply(case: Case, result: ProviderResult) -> None:
     """Bring the payment to where the provider's word puts it."""
     transaction = case.transaction
     if transaction.state in ("succeeded", "failed"):
-        word = {"succeeded": Outcome.SUCCESS, "failed": Outcome.FAILED}[transaction.state]
-        if result.outcome not in (word, Outcome.UNKNOWN) and not _is_echo(case, result):
-            case.draft.emit("payment.outcome_contradicted")
+        _later_word(case, result)
         return
+    result = _plausible(case, result)
     if result.outcome is Outcome.UNKNOWN:
         _unknown(case, result)
         return
@@ -97,9 +100,39 @@ def apply(case: Case, result: ProviderResult) -> None:
     (_SUCCEEDED if is_success else _FAILED)[transaction.kind](case, result)
 
 
-def _is_echo(case: Case, result: ProviderResult) -> bool:
-    """A sale that our own cancel undid is reported as failed or closed from then on: no contradiction."""
-    return case.draft["state"] in ("canceled", "closed") and result.outcome is Outcome.FAILED
+def _plausible(case: Case, result: ProviderResult) -> ProviderResult:
+    """A cancel returns nothing, or all of what the original took; another amount is unknown."""
+    transaction = case.transaction
+    if result.outcome is not Outcome.SUCCESS or transaction.kind != "cancel" or transaction.reason != "sale":
+        return result
+    possible = (transaction.amount_minor,) if transaction.holds else (0, transaction.amount_minor)
+    if result.amount_minor in possible:
+        return result
+    message = (
+        f"The provider says that {result.amount_minor} minor units went back; {transaction.amount_minor} were taken."
+    )
+    return ProviderResult.unknown(AMOUNT_DIFFERS, message, provider_reference=result.provider_reference)
+
+
+def _later_word(case: Case, result: ProviderResult) -> None:
+    """A word on what is final already: an echo, a bounce, late money, or a contradiction that moves nothing."""
+    draft, transaction = case.draft, case.transaction
+    if result.outcome is Outcome.UNKNOWN or result.action is not None:
+        return  # no word at all, or an order that merely stands there
+    if transaction.state == "succeeded" and result.outcome is Outcome.SUCCESS:
+        if result.bounce is not None and case.refund is not None and case.refund.state == "succeeded":
+            _bounce(case, result)
+        return
+    if transaction.state == "failed" and result.outcome is Outcome.FAILED:
+        return
+    if transaction.kind in ("sale", "authorize") and case.attempt.state == "canceled":
+        if result.outcome is Outcome.SUCCESS:  # its cancel or close was told that nothing had been paid
+            draft.change_transaction(transaction.id, state="succeeded", provider_reference=result.provider_reference)
+            _late_money(case, is_frozen=transaction.kind == "authorize")
+        return  # what our own cancel undid is reported as failed from then on
+    if draft["state"] == "canceled" and transaction.kind in ("sale", "authorize"):
+        return
+    draft.emit("payment.outcome_contradicted")
 
 
 def error_of(result: ProviderResult) -> dict[str, Any] | None:
@@ -135,12 +168,19 @@ def _resting_state(case: Case) -> str:
 
 def _resolved(case: Case) -> None:
     """The payment was in doubt and is no longer."""
-    if case.draft["state"] == "unknown":
+    if case.draft["state"] == "unknown" and not case.is_doubted_elsewhere:
         case.draft.emit("payment.unknown_resolved")
+
+
+def _rest(case: Case) -> None:
+    """Put the payment where its amounts put it, unless another act on it is still in doubt."""
+    case.draft.set(state="unknown" if case.is_doubted_elsewhere else _resting_state(case))
 
 
 def _shown(case: Case, result: ProviderResult) -> None:
     draft, transaction = case.draft, case.transaction
+    if draft["state"] in FINAL:
+        return
     draft.change_attempt(case.attempt.id, state="waiting_customer")
     draft.change_transaction(transaction.id, provider_reference=result.provider_reference)
     _resolved(case)
@@ -151,6 +191,8 @@ def _shown(case: Case, result: ProviderResult) -> None:
 def _unknown(case: Case, result: ProviderResult) -> None:
     draft, transaction = case.draft, case.transaction
     assert result.error is not None
+    if draft["state"] in FINAL and transaction.kind in ("sale", "authorize"):
+        return
     if result.error.code == CUSTOMER_PAYING and transaction.kind in ("sale", "authorize"):
         action = result.action or Wait(result.poll_after_s or POLL_S)
         if case.attempt.state != "waiting_customer":
@@ -183,8 +225,8 @@ def _end_attempt(case: Case, state: str, result: ProviderResult) -> None:
 def _sale_succeeded(case: Case, result: ProviderResult) -> None:
     draft, amount = case.draft, case.transaction.amount_minor
     _end_attempt(case, "succeeded", result)
-    if draft["state"] in ("closed", "canceled"):
-        _late_money(case, amount)
+    if draft["state"] in FINAL:
+        _late_money(case)
         return
     _resolved(case)
     fee = case.terms.fee(amount)
@@ -193,17 +235,30 @@ def _sale_succeeded(case: Case, result: ProviderResult) -> None:
     draft.set(state="captured")
     draft.unexpire()
     draft.emit("payment.captured")
+    if case.open_cancel is not None:
+        _hold_for_cancel(case, case.open_cancel, amount, fee)
+
+
+def _hold_for_cancel(case: Case, cancel: Transaction, amount: int, fee: int) -> None:
+    """Paid while a cancel is under way: what the cancel may have returned stays held until its outcome is known."""
+    draft = case.draft
+    holds = case.books.hold_refund(amount, fee, case.receipt)
+    draft.add(*holds)
+    draft.change_transaction(cancel.id, holds=[hold.id for hold in holds], is_final=True)
+    draft.set(refunding_minor=amount, fee_returned_minor=draft["fee_returned_minor"] + fee, state="unknown")
 
 
 def _received(case: Case, *, captured: int, fee: int) -> None:
     draft = case.draft
     if case.settle is not None and not case.is_till:
         draft.add(case.settle)
+    day = None if case.is_till else case.booking_day
+    draft.change_transaction(case.transaction.id, booking_day=day)
     draft.set(
         captured_minor=draft["captured_minor"] + captured,
         fee_minor=draft["fee_minor"] + fee,
         fee_plan=terms_record(case.terms),
-        booking_day=None if case.is_till else case.booking_day,
+        booking_day=day,
         captured_at=draft.now,
         next_action=None,
         last_error=None,
@@ -221,11 +276,19 @@ def terms_record(terms: FeeTerms) -> dict[str, Any]:
     }
 
 
-def _late_money(case: Case, amount: int) -> None:
-    """A success for a payment that is over: booked, announced, and sent back in full."""
+def _late_money(case: Case, *, is_frozen: bool = False) -> None:
+    """A success for what is over: booked, announced, and sent back in full. Frozen money is not booked but let go."""
     draft, transaction = case.draft, case.transaction
-    draft.add(case.books.late(amount))
-    back = new_transaction(draft, transaction, kind="late_return", amount_minor=amount, request_key=transaction.id)
+    if not is_frozen:
+        draft.add(case.books.late(transaction.amount_minor))
+    back = new_transaction(
+        draft,
+        transaction,
+        kind="late_return",
+        amount_minor=transaction.amount_minor,
+        request_key=transaction.id,
+        reason="authorize" if is_frozen else "",
+    )
     draft.insert_transaction(back)
     draft.ask_at(back["id"], draft.now)
     draft.emit("payment.late_money_received")
@@ -263,6 +326,7 @@ def new_transaction(
         "holds": holds or [],
         "fee_minor": fee_minor,
         "reason": reason,
+        "booking_day": None,
         "error": None,
         "created_at": draft.now,
         "finished_at": None,
@@ -272,7 +336,7 @@ def new_transaction(
 def _sale_failed(case: Case, result: ProviderResult) -> None:
     draft = case.draft
     _end_attempt(case, "failed", result)
-    if draft["state"] in ("closed", "canceled"):
+    if draft["state"] in FINAL:
         return
     _resolved(case)
     draft.set(state="created", next_action=None, last_error=error_of(result))
@@ -286,14 +350,8 @@ def _sale_failed(case: Case, result: ProviderResult) -> None:
 def _authorize_succeeded(case: Case, result: ProviderResult) -> None:
     draft, amount = case.draft, case.transaction.amount_minor
     _end_attempt(case, "succeeded", result)
-    if draft["state"] in ("closed", "canceled"):
-        # Frozen for a payment that is over: nothing to book, but the customer's money must be let go.
-        back = new_transaction(
-            draft, case.transaction, kind="late_return", amount_minor=amount, request_key=case.transaction.id
-        )
-        draft.insert_transaction({**back, "reason": "authorize"})
-        draft.ask_at(back["id"], draft.now)
-        draft.emit("payment.late_money_received")
+    if draft["state"] in FINAL:
+        _late_money(case, is_frozen=True)
         return
     _resolved(case)
     hold = case.books.authorize(amount)
@@ -301,6 +359,9 @@ def _authorize_succeeded(case: Case, result: ProviderResult) -> None:
     draft.set(state="authorized", authorized_minor=amount, authorization_id=hold.id, next_action=None, last_error=None)
     draft.unexpire()
     draft.emit("payment.authorized")
+    if case.open_cancel is not None:
+        draft.change_transaction(case.open_cancel.id, is_final=True)
+        draft.set(state="unknown")
 
 
 def _capture_succeeded(case: Case, result: ProviderResult) -> None:
@@ -318,7 +379,7 @@ def _capture_succeeded(case: Case, result: ProviderResult) -> None:
         authorization_id=renewed,
     )
     _received(case, captured=amount, fee=fee)
-    draft.set(state=_resting_state(case))
+    _rest(case)
     draft.emit("payment.captured")
 
 
@@ -327,7 +388,7 @@ def _capture_failed(case: Case, result: ProviderResult) -> None:
     reserved = transaction.amount_minor + transaction.released_minor
     _resolved(case)
     draft.set(capturing_minor=draft["capturing_minor"] - reserved, last_error=error_of(result))
-    draft.set(state=_resting_state(case))
+    _rest(case)
     draft.emit("payment.capture_failed")
 
 
@@ -347,20 +408,18 @@ def _void_succeeded(case: Case, result: ProviderResult) -> None:
         authorization_id=renewed,
         last_error=None,
     )
-    state = _resting_state(case)
+    _rest(case)
     draft.emit("payment.voided")
-    if state == "created":
-        draft.set(canceled_at=draft.now)
+    if draft["state"] == "created":
+        draft.set(state="canceled", canceled_at=draft.now)
         draft.emit("payment.canceled")
-        state = "canceled"
-    draft.set(state=state)
 
 
 def _void_failed(case: Case, result: ProviderResult) -> None:
     draft = case.draft
     _resolved(case)
     draft.set(capturing_minor=draft["capturing_minor"] - case.transaction.amount_minor, last_error=error_of(result))
-    draft.set(state=_resting_state(case))
+    _rest(case)
     draft.emit("payment.void_failed")
 
 
@@ -378,14 +437,19 @@ def _refund_succeeded(case: Case, result: ProviderResult) -> None:
 
 
 def _bounce(case: Case, result: ProviderResult) -> None:
-    """Row 8: the money came back to the acquirer and is the merchant's again."""
-    draft, transaction = case.draft, case.transaction
-    assert result.bounce is not None
-    draft.add(*case.books.bounced(transaction.amount_minor))
-    row = new_transaction(
-        draft, transaction, kind="refund_bounce", amount_minor=transaction.amount_minor, request_key=transaction.id
-    )
-    draft.insert_transaction({**row, "state": "succeeded", "finished_at": draft.now})
+    """Row 8: the money came back to the acquirer and is the merchant's again, and may be refunded anew."""
+    draft, transaction, amount = case.draft, case.transaction, case.transaction.amount_minor
+    assert result.bounce is not None, "there is a bounce to book"
+    assert case.refund is not None, "a refund has its public view"
+    if result.bounce.amount_minor != amount:
+        draft.emit("payment.outcome_contradicted")
+        return
+    draft.add(*case.books.bounced(amount))
+    row = new_transaction(draft, transaction, kind="refund_bounce", amount_minor=amount, request_key=transaction.id)
+    reference = result.bounce.provider_reference
+    draft.insert_transaction({**row, "state": "succeeded", "finished_at": draft.now, "provider_reference": reference})
+    draft.set(refunded_minor=draft["refunded_minor"] - amount)
+    draft.change_refund(case.refund, "refund.bounced", state="bounced")
 
 
 def _refund_failed(case: Case, result: ProviderResult) -> None:
@@ -399,11 +463,12 @@ def _refund_failed(case: Case, result: ProviderResult) -> None:
     draft.change_refund(case.refund, "refund.failed", state="failed", last_error=error_of(result))
 
 
-def _close_original(case: Case) -> None:
-    """The sale or authorisation that was undone has failed, by the provider's word on its cancel or close."""
+def _end_original(case: Case, *, was_paid: bool = False) -> None:
+    """The sale or authorisation is over, by the provider's word on its cancel or close; `was_paid`: and returned."""
     original_id = case.transaction.original_id
     assert original_id is not None, "a cancel is about something"
-    case.draft.change_transaction(original_id, state="failed", finished_at=case.draft.now)
+    state = "succeeded" if was_paid else "failed"
+    case.draft.change_transaction(original_id, state=state, finished_at=case.draft.now)
     case.draft.asked(original_id)
 
 
@@ -419,9 +484,12 @@ def _cancel_succeeded(case: Case, result: ProviderResult) -> None:
         draft.set(authorization_id=None, voided_minor=draft["authorized_minor"] - draft["captured_minor"])
     if back and not transaction.holds and transaction.reason == "sale":
         draft.add(*case.books.paid_and_returned(back))
-    if case.attempt.state in ("started", "waiting_customer", "unknown"):
+    was_in_flight = case.attempt.state in IN_FLIGHT
+    if was_in_flight:
         _end_attempt(case, "canceled", result)
-        _close_original(case)
+        _end_original(case, was_paid=back > 0 and transaction.reason == "sale")
+    if draft["state"] in FINAL or not (transaction.is_final or was_in_flight):
+        return
     _resolved(case)
     draft.unexpire()
     draft.set(next_action=None)
@@ -429,7 +497,10 @@ def _cancel_succeeded(case: Case, result: ProviderResult) -> None:
         draft.set(state="canceled", canceled_at=draft.now, last_error=None)
         draft.emit("payment.canceled")
     else:  # only the attempt was canceled: the customer took too long, or nobody there had heard of it
-        draft.set(state="created", last_error={"class": "customer_action", "code": "not_completed", "message": "Not paid in time."})
+        draft.set(
+            state="created",
+            last_error={"class": "customer_action", "code": "not_completed", "message": "Not paid in time."},
+        )
         draft.emit("payment.attempt_failed")
         if draft["attempts"] >= ATTEMPTS_MAX:
             draft.set(state="closed", closed_reason="declined")
@@ -443,20 +514,25 @@ def _cancel_failed(case: Case, result: ProviderResult) -> None:
     if transaction.holds:
         draft.add(*(case.books.release(hold, "cancel_failed") for hold in transaction.holds))
         draft.set(refunding_minor=0, fee_returned_minor=0)
-    if case.attempt.state in ("started", "waiting_customer", "unknown"):
+    if case.attempt.state in IN_FLIGHT:
         # The provider will not undo what it also has not confirmed: the original question stays open.
-        draft.ask_at(str(transaction.original_id), draft.now + ask_delay(0))
+        cancels = int(transaction.request_key.rpartition(".")[2])
+        draft.ask_at(str(transaction.original_id), draft.now + ask_delay(cancels), tries=cancels)
         draft.set(state="unknown" if case.attempt.state == "unknown" else "processing", last_error=error_of(result))
     else:
         _resolved(case)
-        draft.set(state=_resting_state(case), last_error=error_of(result))
+        _rest(case)
+        draft.set(last_error=error_of(result))
     draft.emit("payment.cancel_failed")
 
 
 def _close_succeeded(case: Case, result: ProviderResult) -> None:
     draft, transaction = case.draft, case.transaction
+    if draft["state"] in FINAL or case.attempt.state not in IN_FLIGHT:
+        return  # a cancel or the customer was quicker
     _end_attempt(case, "canceled", result)
-    _close_original(case)
+    _end_original(case)
+    _resolved(case)
     draft.unexpire()
     draft.set(state="closed", closed_reason=transaction.reason or "merchant", next_action=None)
     draft.emit("payment.closed")
@@ -465,8 +541,8 @@ def _close_succeeded(case: Case, result: ProviderResult) -> None:
 def _close_failed(case: Case, result: ProviderResult) -> None:
     """Paid already, most likely: the provider's word on the original decides, so ask for it now."""
     draft = case.draft
-    draft.ask_at(str(case.transaction.original_id), draft.now)
-    draft.set(last_error=error_of(result))
+    if case.attempt.state in IN_FLIGHT:
+        draft.ask_at(str(case.transaction.original_id), draft.now)
 
 
 def _late_return_succeeded(case: Case, result: ProviderResult) -> None:
@@ -499,6 +575,3 @@ _FAILED = {
     "close": _close_failed,
     "late_return": _late_return_failed,
 }
-MAY_TRY_OTHER = frozenset(
-    {ErrorClass.NOT_SENT, ErrorClass.BUSY, ErrorClass.DECLINED_TRY_OTHER, ErrorClass.CONFIGURATION}
-)

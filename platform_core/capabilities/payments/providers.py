@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
+from platform_core.capabilities.payments.metrics import CALL_SECONDS
 from platform_core.contracts.payments import (
     ErrorClass,
     PaymentProvider,
@@ -52,6 +54,15 @@ class Providers:
             return ProviderResult.failed(
                 ErrorClass.NOT_SENT, "provider_missing", f"No plugin brings the provider {provider_id} at the moment."
             )
+        started = time.perf_counter()  # how long a call takes is real time, whatever the business clock says
+        result = await self._ask(provider, provider_id, method, call)
+        labels = {"provider": provider_id, "operation": method, "outcome": str(result.outcome)}
+        CALL_SECONDS.record(time.perf_counter() - started, labels)
+        return result
+
+    async def _ask(
+        self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall
+    ) -> ProviderResult:
         ask: Callable[[ProviderCall], Awaitable[ProviderResult]] = getattr(provider, method)
         try:
             async with asyncio.timeout(call.deadline_s):

@@ -22,7 +22,9 @@ from platform_core.capabilities.payments.models import (
     Settlement,
     Transaction,
 )
+from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.database.pools import Database
+from platform_core.kernel.http.idempotency import IdempotentRequest, find_record
 
 Table = TypeVar("Table", bound=SQLModel)
 
@@ -43,6 +45,11 @@ class PaymentFile:
     def transaction(self, transaction_id: str) -> Transaction:
         """One of the transactions."""
         return next(transaction for transaction in self.transactions if transaction.id == transaction_id)
+
+    def open_one(self, *kinds: str) -> Transaction | None:
+        """The newest transaction of these kinds whose outcome is still to come."""
+        found = [t for t in self.transactions if t.kind in kinds and t.state in ("pending", "unknown")]
+        return found[-1] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,12 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Refund, query)
 
+    async def settlement(self, merchant_id: str, settlement_id: str) -> Settlement | None:
+        """One settlement."""
+        query = select(Settlement.__table__).where(col(Settlement.id) == settlement_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        async with self._database.read(merchant_id) as connection:
+            return await _one(connection, Settlement, query)
+
     async def terms(self, merchant_id: str, now: datetime) -> MerchantTerms:
         """Channel accounts, routing rules and fee plans that hold now."""
         async with self._database.read(merchant_id) as connection:
@@ -106,7 +119,9 @@ class PaymentRepository:
                 ChannelAccount,
                 select(ChannelAccount.__table__).where(col(ChannelAccount.merchant_id) == merchant_id).order_by("id"),  # type: ignore[attr-defined]  # SQLModel adds it
             )
-            rules = await _all(connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id"))
+            rules = await _all(
+                connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id")
+            )
             plans = await _all(connection, FeePlan, _valid(FeePlan, merchant_id, now).order_by("valid_from", "id"))
         return MerchantTerms({account.id: account for account in accounts}, rules, plans)
 
@@ -115,7 +130,9 @@ class PaymentRepository:
         query = (
             select(col(Settlement.id))
             .where(
-                col(Settlement.merchant_id) == merchant_id, col(Settlement.day) == day, col(Settlement.currency) == currency
+                col(Settlement.merchant_id) == merchant_id,
+                col(Settlement.day) == day,
+                col(Settlement.currency) == currency,
             )
             .limit(1)
         )
@@ -143,9 +160,15 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             return await _all(connection, table, query.order_by(*order).limit(limit + 1))
 
+    async def idempotency_record(self, merchant_id: str, request: IdempotentRequest) -> Replayed | None:
+        """What stands under a client's Idempotency-Key now."""
+        return await find_record(self._database, merchant_id=merchant_id, request=request)
+
     async def owner_of_transaction(self, transaction_id: str) -> tuple[str, str] | None:
         """For workers and notices: merchant and payment of a transaction."""
-        query = select(col(Transaction.merchant_id), col(Transaction.payment_id)).where(col(Transaction.id) == transaction_id)
+        query = select(col(Transaction.merchant_id), col(Transaction.payment_id)).where(
+            col(Transaction.id) == transaction_id
+        )
         async with self._database.read_all() as connection:
             row = (await connection.execute(query)).first()
             return None if row is None else (row[0], row[1])

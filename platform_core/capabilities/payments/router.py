@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from functools import partial
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from platform_core.capabilities.payments import errors
-from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer
+from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer, settlement_answer
 from platform_core.capabilities.payments.assembly import Payments
+from platform_core.capabilities.payments.lists import Bounds
 from platform_core.capabilities.payments.schemas import (
     AttemptCreate,
     CancelByNumber,
     CaptureCreate,
     Nothing,
     PaymentCreate,
+    PaymentExpanded,
     PaymentList,
     PaymentRead,
     RefundCreate,
     RefundList,
     RefundRead,
     SettlementList,
+    SettlementRead,
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
@@ -32,19 +35,40 @@ from platform_core.identity.requires import Requirement, requires
 from platform_core.kernel.commit import PlanRefused
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
 from platform_core.kernel.commit.idempotency import Replayed
+from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.body import read_json, validated
 from platform_core.kernel.http.direct import DirectRoute
-from platform_core.kernel.http.idempotency import IdempotentRequest, answer_replay, read_idempotency
+from platform_core.kernel.http.idempotency import (
+    IN_FLIGHT,
+    KEY_MALFORMED,
+    KEY_MISSING,
+    KEY_REUSED,
+    IdempotentRequest,
+    answer_replay,
+    read_idempotency,
+)
 from platform_core.kernel.http.openapi import documented
+from platform_core.kernel.money import AMOUNT_MINOR_MAX
 from platform_core.kernel.pagination import LIMIT_DEFAULT, PageLimit
 
 router = APIRouter(prefix="/v1", tags=["payments"])
 JSON = "application/json"
-COMMITTING = (COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN, errors.BUSY)
+COMMITTING = (
+    COMMIT_BUSY,
+    COMMIT_UNAVAILABLE,
+    COMMIT_UNKNOWN,
+    errors.BUSY,
+    KEY_MISSING,
+    KEY_MALFORMED,
+    KEY_REUSED,
+    IN_FLIGHT,
+)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
 Order = Literal["asc", "desc"]
+NAME = "^[A-Za-z0-9_]{1,64}$"
+EXPAND = "^(attempts|transactions|refunds)(,(attempts|transactions|refunds)){0,2}$"
 
 
 def payments_of(request: Request) -> Payments:
@@ -63,12 +87,28 @@ async def _act(
     raw, document = await read_json(request)
     idempotent = read_idempotency(request, client_id=principal.client_id, raw=raw)
     body = validated(model, raw, document)
+    service = payments_of(request).service
+
+    async def look() -> Replayed | None:
+        return await service.replay(principal, idempotent)
+
+    async def replay(record: Replayed) -> Response:
+        return await answer_replay(
+            record, idempotent, look=look, present=partial(service.present, principal), clock=service.clock
+        )
+
     try:
         reply = await act(body, idempotent)
     except PlanRefused as refused:
         if isinstance(refused.refusal, Replayed):
-            return await answer_replay(refused.refusal, idempotent)
+            return await replay(refused.refusal)
         raise
+    except PlatformError:
+        # What is refused now may have been done under this key before the state moved on.
+        record = await look()
+        if record is None:
+            raise
+        return await replay(record)
     return Response(reply.body, reply.status, media_type=JSON)
 
 
@@ -120,7 +160,14 @@ DIRECT_ROUTES: Mapping[tuple[str, str], DirectRoute] = {("POST", "/v1/payments")
         body=CancelByNumber,
         also=(202,),
         is_idempotent=True,
-        errors=(*COMMITTING, errors.CANCEL_WINDOW_OVER, errors.STATE_CONFLICT),
+        errors=(
+            *COMMITTING,
+            errors.NOT_FOUND,
+            errors.CANCEL_WINDOW_OVER,
+            errors.STATE_CONFLICT,
+            errors.OUTCOME_UNKNOWN,
+            errors.REFUND_UNFUNDED,
+        ),
     ),
 )
 async def cancel_by_number(request: Request, principal: Writer) -> Response:
@@ -135,34 +182,61 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     "/payments/{payment_id}",
     operation_id="payments.get",
     summary="Read a payment",
-    **documented(answer=PaymentRead, errors=(errors.NOT_FOUND,)),
+    **documented(answer=PaymentExpanded, errors=(errors.NOT_FOUND,)),
 )
-async def read_payment(request: Request, payment_id: str, principal: Reader) -> Response:
-    """By id, or by `out_trade_no:<value>`."""
-    payment = await payments_of(request).service.read(principal, payment_id)
-    return Response(json_text(payment_answer(payment.model_dump())), media_type=JSON)
+async def read_payment(
+    request: Request,
+    payment_id: str,
+    principal: Reader,
+    expand: Annotated[str | None, Query(pattern=EXPAND, max_length=64)] = None,
+) -> Response:
+    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, separated by commas."""
+    service = payments_of(request).service
+    payment = await service.read(principal, payment_id)
+    if expand is None:
+        return Response(json_text(payment_answer(payment.model_dump())), media_type=JSON)
+    return Response(json_text(await service.expanded(payment, set(expand.split(",")))), media_type=JSON)
 
 
-@router.get(
-    "/payments", operation_id="payments.list", summary="List payments", **documented(answer=PaymentList)
-)
+@router.get("/payments", operation_id="payments.list", summary="List payments", **documented(answer=PaymentList))
 async def list_payments(
     request: Request,
     principal: Reader,
     state: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
     form: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
-    store_id: Annotated[str | None, Query(max_length=64)] = None,
-    out_trade_no: Annotated[str | None, Query(pattern="^[A-Za-z0-9_]{1,64}$")] = None,
-    created_from: datetime | None = None,
-    created_to: datetime | None = None,
+    store_id: Annotated[str | None, Query(pattern=NAME)] = None,
+    terminal_id: Annotated[str | None, Query(pattern=NAME)] = None,
+    channel: Annotated[str | None, Query(pattern=NAME)] = None,
+    out_trade_no: Annotated[str | None, Query(pattern=NAME)] = None,
+    created_from: AwareDatetime | None = None,
+    created_to: AwareDatetime | None = None,
+    captured_from: AwareDatetime | None = None,
+    captured_to: AwareDatetime | None = None,
+    updated_from: AwareDatetime | None = None,
+    updated_to: AwareDatetime | None = None,
+    amount_min_minor: Annotated[int | None, Query(ge=0, le=AMOUNT_MINOR_MAX)] = None,
+    amount_max_minor: Annotated[int | None, Query(ge=0, le=AMOUNT_MINOR_MAX)] = None,
     order: Order = "desc",
     limit: PageLimit = LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Response:
     """Newest first, or `order=asc`."""
-    filters: dict[str, Any] = {"state": state, "form": form, "store_id": store_id, "out_trade_no": out_trade_no}
+    equal = {
+        "state": state,
+        "form": form,
+        "store_id": store_id,
+        "terminal_id": terminal_id,
+        "channel": channel,
+        "out_trade_no": out_trade_no,
+    }
+    between: dict[str, Bounds] = {
+        "created_at": (created_from, created_to),
+        "captured_at": (captured_from, captured_to),
+        "updated_at": (updated_from, updated_to),
+        "payable_minor": (amount_min_minor, None if amount_max_minor is None else amount_max_minor + 1),
+    }
     page = await payments_of(request).lists.payments(
-        principal, filters, (created_from, created_to), is_ascending=order == "asc", limit=limit, cursor=cursor
+        principal, equal, between, is_ascending=order == "asc", limit=limit, cursor=cursor
     )
     return Response(json_text(page), media_type=JSON)
 
@@ -185,6 +259,7 @@ async def list_payments(
             errors.STATE_CONFLICT,
             errors.NO_ROUTE,
             errors.TOO_MANY_ATTEMPTS,
+            errors.MERCHANT_SUSPENDED,
         ),
     ),
 )
@@ -260,7 +335,14 @@ async def void_payment(request: Request, payment_id: str, principal: Writer) -> 
         body=Nothing,
         also=(202,),
         is_idempotent=True,
-        errors=(*COMMITTING, errors.NOT_FOUND, errors.CANCEL_WINDOW_OVER, errors.STATE_CONFLICT),
+        errors=(
+            *COMMITTING,
+            errors.NOT_FOUND,
+            errors.CANCEL_WINDOW_OVER,
+            errors.STATE_CONFLICT,
+            errors.OUTCOME_UNKNOWN,
+            errors.REFUND_UNFUNDED,
+        ),
     ),
 )
 async def cancel_payment(request: Request, payment_id: str, principal: Writer) -> Response:
@@ -334,7 +416,7 @@ async def read_refund(
     request: Request, refund_id: str, principal: Annotated[Principal, requires("refunds:read")]
 ) -> Response:
     """One refund as it stands."""
-    refund = await payments_of(request).lists.refund(principal, refund_id)
+    refund = await payments_of(request).service.refund(principal, refund_id)
     return Response(json_text(refund_answer(refund.model_dump())), media_type=JSON)
 
 
@@ -344,7 +426,7 @@ async def read_refund(
 async def list_refunds(
     request: Request,
     principal: Annotated[Principal, requires("refunds:read")],
-    payment_id: Annotated[str | None, Query(max_length=64)] = None,
+    payment_id: Annotated[str | None, Query(pattern=NAME)] = None,
     state: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
     order: Order = "desc",
     limit: PageLimit = LIMIT_DEFAULT,
@@ -375,8 +457,26 @@ async def list_settlements(
     return Response(json_text(page), media_type=JSON)
 
 
+@router.get(
+    "/settlements/{settlement_id}",
+    operation_id="settlements.get",
+    summary="Read a settlement",
+    tags=["ledger"],
+    **documented(answer=SettlementRead, errors=(errors.NOT_FOUND,)),
+)
+async def read_settlement(
+    request: Request, settlement_id: str, principal: Annotated[Principal, requires("ledger:read")]
+) -> Response:
+    """One settlement."""
+    settlement = await payments_of(request).lists.settlement(principal, settlement_id)
+    return Response(json_text(settlement_answer(settlement.model_dump())), media_type=JSON)
+
+
 @router.post(
-    "/notices/{provider_id}/{channel_account_id}", operation_id="notices.receive", include_in_schema=False, tags=["notices"]
+    "/notices/{provider_id}/{channel_account_id}",
+    operation_id="notices.receive",
+    include_in_schema=False,
+    tags=["notices"],
 )
 async def receive_notice(request: Request, provider_id: str, channel_account_id: str) -> Response:
     """A provider's own words, verified by its plugin; no token and no Idempotency-Key: the notice's id is the key."""

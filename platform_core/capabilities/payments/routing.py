@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from platform_core.capabilities.payments.models import ChannelAccount, RoutingRule
 from platform_core.capabilities.payments.providers import Providers
@@ -31,29 +32,37 @@ class Route:
 
     account: ChannelAccount
     description: ProviderDescription
+    why: Mapping[str, Any]  # kept on the attempt: the rule, and what was offered in which order
 
 
 def routes(wish: Wish, terms: MerchantTerms, providers: Providers) -> list[Route]:
     """All ways that fit, best first. The merchant's first rule that fits decides; without rules, the accounts by age.
 
-    A preferred channel comes first, or alone if the wish can only mean that one wallet.
+    A preferred channel comes first; the others stay behind it.
     """
     rule = next((rule for rule in terms.rules if _rule_fits(rule, wish)), None)
     ordered = rule.channel_account_ids if rule is not None else list(terms.channel_accounts)
     fitting = list(_fitting(wish, ordered, terms, providers))
-    if wish.channel is None:
-        return fitting
-    return sorted(fitting, key=lambda route: route.description.id != wish.channel)
+    if wish.channel is not None:
+        fitting.sort(key=lambda found: found[1].id != wish.channel)
+    why = {
+        "rule_id": None if rule is None else rule.id,
+        "preferred": wish.channel,
+        "offered": [account.id for account, _ in fitting],
+    }
+    return [Route(account, description, why) for account, description in fitting]
 
 
-def _fitting(wish: Wish, ordered: list[str], terms: MerchantTerms, providers: Providers) -> Iterator[Route]:
+def _fitting(
+    wish: Wish, ordered: list[str], terms: MerchantTerms, providers: Providers
+) -> Iterator[tuple[ChannelAccount, ProviderDescription]]:
     for account_id in ordered:
         account = terms.channel_accounts.get(account_id)
         if account is None or not account.is_active:
             continue
         description = providers.describe(account.provider_id)
         if description is not None and _fits(wish, description):
-            yield Route(account, description)
+            yield account, description
 
 
 def _rule_fits(rule: RoutingRule, wish: Wish) -> bool:

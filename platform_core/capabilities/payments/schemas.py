@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
 
+from platform_core.kernel.errors import declare
+from platform_core.kernel.fields import field_error
+from platform_core.kernel.i18n import Text
 from platform_core.kernel.money import AMOUNT_MINOR_MAX, CurrencyCode
 from platform_core.kernel.money import AmountMinor as Amount
 from platform_core.kernel.money import AmountMinorOrZero as AmountOrZero
@@ -16,6 +18,44 @@ Number = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Reason = Annotated[str, StringConstraints(max_length=256)]
 TakenForm = Literal["merchant_scan", "customer_scan", "local"]
+
+
+AMOUNT_MISSING = declare(
+    "payments.amount_missing",
+    status=422,
+    title=Text(en="Amount missing", zh="缺少金额"),
+    detail=Text(en="order_minor or basket is required.", zh="须提供 order_minor 或 basket。"),
+)
+BASKET_TOTAL = declare(
+    "payments.basket_total",
+    status=422,
+    title=Text(en="Basket total out of bounds", zh="明细合计超出范围"),
+    detail=Text(
+        en="The lines must add up to between 1 and {max} minor units.", zh="明细合计须在 1 与 {max} 最小单位之间。"
+    ),
+)
+METADATA_TOO_LARGE = declare(
+    "payments.metadata_too_large",
+    status=422,
+    title=Text(en="Metadata too large", zh="附加数据过大"),
+    detail=Text(
+        en="metadata holds at most 20 keys of 1 to 40 characters with 500 bytes each.",
+        zh="metadata 最多 20 个键，键长 1 至 40 个字符，每个值不超过 500 字节。",
+    ),
+)
+REFUND_AMOUNT = declare(
+    "payments.refund_amount",
+    status=422,
+    title=Text(en="How much to refund", zh="退款金额不明确"),
+    detail=Text(
+        en="Send amount_minor, or is_full true for all that is left, and not both.",
+        zh="请提供 amount_minor，或将 is_full 设为 true 以退还全部余额，两者只能选其一。",
+    ),
+)
+
+PaymentState = Literal[
+    "created", "in_review", "processing", "unknown", "authorized", "captured", "finished", "canceled", "closed"
+]
 
 
 class Request(BaseModel):
@@ -57,7 +97,7 @@ class CustomerReference(Request):
 
 def _bounded_labels(labels: dict[str, str]) -> dict[str, str]:
     if len(labels) > 20 or any(len(key) > 40 or len(value.encode()) > 500 for key, value in labels.items()):
-        raise PydanticCustomError("value_error", "at most 20 keys of 40 characters with 500 bytes each")
+        raise field_error(METADATA_TOO_LARGE)
     return labels
 
 
@@ -96,9 +136,13 @@ class PaymentCreate(Request):
     @model_validator(mode="after")
     def _has_an_amount(self) -> PaymentCreate:
         if self.order_minor is None and self.basket is None:
-            raise PydanticCustomError("missing", "order_minor or basket is required")
-        if self.order_minor is None and self.basket is not None and not 1 <= self.basket.total_minor <= AMOUNT_MINOR_MAX:
-            raise PydanticCustomError("value_error", "the lines must add up to between 1 and 10000000000")
+            raise field_error(AMOUNT_MISSING)
+        if (
+            self.order_minor is None
+            and self.basket is not None
+            and not 1 <= self.basket.total_minor <= AMOUNT_MINOR_MAX
+        ):
+            raise field_error(BASKET_TOTAL, {"max": AMOUNT_MINOR_MAX})
         return self
 
 
@@ -143,6 +187,12 @@ class RefundCreate(Request):
     is_full: bool = False
     reason: Reason = ""
 
+    @model_validator(mode="after")
+    def _says_how_much(self) -> RefundCreate:
+        if (self.amount_minor is None) != self.is_full:
+            raise field_error(REFUND_AMOUNT)
+        return self
+
 
 class Amounts(BaseModel):
     """Where the money of a payment stands."""
@@ -166,6 +216,39 @@ class ErrorRead(BaseModel):
     message: str
 
 
+class AttemptRead(BaseModel):
+    """One try at one provider; `route` says why this one: the rule, and all that were offered, in order."""
+
+    id: str
+    object: Literal["attempt"]
+    number: int
+    provider_id: str
+    channel_account_id: str
+    form: str
+    state: Literal["started", "waiting_customer", "succeeded", "failed", "canceled", "unknown"]
+    route: dict[str, Any] | None  # a record for people; its fields may grow
+    error: ErrorRead | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class TransactionRead(BaseModel):
+    """One thing asked of a provider, and its word."""
+
+    id: str
+    object: Literal["transaction"]
+    attempt_id: str
+    kind: str
+    state: Literal["pending", "succeeded", "failed", "unknown"]
+    amount_minor: int
+    out_request_no: str | None
+    provider_id: str
+    provider_reference: str | None
+    error: ErrorRead | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
 class PaymentRead(BaseModel):
     """A payment. Only `captured` means paid; a decline is no HTTP error but stands in `last_error`."""
 
@@ -176,7 +259,7 @@ class PaymentRead(BaseModel):
     subject: str
     form: str
     channel: str | None
-    state: Literal["created", "in_review", "processing", "unknown", "authorized", "captured", "finished", "canceled", "closed"]
+    state: PaymentState
     closed_reason: str | None
     sequence: int
     currency: str
@@ -192,13 +275,6 @@ class PaymentRead(BaseModel):
     expires_at: datetime
     captured_at: datetime | None
     canceled_at: datetime | None
-
-
-class PaymentList(BaseModel):
-    """Payments, newest first unless asked otherwise."""
-
-    data: list[PaymentRead]
-    next_cursor: str | None
 
 
 class RefundRead(BaseModel):
@@ -217,6 +293,21 @@ class RefundRead(BaseModel):
     last_error: ErrorRead | None
     created_at: datetime
     updated_at: datetime
+
+
+class PaymentExpanded(PaymentRead):
+    """A payment, with the parts that `expand` asked for."""
+
+    attempts: list[AttemptRead] = Field(default_factory=list)
+    transactions: list[TransactionRead] = Field(default_factory=list)
+    refunds: list[RefundRead] = Field(default_factory=list)
+
+
+class PaymentList(BaseModel):
+    """Payments, newest first unless asked otherwise."""
+
+    data: list[PaymentRead]
+    next_cursor: str | None
 
 
 class RefundList(BaseModel):

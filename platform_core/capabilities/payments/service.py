@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from platform_core.capabilities.payments.answers import encoded, json_text, payment_answer
+from sqlmodel import SQLModel
+
+from platform_core.capabilities.payments import metrics
+from platform_core.capabilities.payments.answers import (
+    attempt_answer,
+    encoded,
+    json_text,
+    payment_answer,
+    refund_answer,
+    transaction_answer,
+)
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.desk import Desk, current_fee
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
@@ -24,19 +36,28 @@ from platform_core.capabilities.payments.errors import (
     SUMS_DIFFER,
     TOO_MANY_ATTEMPTS,
 )
-from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Transaction
+from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
+from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.repository import MerchantTerms, PaymentFile
 from platform_core.capabilities.payments.routing import Route, Wish, routes
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
 from platform_core.identity.directory import MerchantFacts
 from platform_core.identity.principal import Principal
+from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Due, Duplicate, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.http.idempotency import IdempotentRequest
 
 EXPIRY = {"merchant_scan": timedelta(minutes=5), "customer_scan": timedelta(hours=2), "local": timedelta(minutes=5)}
 EXPIRY_DAYS_MAX = 30
+TRADING = ("active", "warned")
+PAYMENT_ID = re.compile(r"pay_[0-9a-z]{26}")
+REFUND_ID = re.compile(r"ref_[0-9a-z]{26}")
+OUT_TRADE_NO = re.compile(r"out_trade_no:[A-Za-z0-9_]{1,64}")
+
+_Try = tuple[Payment, Transaction, Route]  # an attempt that was begun, and where
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +71,14 @@ class Reply:
 class PaymentService:
     """Creates payments and tries them at providers."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, questions: Questions) -> None:
         self._desk = desk
+        self._questions = questions
+
+    @property
+    def clock(self) -> Clock:
+        """The process's clock, by which a repeated request waits."""
+        return self._desk.tools.clock
 
     async def create(self, principal: Principal, request: PaymentCreate, idempotent: IdempotentRequest) -> Reply:
         """Take an order and try to get it paid.
@@ -80,7 +107,7 @@ class PaymentService:
         row = self._payment_row(merchant_id, request, idempotent, order_minor=order_minor, now=now)
         try:
             if route.description.is_local:
-                return await self._take_locally(row, route, facts, terms, idempotent)
+                return await self._take_locally(row, route, terms, idempotent)
             return await self._take(row, route, request.auth_code, idempotent)
         except PlanRefused as refused:
             if isinstance(refused.refusal, Duplicate) and refused.refusal.table == PAYMENTS.name:
@@ -96,7 +123,13 @@ class PaymentService:
         return found
 
     def _payment_row(
-        self, merchant_id: str, request: PaymentCreate, idempotent: IdempotentRequest, *, order_minor: int, now: datetime
+        self,
+        merchant_id: str,
+        request: PaymentCreate,
+        idempotent: IdempotentRequest,
+        *,
+        order_minor: int,
+        now: datetime,
     ) -> dict[str, Any]:
         return {
             "id": self._desk.tools.ids.mint("pay"),
@@ -154,7 +187,7 @@ class PaymentService:
             "channel_account_id": route.account.id,
             "form": payment["form"],
             "state": "started",
-            "route": None,
+            "route": route.why,
             "error": None,
             "created_at": now,
             "ended_at": None,
@@ -177,6 +210,7 @@ class PaymentService:
             "holds": [],
             "fee_minor": 0,
             "reason": "",
+            "booking_day": None,
             "error": None,
             "created_at": now,
             "finished_at": None,
@@ -184,7 +218,7 @@ class PaymentService:
         return attempt, transaction
 
     async def _take_locally(
-        self, row: dict[str, Any], route: Route, facts: MerchantFacts, terms: MerchantTerms, idempotent: IdempotentRequest
+        self, row: dict[str, Any], route: Route, terms: MerchantTerms, idempotent: IdempotentRequest
     ) -> Reply:
         """No network: intent and outcome are one plan."""
         desk, now = self._desk, row["created_at"]
@@ -224,9 +258,12 @@ class PaymentService:
             Event(desk.tools.ids.mint("evt"), "payment.captured", row["id"], 2, now, answer),
         )
         reply: Reply = await desk.tools.committer.commit(plan)
+        metrics.count_events(("payment.created", "payment.captured"))
         return reply
 
-    async def _take(self, row: dict[str, Any], route: Route, auth_code: str | None, idempotent: IdempotentRequest) -> Reply:
+    async def _take(
+        self, row: dict[str, Any], route: Route, auth_code: str | None, idempotent: IdempotentRequest
+    ) -> Reply:
         desk, now = self._desk, row["created_at"]
         attempt, transaction = self._attempt_rows(row, route)
         plan = Plan(row["merchant_id"])
@@ -240,6 +277,7 @@ class PaymentService:
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, json_text(payment_answer(row))),
         )
         await desk.tools.committer.commit(plan)
+        metrics.count_events(("payment.created",))
         return await self._try(Payment(**row), Transaction(**transaction), route, auth_code, idempotent, status=201)
 
     async def _try(
@@ -252,19 +290,63 @@ class PaymentService:
         *,
         status: int,
     ) -> Reply:
-        """Call the provider and put its word to the books, with the answer under the client's key."""
+        """Call the provider and put its word to the books, with the answer under the client's key.
+
+        Where the failure's class allows it, the next provider is tried as a new attempt, within the attempts that are left.
+        """
         desk = self._desk
-        method = "create" if payment.form == "customer_scan" else ("pay" if payment.is_capture else "authorize")
-        result = await self._call_patiently(payment, transaction, route, auth_code, method)
-        reply: list[Reply] = []
+        while True:
+            method = "create" if payment.form == "customer_scan" else ("pay" if payment.is_capture else "authorize")
+            result = await self._call_patiently(payment, transaction, route, auth_code, method)
+            is_failover = _may_try_other(payment, result)
+            reply: list[Reply] = []
 
-        def finish(file: PaymentFile, draft: Draft, plan: Plan) -> None:
-            body = json_text(plan.answer)
-            plan.add(idempotent.answer(status=status, body=body))
-            reply[:] = [Reply(status, body)]
+            def finish(
+                file: PaymentFile, draft: Draft, plan: Plan, is_last: bool = not is_failover, reply: list[Reply] = reply
+            ) -> None:
+                body = json_text(plan.answer)
+                reply[:] = [Reply(status, body)]
+                if is_last:
+                    plan.add(idempotent.answer(status=status, body=body))
 
-        await desk.conclude(payment.merchant_id, payment.id, transaction.id, result, finish)
-        return reply[0]
+            await desk.conclude(payment.merchant_id, payment.id, transaction.id, result, finish)
+            if not is_failover:
+                return reply[0]
+            following = await self._fail_over(payment, idempotent, status=status)
+            if isinstance(following, Reply):
+                return following
+            payment, transaction, route = following
+
+    async def _fail_over(self, payment: Payment, idempotent: IdempotentRequest, *, status: int) -> _Try | Reply:
+        """The next attempt, at a channel account that has not failed yet; the answer as it stands if there is none."""
+        desk = self._desk
+        terms = await desk.terms(payment.merchant_id)
+        begun: list[_Try | Reply] = []
+
+        def decide(file: PaymentFile, draft: Draft) -> Plan:
+            current = file.payment
+            tried = {attempt.channel_account_id for attempt in file.attempts}
+            wish = _wish_of(current, form=current.form, channel=current.channel)
+            untried = [r for r in routes(wish, terms, desk.tools.providers) if r.account.id not in tried]
+            may_try = current.state == "created" and file.open_one("cancel") is None and draft.now < current.expires_at
+            if not may_try or not untried or current.attempts >= ATTEMPTS_MAX:
+                body = json_text(payment_answer(current.model_dump()))
+                begun[:] = [Reply(status, body)]
+                return Plan(current.merchant_id, [idempotent.answer(status=status, body=body)])
+            begun[:] = [self._begin(draft, untried[0])]
+            return draft.plan()
+
+        await desk.decide(payment.merchant_id, payment.id, decide)
+        return begun[0]
+
+    def _begin(self, draft: Draft, route: Route) -> _Try:
+        """Another attempt on the draft's payment, which is in flight from then on."""
+        draft.set(state="processing", attempts=draft["attempts"] + 1, next_action=None)
+        attempt, transaction = self._attempt_rows({**draft.row, "updated_at": draft.now}, route)
+        draft.insert_attempt(attempt)
+        draft.insert_transaction(transaction)
+        draft.ask_at(transaction["id"], draft.now + ask_delay(0))
+        return Payment(**draft.row), Transaction(**transaction), route
 
     async def _call_patiently(
         self, payment: Payment, transaction: Transaction, route: Route, auth_code: str | None, method: str
@@ -291,40 +373,34 @@ class PaymentService:
         assert payment is not None, "a duplicate exists"
         if payment.fingerprint != idempotent.fingerprint:
             raise OUT_TRADE_NO_TAKEN.error({"out_trade_no": request.out_trade_no, "payment_id": payment_id})
-        return Reply(200, json_text(payment_answer(payment.model_dump())))
+        reply = Reply(200, json_text(payment_answer(payment.model_dump())))
+        claim = idempotent.claim(object_id=payment_id, created_at=self._desk.now, status=200, body=reply.body)
+        await self._desk.tools.committer.commit(Plan(merchant_id, [claim]))
+        return reply
 
     async def attempt(
         self, principal: Principal, payment_id: str, request: AttemptCreate, idempotent: IdempotentRequest
     ) -> Reply:
-        """Another try at a payment in state created. Raises 409 attempt_in_flight, outcome_unknown, state_conflict, no_route."""
+        """Another try at a payment in state created.
+
+        Raises 403 merchant_suspended; 409 attempt_in_flight, outcome_unknown, state_conflict, no_route, attempts_exhausted.
+        """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
+        _check_standing(await desk.facts(merchant_id))
         terms = await desk.terms(merchant_id)
-        chosen: list[tuple[Payment, Transaction, Route]] = []
+        chosen: list[_Try] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             payment = file.payment
-            _check_may_try(payment)
-            wish = Wish(
-                form=request.form,
-                currency=payment.currency,
-                amount_minor=payment.payable_minor,
-                is_capture=payment.is_capture,
-                store_id=payment.store_id,
-                channel=request.channel,
-                auth_code=request.auth_code,
-            )
+            _check_may_try(file, draft.now)
+            wish = _wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
             route = self._untried(self._routes(wish, terms), file)
-            draft.set(
-                state="processing", attempts=payment.attempts + 1, form=request.form, channel=request.channel, next_action=None
-            )
-            attempt, transaction = self._attempt_rows({**draft.row, "updated_at": draft.now}, route)
-            draft.insert_attempt(attempt)
-            draft.insert_transaction(transaction)
-            draft.ask_at(transaction["id"], draft.now + ask_delay(0))
-            chosen[:] = [(Payment(**draft.row), Transaction(**transaction), route)]
+            draft.set(form=request.form, channel=request.channel)
+            chosen[:] = [self._begin(draft, route)]
             return draft.plan().add(idempotent.claim(object_id=payment.id, created_at=draft.now))
 
+        await self._questions.heal(merchant_id, payment_id)
         await desk.decide(merchant_id, payment_id, decide)
         payment, transaction, route = chosen[0]
         return await self._try(payment, transaction, route, request.auth_code, idempotent, status=201)
@@ -335,34 +411,116 @@ class PaymentService:
         return next((route for route in found if route.account.id not in tried), found[0])
 
     async def read(self, principal: Principal, payment_id: str) -> Payment:
-        """One payment, by id or `out_trade_no:<value>`. Raises 404 `payments.not_found`, for foreign ones too."""
-        payment = await self._desk.tools.repository.payment(
-            str(principal.merchant_id), await self.resolve(principal, payment_id)
-        )
-        if payment is None:
-            raise NOT_FOUND.error({"kind": "payment", "id": payment_id})
+        """One payment, by id or `out_trade_no:<value>`; an open outcome is asked for if the last question is 5 s old.
+
+        Raises 404 `payments.not_found`, for foreign ones too, and for those of stores that the token does not cover.
+        """
+        payment = await self._visible(principal, payment_id)
+        if await self._questions.heal(payment.merchant_id, payment.id, payment):
+            payment = await self._visible(principal, payment.id)
         return payment
 
+    async def expanded(self, payment: Payment, wanted: Collection[str]) -> dict[str, Any]:
+        """The payment's answer with the parts wanted: attempts, transactions, refunds."""
+        file = await self._desk.file(payment.merchant_id, payment.id)
+        answer = payment_answer(file.payment.model_dump())
+        parts: Mapping[str, tuple[Sequence[SQLModel], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+            "attempts": (file.attempts, attempt_answer),
+            "transactions": (file.transactions, transaction_answer),
+            "refunds": (file.refunds, refund_answer),
+        }
+        for name in wanted:
+            rows, show = parts[name]
+            answer[name] = [show(row.model_dump()) for row in rows]
+        return answer
+
+    async def refund(self, principal: Principal, refund_id: str) -> Refund:
+        """One refund, asked about as a payment is. Raises 404 `payments.not_found`."""
+        merchant_id = str(principal.merchant_id)
+        repository = self._desk.tools.repository
+        refund = await repository.refund(merchant_id, refund_id) if REFUND_ID.fullmatch(refund_id) else None
+        if refund is None:
+            raise NOT_FOUND.error({"kind": "refund", "id": quoted(refund_id)})
+        payment = await self._visible(principal, refund.payment_id)
+        if await self._questions.heal(merchant_id, payment.id, payment):
+            refund = await repository.refund(merchant_id, refund_id)
+            assert refund is not None, "refunds stay"
+        return refund
+
     async def resolve(self, principal: Principal, payment_id: str) -> str:
-        """The id that `out_trade_no:<value>` stands for."""
-        if not payment_id.startswith("out_trade_no:"):
+        """The id of a payment that the token may act on, by id or `out_trade_no:<value>`. Raises as `read` does."""
+        if principal.stores is None and PAYMENT_ID.fullmatch(payment_id):
             return payment_id
-        found = await self._desk.tools.repository.payment_id(
-            str(principal.merchant_id), payment_id.removeprefix("out_trade_no:")
-        )
-        if found is None:
-            raise NOT_FOUND.error({"kind": "payment", "id": payment_id})
-        return found
+        return (await self._visible(principal, payment_id)).id
+
+    async def _visible(self, principal: Principal, payment_id: str) -> Payment:
+        merchant_id, repository = str(principal.merchant_id), self._desk.tools.repository
+        found: str | None = payment_id if PAYMENT_ID.fullmatch(payment_id) else None
+        if found is None and OUT_TRADE_NO.fullmatch(payment_id):
+            found = await repository.payment_id(merchant_id, payment_id.removeprefix("out_trade_no:"))
+        payment = await repository.payment(merchant_id, found) if found is not None else None
+        if payment is None or not may_see(principal, payment):
+            raise NOT_FOUND.error({"kind": "payment", "id": quoted(payment_id)})
+        return payment
+
+    async def replay(self, principal: Principal, idempotent: IdempotentRequest) -> Replayed | None:
+        """What stands under the request's key, if it was used."""
+        return await self._desk.tools.repository.idempotency_record(str(principal.merchant_id), idempotent)
+
+    async def present(self, principal: Principal, object_id: str | None) -> str:
+        """The state of the object that an act in flight is about, as it is now."""
+        merchant_id, repository = str(principal.merchant_id), self._desk.tools.repository
+        if object_id is not None and object_id.startswith("ref_"):
+            refund = await repository.refund(merchant_id, object_id)
+            assert refund is not None, "claimed in the plan that wrote it"
+            return json_text(refund_answer(refund.model_dump()))
+        payment = await repository.payment(merchant_id, str(object_id))
+        assert payment is not None, "claimed in the plan that wrote it"
+        return json_text(payment_answer(payment.model_dump()))
+
+
+def may_see(principal: Principal, payment: Payment) -> bool:
+    """A token that covers some stores sees their payments alone."""
+    return principal.stores is None or (payment.store_id is not None and principal.may_use_store(payment.store_id))
+
+
+def quoted(id_: str) -> str:
+    """An id of the caller's as it may stand in an answer."""
+    return id_ if id_.isascii() and id_.isprintable() and len(id_) <= 80 else "of this form"
+
+
+def _may_try_other(payment: Payment, result: ProviderResult) -> bool:
+    """A one-use code is one wallet's; everything else may go to another provider if the failure's class says so."""
+    if result.outcome is not Outcome.FAILED or result.error is None or payment.form == "merchant_scan":
+        return False
+    return RETRY_RULES[result.error.error_class].may_try_other
+
+
+def _wish_of(payment: Payment, *, form: str, channel: str | None, auth_code: str | None = None) -> Wish:
+    return Wish(
+        form=form,
+        currency=payment.currency,
+        amount_minor=payment.payable_minor,
+        is_capture=payment.is_capture,
+        store_id=payment.store_id,
+        channel=channel,
+        auth_code=auth_code,
+    )
+
+
+def _check_standing(facts: MerchantFacts) -> None:
+    if facts.standing not in TRADING:
+        raise MERCHANT_SUSPENDED.error({"standing": facts.standing})
 
 
 def _check(principal: Principal, request: PaymentCreate, facts: MerchantFacts, now: datetime) -> int:
     """What the order amounts to, if it may be taken at all."""
-    if facts.standing != "active":
-        raise MERCHANT_SUSPENDED.error({"standing": facts.standing})
-    if request.store_id is not None and not (
-        request.store_id in facts.store_ids and principal.may_use_store(request.store_id)
-    ):
-        raise STORE_UNKNOWN.error({"store_id": request.store_id}, param="/store_id")
+    _check_standing(facts)
+    is_named = request.store_id is not None
+    if is_named and not (request.store_id in facts.store_ids and principal.may_use_store(str(request.store_id))):
+        raise STORE_UNKNOWN.error({"store_id": str(request.store_id)}, param="/store_id")
+    if not is_named and principal.stores is not None:
+        raise STORE_UNKNOWN.error({"store_id": "null"}, param="/store_id")
     if request.expires_at is not None and not now < request.expires_at <= now + timedelta(days=EXPIRY_DAYS_MAX):
         raise EXPIRES_IN_PAST.error({"days": EXPIRY_DAYS_MAX}, param="/expires_at")
     order_minor = request.order_total_minor
@@ -375,15 +533,19 @@ def _check(principal: Principal, request: PaymentCreate, facts: MerchantFacts, n
     return order_minor
 
 
-def _check_may_try(payment: Payment) -> None:
+def _check_may_try(file: PaymentFile, now: datetime) -> None:
+    payment = file.payment
     if payment.state == "unknown":
         raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
-    if payment.state == "processing":
+    if payment.state == "processing" or file.open_one("cancel", "close") is not None:
         raise ATTEMPT_IN_FLIGHT.error({"payment_id": payment.id}, retry_after_s=5)
     if payment.state != "created":
         raise STATE_CONFLICT.error(
             {"payment_id": payment.id, "state": payment.state, "act": "attempt", "wanted": "created"}
         )
+    if now >= payment.expires_at:
+        raise STATE_CONFLICT.error(
+            {"payment_id": payment.id, "state": "expired", "act": "attempt", "wanted": "created, before expires_at"}
+        )
     if payment.attempts >= ATTEMPTS_MAX:
         raise TOO_MANY_ATTEMPTS.error({"payment_id": payment.id, "attempts": payment.attempts})
-

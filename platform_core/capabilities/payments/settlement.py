@@ -11,7 +11,7 @@ from platform_core.capabilities.payments.draft import SETTLE
 from platform_core.capabilities.payments.models import SETTLEMENTS
 from platform_core.kernel.commit import Due, DueDone, Duplicate, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.commit.due import DueWork
-from platform_core.ledger.accounts import GuardRefused, Transfer
+from platform_core.ledger.accounts import GuardRefused, Transfer, TransferExists
 from platform_core.ledger.records import AccountKey
 from platform_core.ledger.service import LedgerService
 
@@ -42,7 +42,7 @@ class SettlementService:
             try:
                 await self._desk.tools.committer.commit(plan)
             except PlanRefused as refused:
-                if not isinstance(refused.refusal, GuardRefused | Duplicate):
+                if not isinstance(refused.refusal, GuardRefused | Duplicate | TransferExists):
                     raise
                 continue  # a refund took its part, or another worker settled: look again
             return None

@@ -93,6 +93,9 @@ CREATE TABLE webhook_attempt (
   UNIQUE (delivery_id, number)
 );
 
+-- A merchant's events in the order of their ids, which is that of time: for the list, and for sending a range again.
+CREATE INDEX outbox_merchant ON outbox (merchant_id, id);
+
 CREATE TABLE event_handling (
   id text PRIMARY KEY,
   event_id text NOT NULL,
@@ -144,6 +147,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
+    op.execute("DROP INDEX outbox_merchant")
     op.execute(
         "DROP TABLE event_handling, webhook_attempt, webhook_delivery, webhook_message, webhook_endpoint_health, "
         "webhook_endpoint"

@@ -136,7 +136,7 @@ def _table(model: type[SQLModel]) -> object:
 
 WEBHOOK_ENDPOINTS = DocumentTable(_table(WebhookEndpoint), tenant=None, version="version")
 WEBHOOK_HEALTH = DocumentTable(_table(WebhookEndpointHealth), tenant=None)
-WEBHOOK_MESSAGES = DocumentTable(_table(WebhookMessage), tenant=None)
+WEBHOOK_MESSAGES = DocumentTable(_table(WebhookMessage), tenant=None, unique=(("id",),))
 WEBHOOK_DELIVERIES = DocumentTable(
     _table(WebhookDelivery), tenant=None, version="version", unique=(("event_id", "endpoint_id"),)
 )

@@ -1,4 +1,4 @@
-"""The embedded default: PostgreSQL 18 from a wheel, on a Unix socket, started in under a second, with nothing installed by hand."""
+"""The embedded default: PostgreSQL 18 from a wheel, on a Unix socket, with nothing installed by hand."""
 
 from __future__ import annotations
 
@@ -61,9 +61,16 @@ class EmbeddedPostgres:
         if include not in main.read_text(encoding="utf-8"):
             with main.open("a", encoding="utf-8") as file:
                 file.write(f"\n{include}\n")
+        self._forget_dead_users()
         self._server.start()
         self.create_database(database)
         return self.url(database)
+
+    def _forget_dead_users(self) -> None:
+        """A process that was killed did not sign off; while it is listed, the last user would not stop the server."""
+        with self._server._lock:
+            listed = self._server.global_process_id_list
+            listed.put([pid for pid in listed._get() if _is_alive(pid)])
 
     def url(self, database: str = "arsenal") -> str:
         """The owner's URL of a database on this server."""
@@ -81,7 +88,18 @@ class EmbeddedPostgres:
     def sql(self, command: str, *, database: str = "postgres") -> str:
         """Run a command as superuser by psql; for set-up and tests. Raises CalledProcessError with psql's words."""
         return subprocess.run(  # noqa: S603 - a fixed program of the wheel
-            [self.bin_path / "psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", command],
+            [
+                self.bin_path / "psql",
+                "-X",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                self.url(database),
+                "-c",
+                command,
+            ],
             check=True,
             capture_output=True,
             text=True,
@@ -91,3 +109,12 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server, other processes' use of it or not."""
         self._server.stop()
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -1,8 +1,8 @@
-"""Migrations: one branch per folder named `migrations`, wherever a package keeps it, so that a new capability edits no other.
+"""Migrations: one branch per folder named `migrations`, wherever a package keeps it; a new capability edits no other.
 
-A package's first revision carries `branch_labels` (its name). The kernel's branch comes first, because it makes the roles; the others
-refer to no table but their own, so that their order does not matter (Alembic's `depends_on` loses count of heads when two branches
-depend on one: alembic 1.20.1, HeadMaintainer).
+A package's first revision carries `branch_labels` (its name). The kernel's branch comes first, because it makes the
+roles; the others refer to no table but their own, so that their order does not matter. (Alembic's `depends_on` loses
+count of heads when two branches depend on one: alembic 1.20.1, HeadMaintainer.)
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def heads_expected() -> frozenset[str]:
 
 
 async def upgrade(url: str, revision: str = "heads") -> None:
-    """Bring the database at the owner's `url` up to a revision. Two processes at once are fine: one waits for the other."""
+    """Bring the database at the owner's `url` up to a revision. Of two processes at once, one waits for the other."""
 
     def work(connection: Connection) -> None:
         command.upgrade(alembic_config(connection), "kernel@head")

@@ -39,7 +39,7 @@ ORDER BY 1
 
 @dataclass(frozen=True, slots=True)
 class MigrationsReport:
-    """What the check found. `undescribed` tables have no model and are no fault: only the driver's SQL speaks to them."""
+    """What the check found. `undescribed` tables have no model, which is no fault: only SQL speaks to them."""
 
     described: tuple[str, ...]
     undescribed: tuple[str, ...]
@@ -53,7 +53,7 @@ class MigrationsReport:
 
 
 def import_models() -> list[str]:
-    """Import every `models.py` of the core, so that `SQLModel.metadata` holds all tables; returns the modules' names."""
+    """Import every `models.py` of the core, so that `SQLModel.metadata` holds all tables; returns their names."""
     paths = sorted(_CORE.rglob("models.py"))
     names = [".".join(path.relative_to(_CORE.parent).with_suffix("").parts) for path in paths]
     for name in names:
@@ -99,9 +99,10 @@ def _is_migrations_own(difference: Any) -> bool:  # alembic's tuples differ in s
     return kind == "remove_column" and difference[3].identity is not None
 
 
-def _is_type_other(context: Any, inspected: Any, described: Any, found: Any, wanted: Any) -> bool | None:
+def _is_type_other(*compared: Any) -> bool | None:
     """None leaves the judgement to Alembic; text and varchar without a length are one type to PostgreSQL."""
-    kinds = [getattr(kind, "impl", kind) for kind in (found, wanted)]  # SQLModel wraps its own
+    # Alembic hands over the context, the two columns, and in the last places the two types; SQLModel wraps its own.
+    kinds = [getattr(kind, "impl", kind) for kind in compared[3:]]
     texts = [kind for kind in kinds if isinstance(kind, String) and kind.length is None]
     return False if len(texts) == 2 else None
 

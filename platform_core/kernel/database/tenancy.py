@@ -2,7 +2,7 @@
 
 | role | who | may |
 |---|---|---|
-| arsenal_app | requests | SELECT rows of the tenant named by `arsenal.merchant` (set by SET LOCAL); without it, nothing |
+| arsenal_app | requests | SELECT rows of the tenant in `arsenal.merchant` (set by SET LOCAL); without it, nothing |
 | arsenal_job | workers | SELECT rows of all tenants; take leases |
 | arsenal_auth | authorization server | SELECT party and OAuth rows of all tenants, no business table |
 | arsenal_writer | the batch writer | the commit statements; each carries the tenant its plan was authorised for |
@@ -20,7 +20,7 @@ TENANT = "nullif(current_setting('arsenal.merchant', true), '')"
 
 
 def run_script(sql: str) -> None:
-    """Execute a migration's statements one by one; each ends with `;` at the end of a line. Bodies in `$$` stay whole."""
+    """Execute a migration's statements one by one; each ends with `;` at a line's end. Bodies in `$$` stay whole."""
     for statement in _statements(sql):
         op.execute(statement)
 
@@ -63,7 +63,7 @@ def tenant_table_sql(
 ) -> str:
     """Switch row-level security on for a table and grant each role its part.
 
-    `tenant` names the merchant's column; with None the application sees no row unless `app`, an SQL condition, says which.
+    `tenant` names the merchant's column; with None the application sees only what `app`, an SQL condition, says.
     `auth` opens the table to the authorization server. `removable` lets the writer delete: for work, never for history.
     """
     condition = app or (f"{tenant} = {TENANT}" if tenant else "false")

@@ -103,8 +103,8 @@ def check_url(url: str, *, allow_loopback_http: bool = False) -> httpx.URL:
         host = parsed.host
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:  # IDNAError is a UnicodeError, not an InvalidURL
         raise OutboundFailed("url_refused", "not an address that can be read") from error
-    if not host or parsed.userinfo or parsed.fragment:
-        raise OutboundFailed("url_refused", "an address has a host and neither user nor fragment")
+    if not host or parsed.userinfo or parsed.fragment or not 0 < (parsed.port or 443) < 65_536:
+        raise OutboundFailed("url_refused", "an address has a host, a port that exists, and neither user nor fragment")
     if parsed.scheme == "https" or (parsed.scheme == "http" and allow_loopback_http and host in LOOPBACK_HOSTS):
         if _is_literal(host) and not _may_connect(host, host, allow_loopback=allow_loopback_http):
             raise OutboundFailed("url_refused", "the address is not public")

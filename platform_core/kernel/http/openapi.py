@@ -1,4 +1,4 @@
-"""What a route says of itself in the OpenAPI document: bodies that it parses strictly, answers that it encodes once, refusals."""
+"""What a route says of itself in the OpenAPI document: bodies parsed strictly, answers encoded once, refusals."""
 
 from __future__ import annotations
 
@@ -82,7 +82,10 @@ def openapi_document(app: FastAPI, problem_schema: dict[str, Any]) -> dict[str, 
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, definitions = models_json_schema(
-        [(model, "serialization" if model.__name__.endswith(("Read", "List")) else "validation") for model in _bodies.values()],
+        [
+            (model, "serialization" if model.__name__.endswith(("Read", "List")) else "validation")
+            for model in _bodies.values()
+        ],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions.get("$defs", {}))

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.database
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BANK = Account("mer_a", "CNY", "mer_a", "channel_receivable")
 PURSE = Account("mer_a", "CNY", "mer_a", "merchant_pending", guard=Guard.GE0)
+FEE = Account("mer_a", "CNY", "mer_a", "platform_fee")
 THEIRS = Account("mer_b", "CNY", "mer_b", "merchant_pending", guard=Guard.GE0)
 
 
@@ -79,7 +80,7 @@ async def test_refusal_writes_nothing_and_leaves_mates_whole(bench: Bench, part:
         claim("bad"),
         event("evt_bad"),
         Due("x", "bad", NOON),
-        Transfer("tra_bad", BANK, PURSE, 1, "p", "r"),
+        Transfer("tra_bad", BANK, FEE, 1, "p", "r"),
     ]
     position = random.randrange(len(whole) + 1)
     outcomes = await bench.commit(

@@ -96,6 +96,7 @@ CREATE TABLE pay_transaction (
   holds jsonb NOT NULL,
   fee_minor bigint NOT NULL,
   reason text NOT NULL,
+  booking_day date,
   error jsonb,
   created_at timestamptz NOT NULL,
   finished_at timestamptz,

@@ -1,0 +1,28 @@
+"""One platform for all tests of payments; what must not be shared is a merchant of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from platform_core.kernel.clock import ManualClock
+from platform_core.kernel.database.embedded import EmbeddedPostgres
+from tests.capabilities.payments.shop import Shop, open_shop
+from tests.support.world import Till
+
+
+@pytest.fixture(scope="session")
+async def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    """The shared platform. Its clock only ever goes forward."""
+    postgres.create_database("payments_shop", template="template_arsenal")
+    clock = ManualClock(datetime.now(UTC))
+    async with open_shop(postgres.url("payments_shop"), clock=clock, home=tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def seller(shop: Shop) -> Till:
+    """A merchant of one's own, with cash and the acquirer, fee 60 bp."""
+    return await shop.new_till()

@@ -1,10 +1,11 @@
-"""What every benchmark stands on: a durable PostgreSQL in a temporary folder, and a platform with merchants who sell."""
+"""What every benchmark stands on: a durable PostgreSQL in a temporary folder, and merchants who sell."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ def serving(ground: Ground, url: str) -> AbstractContextManager[Child]:
         "ARSENAL_LISTEN_PORT": "0",
         "ARSENAL_LOG_LEVEL": "warning",
     }
-    return running("platform_core.bootstrap.cli", ["serve", "--json"], settings=settings)
+    return running([Path(sys.executable).parent / "arsenal", "serve", "--json"], settings=settings)
 
 
 def seed_sellers(ground: Ground, url: str, *, count: int) -> list[Seller]:

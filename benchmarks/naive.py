@@ -1,7 +1,7 @@
 """The naive path, for contrast: FastAPI, pydantic in and out, an ORM session, one commit an order; the same rows.
 
 It is kinder to itself than the real thing: it checks no token and replays no idempotency key.
-`python -m benchmarks.naive URL MERCHANT` listens on a free port of the loopback and prints it as `arsenal serve --json` does.
+`python -m benchmarks.naive URL MERCHANT` listens on a free port of the loopback and says so as `arsenal serve --json`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,10 +52,10 @@ def _stat(pid: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running Python module, and the first line it printed."""
+    """A running command, and the first document it printed."""
 
     process: subprocess.Popen[str]
-    hello: Any  # parsed JSON, as the module says
+    hello: Any  # parsed JSON, as the command says
     ready_s: float
 
     @property
@@ -73,15 +72,15 @@ class Child:
 
 
 @contextmanager
-def running(module: str, arguments: Sequence[str], *, settings: Mapping[str, str] | None = None) -> Iterator[Child]:
-    """`python -m module`, up to its first document (JSON); ended by SIGTERM. RuntimeError if it ends before it speaks.
+def running(command: Sequence[str | Path], *, settings: Mapping[str, str] | None = None) -> Iterator[Child]:
+    """A command, up to its first document (JSON); ended by SIGTERM. RuntimeError if it ends before it speaks.
 
     `settings` are environment variables; of this process's own none that is a setting of Arsenal is handed on.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARSENAL_")}
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        command,
         stdout=subprocess.PIPE,
         text=True,
         env={**environment, **(settings or {})},
@@ -100,7 +99,7 @@ def running(module: str, arguments: Sequence[str], *, settings: Mapping[str, str
             process.stdout.close()
 
 
-def _first_document(process: subprocess.Popen[str]) -> Any:  # parsed JSON, as the module says
+def _first_document(process: subprocess.Popen[str]) -> Any:  # parsed JSON, as the command says
     assert process.stdout is not None
     text = ""
     for line in process.stdout:

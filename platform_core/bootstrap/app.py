@@ -8,21 +8,36 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from platform_core.bootstrap.catalogue import event_catalogue
+from platform_core.bootstrap.openapi_parts import complete_document
+from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.delivery.webhooks.router import make_router as webhooks_router
+from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.oauth.router import oauth_router
+from platform_core.identity.requires import requires
 from platform_core.identity.router import parties_router
+from platform_core.kernel.http.direct import DirectRoutes
 from platform_core.kernel.http.envelope import RequestEnvelope
 from platform_core.kernel.http.handlers import install_handlers
-from platform_core.kernel.http.openapi import openapi_document
 from platform_core.kernel.http.problem import Problems
+from platform_core.kernel.i18n import Language
+from platform_core.kernel.ids import Ids
+from platform_core.ledger.router import SCOPE as LEDGER_SCOPE
+from platform_core.ledger.router import ledger_router
 
 VERSIONS = ("2026-11-22",)
-DESCRIPTION = "Payments and what hangs on them. Amounts are integers of the currency's minor unit; moments are RFC 3339 in UTC."
+DESCRIPTION = (
+    "Payments and what hangs on them. Amounts are integers of the currency's minor unit; moments are RFC 3339 in UTC."
+)
 
 
-def create_app(platform: AbstractAsyncContextManager[Platform], *, public_origin: str, ids: Any, language: Any = "en") -> FastAPI:
-    """The application; `platform` is entered when the server starts. `ids`: kernel.ids.Ids, for request ids."""
+def create_app(
+    platform: AbstractAsyncContextManager[Platform], *, public_origin: str, ids: Ids, language: Language = "en"
+) -> FastAPI:
+    """The application; `platform` is entered when the server starts. `ids` mints request ids."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -39,23 +54,42 @@ def create_app(platform: AbstractAsyncContextManager[Platform], *, public_origin
         redoc_url=None,
         openapi_url=None,
     )
-    problems = Problems(type_base=f"{public_origin}/problems", language=language)
-    app.include_router(payments_router)
+    problems = Problems(type_base=f"{public_origin}/problems/", language=language)
+    app.include_router(payments_router)  # first: the hot route is found at once
     install_handlers(app, problems)
+    app.add_middleware(DirectRoutes, routes=PAYMENTS_DIRECT)
     app.add_middleware(RequestEnvelope, ids=ids, problems=problems, versions=VERSIONS)
     return app
 
 
 def attach(app: FastAPI, platform: Platform) -> None:
-    """Put an open platform behind the application's routes."""
+    """Put a platform behind the application's routes."""
     app.state.access = platform.access
     app.state.payments = platform.payments
     app.include_router(oauth_router(platform.oauth))
     app.include_router(parties_router(platform.parties, platform.cursors))
-    document: dict[str, Any] = {}
+    app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
+    app.include_router(webhooks_router(_webhook_deps(platform)))
+    app.include_router(page_routes(platform, lambda: document_of(app)))
 
-    @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> dict[str, Any]:
-        if not document:
-            document.update(openapi_document(app, {"type": "object"}))
-        return document
+
+def document_of(app: FastAPI) -> dict[str, Any]:  # Any: JSON
+    """The OpenAPI document of an application with its routes, made once."""
+    made: dict[str, Any] | None = getattr(app.state, "openapi_document", None)
+    if made is None:
+        made = app.state.openapi_document = complete_document(app)
+    return made
+
+
+def _webhook_deps(platform: Platform) -> WebhookDeps:
+    return WebhookDeps(
+        clock=platform.clock,
+        ids=platform.ids,
+        database=platform.database,
+        committer=platform.committer,
+        vault=platform.vault,
+        catalogue=event_catalogue(),
+        cursors=platform.cursors,
+        api_versions=VERSIONS,
+        allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
+    )

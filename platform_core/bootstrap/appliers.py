@@ -12,5 +12,5 @@ from platform_core.ledger.applier import LedgerApplier
 
 
 def make_appliers(clock: Clock) -> list[Applier]:
-    """Keys, then rows, then accounts: every process takes its locks in this order, so none waits for another in a ring."""
+    """Keys, then rows, then accounts: all processes take locks in this order, so none waits for another in a ring."""
     return [IdempotencyApplier(), DocumentApplier(), LedgerApplier(clock), DueApplier(), EventApplier()]

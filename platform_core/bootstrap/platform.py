@@ -1,12 +1,15 @@
-"""One process's platform: everything that server, worker and command line share, opened in order and closed in reverse."""
+"""One process's platform: what server, worker and command line share, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
+import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
@@ -16,6 +19,8 @@ from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
+from platform_core.contracts.plugin import HoldsConnections
+from platform_core.delivery.nudges import Nudger
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
@@ -27,7 +32,8 @@ from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
-from platform_core.kernel.commit import Committer
+from platform_core.kernel.commit import BatchReport, Committer
+from platform_core.kernel.commit.metrics import record
 from platform_core.kernel.database.embedded import EmbeddedPostgres
 from platform_core.kernel.database.pools import Database, DatabaseUrls
 from platform_core.kernel.ids import Ids
@@ -36,6 +42,11 @@ from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secrets import VaultContexts
+
+log = structlog.get_logger(__name__)
+
+NUDGE_GAP_S: Final = 0.05  # a nudge is a small transaction of its own: at most twenty a second
+CLOSE_S_MAX: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +58,12 @@ class Platform:
     ids: Ids
     database: Database
     committer: Committer
+    nudger: Nudger
     vault: Vault
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    keys: SigningKeys
     access: Access
     oauth: AuthlibOAuthServer
     parties: Parties
@@ -64,7 +77,7 @@ class Platform:
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
-    """Where the database is; without a setting the embedded server is started under `home` (and stopped with the last user)."""
+    """Where the database is; unset, the embedded server is started under `home`, and stops with its last user."""
     if settings.database_url is None:
         owner = EmbeddedPostgres(settings.home / "pg", keep_running=keep_running).start()
         return DatabaseUrls(owner=owner)
@@ -79,22 +92,64 @@ def database_urls(settings: Settings, *, keep_running: bool = False) -> Database
 
 @asynccontextmanager
 async def open_platform(
-    settings: Settings, urls: DatabaseUrls, *, clock: Clock | None = None, registry: Registry | None = None
+    settings: Settings,
+    urls: DatabaseUrls,
+    *,
+    clock: Clock | None = None,
+    registry: Registry | None = None,
+    application_name: str = "arsenal",
 ) -> AsyncIterator[Platform]:
-    """Open everything. The database is migrated already (`arsenal migrate`). Tokens live by the real clock, business by `clock`."""
+    """Open everything. The database is migrated already (`arsenal migrate`).
+
+    Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins'
+    connections on this loop are closed.
+    """
+    platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(_close_providers, platform.registry)
+        await platform.nudger.start()
+        stack.push_async_callback(platform.nudger.stop)
+        await platform.committer.start()
+        stack.push_async_callback(platform.committer.stop)
+        await platform.feed.start()
+        stack.push_async_callback(platform.feed.stop)
+        await platform.keys.start(platform.feed)
+        yield platform
+
+
+async def _close_providers(registry: Registry) -> None:
+    """Release what plugins opened on this loop; one that fails keeps no other from closing."""
+    for provider_id, provider in registry.payment_providers().items():
+        if isinstance(provider, HoldsConnections):
+            try:
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    await provider.aclose()
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and we are leaving
+                log.warning("provider.not_closed", provider=provider_id, error=type(error).__name__)
+
+
+def assemble(
+    settings: Settings,
+    urls: DatabaseUrls,
+    *,
+    clock: Clock | None = None,
+    registry: Registry | None = None,
+    application_name: str = "arsenal",
+) -> Platform:
+    """Everything put together and nothing opened: no connection is made, no task runs."""
     clock = clock or SystemClock()
     ids = Ids(clock)
-    database = Database(urls, pool_size=settings.database_pool_max)
-    committer = Committer(
-        database.connect_writer,
-        make_appliers(clock),
-        clock=clock,
-        ids=ids,
-        batch_plans_max=settings.commit_batch_plans_max,
-        queue_plans_max=settings.commit_queue_plans_max,
+    database = Database(
+        urls,
+        application_name=application_name,
+        pool_size=settings.database_pool_max,
+        statement_timeout_ms=settings.database_statement_timeout_ms,
     )
+    nudger = Nudger(database, gap_s=NUDGE_GAP_S)
+    committer = _committer(settings, database, nudger, clock=clock, ids=ids)
     real_clock = SystemClock()
-    vault = Vault(_key(settings, settings.secrets_key, "secrets.key"))
+    vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
     keys = SigningKeys(deps)
@@ -112,44 +167,64 @@ async def open_platform(
         ids=ids,
         public_origin=settings.public_origin,
     )
-    await committer.start()
-    try:
-        await feed.start()
-        try:
-            await keys.start(feed)
-            yield Platform(
-                settings=settings,
-                clock=clock,
-                ids=ids,
-                database=database,
-                committer=committer,
-                vault=vault,
-                contexts=contexts,
-                cursors=cursors,
-                feed=feed,
-                access=Access(
-                    database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin
-                ),
-                oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
-                parties=Parties(deps),
-                apps=Apps(deps),
-                grants=Grants(deps),
-                directory=directory,
-                registry=registry,
-                ledger=ledger,
-                payments=payments_assembly.assemble(tools, ledger, cursors),
-                payment_setup=PaymentSetup(
-                    committer,
-                    clock,
-                    ids,
-                    lambda merchant_id, name, key: contexts.seal(merchant_id=merchant_id, name=name, key=key),
-                ),
-            )
-        finally:
-            await feed.stop()
-    finally:
-        await committer.stop()
-        await database.close()
+    return Platform(
+        settings=settings,
+        clock=clock,
+        ids=ids,
+        database=database,
+        committer=committer,
+        nudger=nudger,
+        vault=vault,
+        contexts=contexts,
+        cursors=cursors,
+        feed=feed,
+        keys=keys,
+        access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
+        oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
+        parties=Parties(deps),
+        apps=Apps(deps),
+        grants=Grants(deps),
+        directory=directory,
+        registry=registry,
+        ledger=ledger,
+        payments=payments_assembly.assemble(tools, ledger, cursors),
+        payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
+    return Committer(
+        database.connect_writer,
+        make_appliers(clock),
+        clock=clock,
+        ids=ids,
+        batch_plans_max=settings.commit_batch_plans_max,
+        queue_plans_max=settings.commit_queue_plans_max,
+        observe=_observer(nudger),
+    )
+
+
+def _payment_setup(committer: Committer, contexts: VaultContexts, *, clock: Clock, ids: Ids) -> PaymentSetup:
+    def seal(merchant_id: str, name: str, key: bytes) -> Sequence[str]:
+        return contexts.seal(merchant_id=merchant_id, name=name, key=key)
+
+    return PaymentSetup(committer, clock, ids, seal)
+
+
+def _observer(nudger: Nudger) -> Callable[[BatchReport], None]:
+    """After each batch: metrics, and a nudge to the relays if anything was committed."""
+
+    def observe(report: BatchReport) -> None:
+        record(report)
+        if report.plans > sum(report.refused.values()) + sum(report.failed.values()):
+            nudger.nudge()
+
+    return observe
+
+
+def secrets_key(settings: Settings) -> bytes:
+    """The key of this installation's vault; made under `home` at first use if none is set."""
+    return _key(settings, settings.secrets_key, "secrets.key")
 
 
 def _plain(secret: SecretStr | None) -> str | None:

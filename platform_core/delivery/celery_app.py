@@ -7,8 +7,10 @@ runs again after the visibility timeout), and a message that is lost is made up 
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -99,6 +101,10 @@ def publisher(celery: Celery) -> Publish:
     return publish
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def run_worker(celery: Celery, runtime: WorkerRuntime) -> None:
     """Run a worker in this process until it is told to stop (SIGTERM, SIGINT); call it from the main thread.
 
@@ -106,8 +112,9 @@ def run_worker(celery: Celery, runtime: WorkerRuntime) -> None:
     after the work under way has ended, so that a supervisor starts the process anew.
     """
     register_work(celery, runtime)
-    runtime.start(publisher(celery))
+    signal.signal(signal.SIGTERM, _leave)  # until Celery installs its own
     try:
+        runtime.start(publisher(celery))
         worker = celery.Worker(
             pool="threads",
             concurrency=celery.conf.worker_concurrency,

@@ -79,6 +79,7 @@ class WorkerRuntime:
         """End the loops, close what `open_needs` opened, end the thread."""
         if self._thread is None:
             return
+        self._started.wait(START_TIMEOUT_S)  # a loop that is still starting has nothing to be stopped by
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     )
     worker_threads: int = Field(default=8, ge=1, le=64, description="Tasks that one worker process runs at a time.")
 
+    is_webhook_loopback_allowed: bool = Field(
+        default=False,
+        description="Whether webhooks may go to plain http on this machine's loopback: for trying out and tests, never "
+        "in production.",
+    )
+
     commit_batch_plans_max: int = Field(
         default=128, ge=1, le=1024, description="Plans that one group commit takes at most."
     )

@@ -64,7 +64,6 @@ class LedgerTransfer(SQLModel, table=True):
         ),
         Index("ledger_transfer_debit", "debit_account", "created_at", "position"),
         Index("ledger_transfer_credit", "credit_account", "created_at", "position"),
-        Index("ledger_transfer_merchant", "merchant_id", "created_at", "position"),
         Index("ledger_transfer_reference", "reference"),
         Index("ledger_transfer_resolution", "pending_id", unique=True, postgresql_where=text("pending_id IS NOT NULL")),
     )

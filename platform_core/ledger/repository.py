@@ -146,7 +146,9 @@ async def transfers_of(
         )
         found = _newest(select(cte).where(*_filters(cte.c, merchant_id, wanted, before=before)), cte.c, limit)
     else:
-        found = _newest(select(_T).where(*_filters(_T.c, merchant_id, wanted, before=before)), _T.c, limit)
+        # The order of the merchant's index, which spells out where NULLs would stand if there were any.
+        order = (_T.c.created_at.desc().nulls_last(), _T.c.position.desc().nulls_last())
+        found = select(_T).where(*_filters(_T.c, merchant_id, wanted, before=before)).order_by(*order).limit(limit)
     page = found.subquery()
     query = _named(page).order_by(page.c.created_at.desc(), page.c.position.desc())
     return [_transfer(row) for row in await connection.execute(query)]

@@ -57,8 +57,9 @@ class SettlementService:
         if amount == 0:
             return plan
         part = 1 + await self._desk.tools.repository.settlement_parts(merchant_id, day, currency)
+        settlement_id = ids.mint("set")
         row = {
-            "id": ids.mint("set"),
+            "id": settlement_id,
             "merchant_id": merchant_id,
             "day": day,
             "currency": currency,
@@ -66,10 +67,10 @@ class SettlementService:
             "net_minor": amount,
             "settled_at": now,
         }
-        books = Books(merchant_id, currency, "", row["id"], ids)
+        books = Books(merchant_id, currency, "", settlement_id, ids)
         named = f"settlement:{work.subject_id}:{part}"
         return plan.add(
             Insert(SETTLEMENTS, row),
-            Transfer(named, books.pending(day), books.available, amount, "settlement", row["id"]),
-            Event(ids.mint("evt"), "settlement.completed", row["id"], 1, now, json_text(settlement_answer(row))),
+            Transfer(named, books.pending(day), books.available, amount, "settlement", settlement_id),
+            Event(ids.mint("evt"), "settlement.completed", settlement_id, 1, now, json_text(settlement_answer(row))),
         )

@@ -44,6 +44,7 @@ class DocumentTable:
         version: str | None = None,
         unique: Sequence[tuple[str, ...]] = (),
     ) -> None:
+        table = getattr(table, "__table__", table)
         assert isinstance(table, Table)
         self.table = table
         self.name = table.name

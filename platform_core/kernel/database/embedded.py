@@ -61,9 +61,16 @@ class EmbeddedPostgres:
         if include not in main.read_text(encoding="utf-8"):
             with main.open("a", encoding="utf-8") as file:
                 file.write(f"\n{include}\n")
+        self._forget_dead_users()
         self._server.start()
         self.create_database(database)
         return self.url(database)
+
+    def _forget_dead_users(self) -> None:
+        """A process that was killed did not sign off; while it is listed, the last user would not stop the server."""
+        with self._server._lock:
+            listed = self._server.global_process_id_list
+            listed.put([pid for pid in listed._get() if _is_alive(pid)])
 
     def url(self, database: str = "arsenal") -> str:
         """The owner's URL of a database on this server."""
@@ -102,3 +109,12 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server, other processes' use of it or not."""
         self._server.stop()
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -41,10 +41,21 @@ def sqlalchemy_url(url: str) -> URL:
 class Database:
     """Engines of one process. `open` is cheap: connections are made when first used."""
 
-    def __init__(self, urls: DatabaseUrls, *, application_name: str = "arsenal", pool_size: int = 8) -> None:
+    def __init__(
+        self,
+        urls: DatabaseUrls,
+        *,
+        application_name: str = "arsenal",
+        pool_size: int = 8,
+        statement_timeout_ms: int | None = None,
+    ) -> None:
+        """`statement_timeout_ms`: after how long PostgreSQL gives a statement up; None leaves it the server's."""
         self.urls = urls
         self._application_name = application_name
         self._pool_size = pool_size
+        self._session = {"jit": "off"}
+        if statement_timeout_ms is not None:
+            self._session["statement_timeout"] = str(statement_timeout_ms)
         self._engines: dict[str, AsyncEngine] = {}
 
     def engine(self, role: str) -> AsyncEngine:
@@ -94,10 +105,13 @@ class Database:
         url, settings = self.urls.of(role)
         return await asyncpg.connect(
             url,
-            server_settings={**settings, "application_name": f"{self._application_name}:{role}", "jit": "off"},
+            server_settings=self._server_settings(role, settings),
             statement_cache_size=500,
             timeout=5,
         )
+
+    def _server_settings(self, role: str, settings: dict[str, str]) -> dict[str, str]:
+        return {**self._session, **settings, "application_name": f"{self._application_name}:{role}"}
 
     async def connect_writer(self) -> asyncpg.Connection:
         """What `Committer` opens."""

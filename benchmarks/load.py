@@ -1,0 +1,202 @@
+"""The load generator, a process of its own: orders over keep-alive connections, every answer checked.
+
+`python -m benchmarks.load` reads one job from standard input and prints one line of JSON. It is small rather than
+general: a raw HTTP/1.1 client on uvloop costs a few dozen microseconds a request, so that the server is the bottleneck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import cast
+
+import uvloop
+
+ORDER_MINOR = 8_200
+ANSWER_S = 30.0
+_LENGTH = b"content-length: "
+_EXPECTED = (b'"state":"captured"', b'"captured_minor":8200')
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Who asks whom for how long. Each token is one merchant's; `run` makes order numbers unique between jobs."""
+
+    port: int
+    tokens: Sequence[str]
+    connections: int
+    seconds: float
+    run: str
+    path: str = "/v1/payments"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a job. Latencies in milliseconds; `cpu_s` is the generator's own."""
+
+    orders: int = 0
+    seconds: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    cpu_s: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def orders_per_s(self) -> float:
+        """Throughput, from the first request to the last answer."""
+        return self.orders / self.seconds
+
+
+class WrongAnswer(Exception):
+    """An order was not answered as it must be; no figure of this run counts."""
+
+
+def drive(job: Job) -> Outcome:
+    """Run a job in a process of its own. Raises `WrongAnswer` with the first wrong answers."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        input=json.dumps(asdict(job)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=job.seconds + 2 * ANSWER_S,
+    )
+    if done.returncode:
+        raise WrongAnswer(f"the load generator ended with {done.returncode}: {done.stderr[-2000:]}")
+    outcome = Outcome(**json.loads(done.stdout))
+    if outcome.wrong or not outcome.orders:
+        raise WrongAnswer("\n".join(outcome.wrong) or "no order was answered")
+    return outcome
+
+
+class Orders:
+    """Makes the requests of a job and keeps its book."""
+
+    def __init__(self, job: Job) -> None:
+        self._numbers = itertools.count()
+        self._run = job.run
+        self._heads = [_head(job.path, token) for token in job.tokens]
+        self.ends_at = 0.0
+        self.latencies: list[float] = []
+        self.wrong: list[str] = []
+
+    def next(self) -> tuple[bytes, bytes]:
+        """A request, and the order number that its answer must name."""
+        number = next(self._numbers)
+        name = f"{self._run}_{number}"
+        body = (
+            f'{{"out_trade_no":"{name}","subject":"Two coffees","form":"local","currency":"CNY",'
+            f'"order_minor":{ORDER_MINOR}}}'
+        ).encode()
+        head = self._heads[number % len(self._heads)]
+        request = b"%sIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s" % (head, name.encode(), len(body), body)
+        return request, f'"out_trade_no":"{name}"'.encode()
+
+    def check(self, answer: bytes, expected: bytes) -> bool:
+        """201, captured, in full, for this very order."""
+        right = answer.startswith(b"HTTP/1.1 201 ") and expected in answer and all(part in answer for part in _EXPECTED)
+        if not right and len(self.wrong) < 5:
+            self.wrong.append(answer[:1500].decode(errors="replace"))
+        return right
+
+
+class Customer(asyncio.Protocol):
+    """One keep-alive connection: sends the next order when the last one is answered."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._expected = b""
+        self._sent_at = 0.0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Nothing is sent before the clock starts."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its bases
+
+    def send(self) -> None:
+        """Send the next order, unless the time is over."""
+        assert self._transport is not None
+        self._sent_at = time.perf_counter()
+        if self._sent_at >= self._orders.ends_at:
+            self._finish()
+            return
+        request, self._expected = self._orders.next()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect one whole answer, check it, go on."""
+        self._buffer = buffer = self._buffer + data if self._buffer else data
+        head_ends = buffer.find(b"\r\n\r\n")
+        if head_ends < 0:
+            return
+        at = buffer.find(_LENGTH, 0, head_ends)
+        length = int(buffer[at + len(_LENGTH) : buffer.index(b"\r\n", at)]) if at >= 0 else 0
+        if len(buffer) < head_ends + 4 + length:
+            return
+        self._buffer = b""
+        self._orders.latencies.append(time.perf_counter() - self._sent_at)
+        if self._orders.check(buffer, self._expected):
+            self.send()
+        else:
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A server that hangs up is wrong."""
+        if not self.done.done():
+            self._orders.wrong.append(f"the server closed the connection: {exc}")
+            self.done.set_result(None)
+
+    def _finish(self) -> None:
+        assert self._transport is not None
+        self.done.set_result(None)
+        self._transport.close()
+
+
+async def play(job: Job) -> Outcome:
+    """All connections open first, then all send until the time is over; the last answers are awaited."""
+    orders = Orders(job)
+    loop = asyncio.get_running_loop()
+    customers: list[Customer] = []
+    for _ in range(job.connections):
+        _, customer = await loop.create_connection(lambda: Customer(orders), "127.0.0.1", job.port)
+        customers.append(customer)
+    started, started_cpu = time.perf_counter(), time.process_time()
+    orders.ends_at = started + job.seconds
+    for customer in customers:
+        customer.send()
+    async with asyncio.timeout(job.seconds + ANSWER_S):
+        await asyncio.gather(*(customer.done for customer in customers))
+    lasted_s, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
+    ordered = sorted(orders.latencies)
+    p50, p99 = _quantiles(ordered)
+    return Outcome(len(ordered) - len(orders.wrong), lasted_s, p50 * 1e3, p99 * 1e3, cpu_s, orders.wrong)
+
+
+def _quantiles(ordered: Sequence[float]) -> Iterator[float]:
+    for share in (0.5, 0.99):
+        yield ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def _head(path: str, token: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\n"
+    ).encode()
+
+
+def main() -> None:
+    """One job in, one outcome out."""
+    outcome = uvloop.run(play(Job(**json.load(sys.stdin))))
+    print(json.dumps(asdict(outcome)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Which benchmarks there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks import growth, ledger_transfers, paid_order, process
+from benchmarks.figures import Figure
+from benchmarks.options import Options
+
+Run = Callable[[Options], Iterable[Figure]]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A benchmark: what it says about itself, and how it runs."""
+
+    text: str
+    run: Run
+
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "paid_order": Benchmark("a paid order over HTTP against pgbench and the naive path", paid_order.run),
+    "growth": Benchmark("orders, lists, look-ups and balances in a small and a large database", growth.run),
+    "ledger_transfers": Benchmark("the ledger's own interface against COPY of the same rows", ledger_transfers.run),
+    "startup": Benchmark("arsenal serve on the embedded default, warm", process.startup),
+    "memory": Benchmark("the server's resident memory", process.memory),
+}

@@ -1,0 +1,20 @@
+"""Every event that apps may hear of, gathered from the capabilities that declare them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from platform_core.capabilities.payments.events import SCOPES_AND_PATHS
+from platform_core.delivery.catalogue import EventCatalogue, EventKind
+
+# Grants and secrets belong to identity; an app hears of its own grant under the scope that reads it.
+_IDENTITY: Final = {
+    "grant.created": ("grant_management_query", "/v1/grants/{id}"),
+    "grant.revoked": ("grant_management_query", "/v1/grants/{id}"),
+}
+
+
+def event_catalogue() -> EventCatalogue:
+    """The catalogue of this release."""
+    kinds = {**SCOPES_AND_PATHS, **_IDENTITY}
+    return EventCatalogue(EventKind(type_, scope, path) for type_, (scope, path) in kinds.items())

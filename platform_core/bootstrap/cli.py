@@ -1,0 +1,34 @@
+"""The command line `arsenal`: one module of `commands` for each noun, gathered here."""
+
+from __future__ import annotations
+
+import typer
+
+from platform_core.bootstrap.commands import ledger, outbox
+from platform_core.bootstrap.commands.demo import demo
+from platform_core.bootstrap.commands.doctor import doctor
+from platform_core.bootstrap.commands.migrate import migrate
+from platform_core.bootstrap.commands.serve import serve
+from platform_core.bootstrap.commands.trigger import trigger
+from platform_core.bootstrap.commands.worker import worker
+
+app = typer.Typer(
+    name="arsenal",
+    help="An open platform: payment and what hangs on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(worker)
+app.command()(migrate)
+app.command()(doctor)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(outbox.app, name="outbox")
+app.command()(trigger)
+app.command()(demo)
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    app()

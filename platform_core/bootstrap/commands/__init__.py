@@ -1,0 +1,1 @@
+"""The commands of `arsenal`, a module for each noun."""

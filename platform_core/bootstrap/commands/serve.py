@@ -1,0 +1,119 @@
+"""`arsenal serve`: the HTTP server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from platform_core.bootstrap.app import create_app
+from platform_core.bootstrap.environment import leave_on_signal, load_settings, migrated_database, observed
+from platform_core.bootstrap.platform import open_platform
+from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
+from platform_core.kernel.clock import SystemClock
+from platform_core.kernel.http.collector import settle_collector
+from platform_core.kernel.ids import Ids
+from platform_core.kernel.settings import Settings
+
+BACKLOG: Final = 2048
+GRACE_S: Final = 10  # how long requests under way may take when the server is told to stop
+
+
+class ReadyServer(uvicorn.Server):
+    """uvicorn that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+@reporting
+def serve(*, is_json: JsonOption = False) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Without ARSENAL_DATABASE_URL an embedded PostgreSQL is started and migrated.
+    """
+    terminal = Terminal(is_json=is_json)
+    settings = load_settings()
+    leave_on_signal()
+    with observed(settings):
+        urls = migrated_database(settings)
+        listener = listening(settings)
+        settings = with_origin(settings, listener)
+        app = create_app(
+            open_platform(settings, urls),
+            public_origin=settings.public_origin,
+            ids=Ids(SystemClock()),
+            language=settings.language,
+        )
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+
+        def ready() -> None:
+            settle_collector()
+            terminal.say(f"Arsenal answers on [bold]{url_of(listener)}[/]  ({settings.public_origin} for callers)")
+            terminal.say(f"  ready: {url_of(listener)}/readyz   API: {url_of(listener)}/openapi.json   stop: Ctrl-C")
+            terminal.document(
+                {"url": url_of(listener), "public_origin": settings.public_origin, "pid": os.getpid(), "ready": True}
+            )
+
+        server = ReadyServer(config, ready)
+        # uvicorn raises the signal that stopped it once more when all is closed; the process has something left to do.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        server.run([listener])
+        if not server.started:
+            raise CliFailure(
+                "The server could not start; the log says why.", "Run: arsenal doctor", code="cli.not_started"
+            )
+
+
+def listening(settings: Settings) -> socket.socket:
+    """A bound socket at the settings' address; port 0 takes any free one."""
+    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.listen_host, settings.listen_port))
+    except OSError as error:
+        listener.close()
+        raise CliFailure(
+            f"Cannot listen on {settings.listen_host}:{settings.listen_port}: {error.strerror}.",
+            "Stop what listens there, or choose another port: ARSENAL_LISTEN_PORT=0 arsenal serve",
+            status=WRONG_USE,
+            code="cli.address_taken",
+        ) from error
+    listener.listen(BACKLOG)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a bound socket is reached on this machine."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def with_origin(settings: Settings, listener: socket.socket) -> Settings:
+    """Settings whose public origin is the listening address, unless one was set."""
+    if "public_origin" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"public_origin": url_of(listener)})

@@ -1,0 +1,42 @@
+"""What the served OpenAPI document says beyond the routes' own words: the shape of a problem."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from platform_core.kernel.http.openapi import openapi_document
+
+_TEXT: Final = {"type": "string"}
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "RFC 9457 problem details.",
+    "required": ["type", "title", "status", "detail", "instance", "code", "retryable"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "Address of the page about the code."},
+        "title": _TEXT,
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": _TEXT,
+        "instance": {**_TEXT, "description": "The path that was asked for."},
+        "code": {"type": "string", "description": "Stable: docs/reference/errors.md."},
+        "param": {"type": "string", "description": "JSON Pointer to the field to blame."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["param", "code", "detail"],
+                "properties": {"param": _TEXT, "code": _TEXT, "detail": _TEXT},
+            },
+        },
+        "hint": {"type": "string", "description": "The next step."},
+        "retryable": {"type": "boolean", "description": "Whether the same request may succeed later, unchanged."},
+        "request_id": _TEXT,
+        "plugin": {"type": "string", "description": "The plugin to blame."},
+    },
+}
+
+
+def complete_document(app: FastAPI) -> dict[str, Any]:  # Any: JSON
+    """The document of an application that has all its routes."""
+    return openapi_document(app, PROBLEM_SCHEMA)

@@ -1,0 +1,71 @@
+"""Work that never ends: due rows that renew themselves. However many workers run, each turn has one holder."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import text
+
+from platform_core.bootstrap.platform import Platform
+from platform_core.kernel.commit import Due, Plan, PlanRefused
+from platform_core.kernel.commit.due import DueWork
+from platform_core.kernel.commit.purge import purge
+
+log = structlog.get_logger(__name__)
+
+PURGE: Final = "kernel.purge"
+EXPIRE: Final = "ledger.expire"
+EVERY: Final[Mapping[str, timedelta]] = {PURGE: timedelta(hours=1), EXPIRE: timedelta(minutes=1)}
+SUBJECT: Final = "platform"
+PURGED_MAX: Final = 5_000
+_PLANNED: Final = text("SELECT kind FROM due WHERE kind = ANY (:kinds)")
+
+
+class Upkeep:
+    """Purges what has grown old, and releases pending transfers past their time."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
+        """Who does which kind of due work."""
+        return {PURGE: self.purge, EXPIRE: self.expire}
+
+    async def plan_first(self) -> None:
+        """Write the rows that are not there yet; those that are keep their time."""
+        async with self._platform.database.read_all() as connection:
+            planned = set((await connection.execute(_PLANNED, {"kinds": list(EVERY)})).scalars())
+        now = self._platform.clock.now()
+        missing: list[object] = [Due(kind, SUBJECT, now) for kind in EVERY if kind not in planned]
+        if missing:
+            await self._platform.committer.commit(Plan(None, missing))
+
+    async def purge(self, work: DueWork) -> Plan:
+        """Delete a bounded number of old rows; again at once while there were that many, else in an hour."""
+        platform = self._platform
+        connection = await platform.database.connect("job")
+        try:
+            deleted = await purge(connection, now=platform.clock.now(), limit=PURGED_MAX)
+        finally:
+            await connection.close()
+        if any(deleted.values()):
+            log.info("upkeep.purged", **deleted)
+        is_more = max(deleted.values()) >= PURGED_MAX
+        return self._again(work, timedelta(seconds=1) if is_more else EVERY[PURGE])
+
+    async def expire(self, work: DueWork) -> Plan:
+        """Release what is past its time; each is a plan of its own, and one that is gone already needs nothing."""
+        platform = self._platform
+        plans = await platform.ledger.expire_pending(platform.clock.now())
+        for plan in plans:
+            try:
+                await platform.committer.commit(plan)
+            except PlanRefused as refused:
+                log.info("upkeep.expiry_refused", transfer=plan.answer, refusal=str(refused))
+        return self._again(work, EVERY[EXPIRE])
+
+    def _again(self, work: DueWork, delay: timedelta) -> Plan:
+        return Plan(work.merchant_id, [Due(work.kind, work.subject_id, self._platform.clock.now() + delay)])

@@ -1,0 +1,45 @@
+"""A worker process: what follows a commit. Relay, webhooks, due work of capabilities, and upkeep."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from platform_core.bootstrap.catalogue import event_catalogue
+from platform_core.bootstrap.platform import Platform, open_platform
+from platform_core.bootstrap.upkeep import Upkeep
+from platform_core.delivery.assembly import DeliveryNeeds
+from platform_core.delivery.queues import DueHandler
+from platform_core.kernel.database.pools import DatabaseUrls
+from platform_core.kernel.settings import Settings
+
+
+def worker_needs(
+    settings: Settings, urls: DatabaseUrls, *, on_ready: Callable[[], None] = lambda: None
+) -> Callable[[], AbstractAsyncContextManager[DeliveryNeeds]]:
+    """What `WorkerRuntime` enters on its loop; `on_ready` is called once everything is open."""
+
+    @asynccontextmanager
+    async def open_needs() -> AsyncIterator[DeliveryNeeds]:
+        async with open_platform(settings, urls, application_name="arsenal-worker") as platform:
+            upkeep = Upkeep(platform)
+            await upkeep.plan_first()
+            on_ready()
+            yield needs_of(platform, upkeep)
+
+    return open_needs
+
+
+def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
+    """What delivery works with, out of an open platform."""
+    handlers = {**platform.payments.due_handlers(), **upkeep.due_handlers()}
+    return DeliveryNeeds(
+        database=platform.database,
+        committer=platform.committer,
+        vault=platform.vault,
+        clock=platform.clock,
+        ids=platform.ids,
+        catalogue=event_catalogue(),
+        due_handlers=[DueHandler(kind, handle) for kind, handle in handlers.items()],
+        allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
+    )

@@ -19,7 +19,7 @@ from platform_core.capabilities.payments.schemas import (
     CaptureCreate,
     Nothing,
     PaymentCreate,
-    PaymentExpanded,
+    PaymentExpandedRead,
     PaymentList,
     PaymentRead,
     RefundCreate,
@@ -182,7 +182,7 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     "/payments/{payment_id}",
     operation_id="payments.get",
     summary="Read a payment",
-    **documented(answer=PaymentExpanded, errors=(errors.NOT_FOUND,)),
+    **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,)),
 )
 async def read_payment(
     request: Request,

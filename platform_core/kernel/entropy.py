@@ -23,7 +23,9 @@ class Entropy:
 
     def __init__(self, fetch: Callable[[int], bytes] = os.urandom) -> None:
         self._fetch = fetch
-        self.forget()
+        self._lock = Lock()
+        self._stock = b""
+        self._at = 0
         os.register_at_fork(after_in_child=self.forget)
 
     def __call__(self, count: int) -> bytes:

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.ground import Ground, fetch_token, open_ground, seed_sellers
+from benchmarks.ground import Ground, fetch_token, open_ground, seed_sellers, serving
 from benchmarks.load import Job, drive
-from benchmarks.processes import cpu_s, memory_mib, running
+from benchmarks.processes import cpu_s, memory_mib
 
 MONTH_S = 30 * 86_400
 PEAK = 10  # times the average
@@ -53,8 +53,8 @@ def measure(seconds: float) -> Measured:
     with open_ground() as ground:
         url = ground.database("app")
         [seller] = seed_sellers(ground, url, count=1)
-        with running("benchmarks.server", [url, str(ground.home)]) as server:
-            port = server.hello["port"]
+        with serving(ground, url) as server:
+            port = server.port
             token = fetch_token(port, seller)
             drive(Job(port, [token], 16, 2.0, "warm"))
             alone = drive(Job(port, [token], 1, 2.0, "alone"))

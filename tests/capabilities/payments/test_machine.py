@@ -23,7 +23,7 @@ from tests.capabilities.payments.shop import Shop
 from tests.support.world import Till
 
 pytestmark = [pytest.mark.property, pytest.mark.database]
-EXAMPLES, STEPS = 50, 45  # 2,250 steps a run
+EXAMPLES, STEPS = 60, 45  # somewhat less than 2,700 steps a run: some histories end early
 T = TypeVar("T")
 FINAL = ("succeeded", "failed")
 SCENARIOS = (
@@ -68,7 +68,6 @@ class Payments(RuleBasedStateMachine):
 
     def call(self, act: Awaitable[httpx.Response]) -> httpx.Response | None:
         """Do it; None if the process died in it."""
-        Payments.steps += 1
         try:
             answer: httpx.Response = self.run(act)
         except Crash:
@@ -185,6 +184,7 @@ class Payments(RuleBasedStateMachine):
     @invariant()
     def books_hold(self) -> None:
         if hasattr(self, "till"):
+            Payments.steps += 1
             self.run(self.check())
 
     async def check(self) -> None:
@@ -281,6 +281,6 @@ async def test_random_histories_keep_every_invariant(shop: Shop) -> None:
         stateful_step_count=STEPS,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        derandomize=False,
     )
     await asyncio.to_thread(run_state_machine_as_test, Payments, settings=bounds)
+    assert Payments.steps >= 2_000

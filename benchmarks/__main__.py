@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = QUICK if chosen.quick or os.environ.get("BENCH_QUICK") == "1" else Options()
     given = {name: getattr(chosen, name) for name in ("rounds", "seconds", "rows")}
     options = replace(options, **{name: value for name, value in given.items() if value is not None})
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=max(110, Console(stderr=True).width))
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     console.print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}")
     figures: list[Figure] = []
@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def table(name: str, figures: list[Figure]) -> Table:
     """The figures for people."""
-    made = Table(title=name, title_justify="left")
+    made = Table(title=name, title_justify="left", box=None)
     for heading in ("figure", "median", "min", "max", "unit", "goal", "then", "holds"):
-        made.add_column(heading, justify="left" if heading in ("figure", "unit", "holds") else "right")
+        made.add_column(heading, justify="left" if heading in ("figure", "unit", "holds") else "right", no_wrap=True)
     for figure in figures:
         goal = figure.goal
         bounds = ("", "") if goal is None else (f"{goal.sense} {goal.first:g}", f"{goal.sense} {goal.then:g}")

@@ -127,8 +127,9 @@ def _rows_of_an_order(ground: Ground, source: str) -> Rows:
 
 def _literals(ground: Ground, source: str, table: str, condition: str) -> Iterator[list[Column]]:
     catalogue = ground.sql(
-        "SELECT json_agg(json_build_array(attname, format_type(atttypid, atttypmod)) ORDER BY attnum) FROM pg_attribute "
-        f"WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped AND attidentity = ''",
+        "SELECT json_agg(json_build_array(attname, format_type(atttypid, atttypmod)) ORDER BY attnum) "
+        f"FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0 "
+        "AND NOT attisdropped AND attidentity = ''",
         database=source,
     )
     columns: list[tuple[str, str]] = json.loads(catalogue)

@@ -1,18 +1,19 @@
-"""What every benchmark stands on: a durable PostgreSQL in a temporary folder, and a platform with merchants who sell."""
+"""What every benchmark stands on: a durable PostgreSQL in a temporary folder, and merchants who sell."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import family_cpu_s
+from benchmarks.processes import Child, family_cpu_s, running
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.identity.schemas import AppCreate, GrantCreate, MerchantCreate
@@ -81,6 +82,18 @@ def bench_settings(home: Path) -> Settings:
     return Settings(home=home, public_origin=ORIGIN, log_level="warning")
 
 
+def serving(ground: Ground, url: str) -> AbstractContextManager[Child]:
+    """`arsenal serve` on a database that is there, on a free port of the loopback."""
+    settings = {
+        "ARSENAL_HOME": str(ground.home),
+        "ARSENAL_DATABASE_URL": url,
+        "ARSENAL_PUBLIC_ORIGIN": ORIGIN,
+        "ARSENAL_LISTEN_PORT": "0",
+        "ARSENAL_LOG_LEVEL": "warning",
+    }
+    return running([Path(sys.executable).parent / "arsenal", "serve", "--json"], settings=settings)
+
+
 def seed_sellers(ground: Ground, url: str, *, count: int) -> list[Seller]:
     """Merchants with an app, a grant, a fee plan and a cash drawer each."""
 
@@ -113,7 +126,7 @@ async def _seed_one(platform: Platform) -> Seller:
 def fetch_token(port: int, seller: Seller) -> str:
     """An access token from the running server, by client credentials."""
     basic = base64.b64encode(f"{seller.client_id}:{seller.secret}".encode()).decode()
-    request = urllib.request.Request(  # noqa: S310 - loopback
+    request = urllib.request.Request(
         f"http://127.0.0.1:{port}/oauth/token",
         data=b"grant_type=client_credentials",
         headers={"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"},

@@ -187,7 +187,8 @@ def _quantiles(ordered: Sequence[float]) -> Iterator[float]:
 
 def _head(path: str, token: str) -> bytes:
     return (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\n"
     ).encode()
 
 

@@ -1,18 +1,20 @@
 """The naive path, for contrast: FastAPI, pydantic in and out, an ORM session, one commit an order; the same rows.
 
 It is kinder to itself than the real thing: it checks no token and replays no idempotency key.
-`python -m benchmarks.naive URL MERCHANT` listens as `benchmarks.server` does.
+`python -m benchmarks.naive URL MERCHANT` listens on a free port of the loopback and says so as `arsenal serve --json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import uvloop
+import uvicorn
 from fastapi import FastAPI, Header
 from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, Text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -20,12 +22,12 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from benchmarks.server import serve
 from platform_core.capabilities.payments.answers import payment_answer
 from platform_core.capabilities.payments.models import Attempt, ChannelAccount, FeePlan, Payment, Transaction
 from platform_core.capabilities.payments.schemas import PaymentCreate, PaymentRead
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database.pools import sqlalchemy_url
+from platform_core.kernel.http.collector import settle_collector
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.models import LedgerAccount, LedgerTransfer
 
@@ -64,6 +66,17 @@ class Outbox(Own, table=True):
     body: str = Field(sa_type=Text)
 
 
+class ReadyServer(uvicorn.Server):
+    """uvicorn that says where it listens, as `arsenal serve --json` does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            settle_collector()
+            print(json.dumps({"url": f"http://127.0.0.1:{sockets[0].getsockname()[1]}"}), flush=True)
+
+
 def naive_app(url: str, merchant_id: str) -> FastAPI:
     """One route, written as tutorials write it."""
     engine = create_async_engine(sqlalchemy_url(url), pool_size=20, max_overflow=0)
@@ -79,7 +92,7 @@ def naive_app(url: str, merchant_id: str) -> FastAPI:
     @app.post("/v1/payments", status_code=201, response_model=PaymentRead)
     async def create_payment(order: PaymentCreate, idempotency_key: str = Header()) -> Any:  # shaped by response_model
         async with AsyncSession(engine, expire_on_commit=False) as session:
-            answer = await _take(session, ids, merchant_id, order, idempotency_key)
+            answer = await _take(session, ids, merchant_id, order=order, idempotency_key=idempotency_key)
             await session.commit()
         return answer
 
@@ -87,7 +100,7 @@ def naive_app(url: str, merchant_id: str) -> FastAPI:
 
 
 async def _take(
-    session: AsyncSession, ids: Ids, merchant_id: str, order: PaymentCreate, idempotency_key: str
+    session: AsyncSession, ids: Ids, merchant_id: str, *, order: PaymentCreate, idempotency_key: str
 ) -> dict[str, Any]:
     now = datetime.now(UTC)
     channel = (await session.exec(select(ChannelAccount).where(ChannelAccount.merchant_id == merchant_id))).one()
@@ -119,9 +132,10 @@ async def _take(
     )
     session.add(payment)
     transaction = _tried(session, ids, payment, channel.id)
-    await _book(session, ids, payment, transaction, fee)
+    await _book(session, ids, payment, transaction, fee=fee)
     answer = payment_answer(dict.fromkeys(Payment.model_fields) | payment.model_dump())
-    _announce(session, ids, payment, idempotency_key, PaymentRead(**answer).model_dump_json())
+    body = PaymentRead(**answer).model_dump_json()
+    _announce(session, ids, payment, idempotency_key=idempotency_key, body=body)
     return answer
 
 
@@ -161,7 +175,7 @@ def _tried(session: AsyncSession, ids: Ids, payment: Payment, channel_account_id
     return transaction
 
 
-async def _book(session: AsyncSession, ids: Ids, payment: Payment, transaction: Transaction, fee: int) -> None:
+async def _book(session: AsyncSession, ids: Ids, payment: Payment, transaction: Transaction, *, fee: int) -> None:
     """Three transfers over four accounts, which are locked in one order."""
     query = (
         select(LedgerAccount)
@@ -197,7 +211,7 @@ async def _book(session: AsyncSession, ids: Ids, payment: Payment, transaction: 
         )
 
 
-def _announce(session: AsyncSession, ids: Ids, payment: Payment, idempotency_key: str, body: str) -> None:
+def _announce(session: AsyncSession, ids: Ids, payment: Payment, *, idempotency_key: str, body: str) -> None:
     for sequence, name in enumerate(("payment.created", "payment.captured"), start=1):
         session.add(
             Outbox(
@@ -230,7 +244,15 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("merchant_id")
     chosen = parser.parse_args()
-    uvloop.run(serve(naive_app(chosen.url, chosen.merchant_id)))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    config = uvicorn.Config(
+        naive_app(chosen.url, chosen.merchant_id),
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+    )
+    ReadyServer(config).run([listener])
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 STOP_S = 15.0
@@ -52,10 +52,10 @@ def _stat(pid: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running Python module, and the first line it printed."""
+    """A running command, and the first document it printed."""
 
     process: subprocess.Popen[str]
-    hello: Any  # parsed JSON, as the module says
+    hello: Any  # parsed JSON, as the command says
     ready_s: float
 
     @property
@@ -63,18 +63,31 @@ class Child:
         """Its process id."""
         return self.process.pid
 
+    @property
+    def port(self) -> int:
+        """Where it listens on the loopback."""
+        port = urlsplit(self.hello["url"]).port
+        assert port is not None, self.hello
+        return port
+
 
 @contextmanager
-def running(module: str, arguments: Sequence[str]) -> Iterator[Child]:
-    """`python -m module`, up to its first line (JSON); ended by SIGTERM. RuntimeError if it ends before it speaks."""
+def running(command: Sequence[str | Path], *, settings: Mapping[str, str] | None = None) -> Iterator[Child]:
+    """A command, up to its first document (JSON); ended by SIGTERM. RuntimeError if it ends before it speaks.
+
+    `settings` are environment variables; of this process's own none that is a setting of Arsenal is handed on.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARSENAL_")}
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**environment, **(settings or {})},
+    )
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{module} ended with {process.wait()} before it was ready")
-        yield Child(process, json.loads(line), time.monotonic() - started)
+        hello = _first_document(process)
+        yield Child(process, hello, time.monotonic() - started)
     finally:
         process.terminate()
         try:
@@ -84,3 +97,15 @@ def running(module: str, arguments: Sequence[str]) -> Iterator[Child]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _first_document(process: subprocess.Popen[str]) -> Any:  # parsed JSON, as the command says
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:  # not all of it has come
+            continue
+    raise RuntimeError(f"{process.args} ended with {process.wait()} before it was ready: {text}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks.ground import Ground, Seller, fetch_token
+from benchmarks.ground import Ground, Seller, fetch_token, serving
 from benchmarks.load import Job, drive
-from benchmarks.processes import running
 
 # One line an execution, whether it came as a simple query or as a prepared statement; each is one round trip.
 _EXECUTED = re.compile(r"LOG:  (?:execute [^:]+|statement): ")
@@ -18,12 +17,12 @@ def count_statements(ground: Ground, database: str, seller: Seller, *, seconds: 
     """Per order, at 1 and 64 connections; a server of its own, whose log slows it: only the counts are of use."""
     ground.sql(f"ALTER DATABASE {database} SET log_statement = 'all'", database="postgres")
     counted: dict[str, float] = {}
-    with running("benchmarks.server", [ground.postgres.url(database), str(ground.home)]) as server:
+    with serving(ground, ground.postgres.url(database)) as server:
         for connections in CONNECTIONS:
-            token = fetch_token(server.hello["port"], seller)
-            drive(Job(server.hello["port"], [token], connections, 0.3, f"cw{connections}"))
+            token = fetch_token(server.port, seller)
+            drive(Job(server.port, [token], connections, 0.3, f"cw{connections}"))
             log_at, batches, commits = _log_bytes(ground), _batches(ground, database), _commits(ground, database)
-            outcome = drive(Job(server.hello["port"], [token], connections, seconds, f"c{connections}"))
+            outcome = drive(Job(server.port, [token], connections, seconds, f"c{connections}"))
             executed = len(_EXECUTED.findall(_log_since(ground, log_at)))
             made = _batches(ground, database) - batches
             counted[f"statements_at_{connections}"] = executed / outcome.orders

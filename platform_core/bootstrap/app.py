@@ -12,12 +12,14 @@ from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
 from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.requires import requires
 from platform_core.identity.router import parties_router
+from platform_core.kernel.http.direct import DirectRoutes
 from platform_core.kernel.http.envelope import RequestEnvelope
 from platform_core.kernel.http.handlers import install_handlers
 from platform_core.kernel.http.problem import Problems
@@ -55,6 +57,7 @@ def create_app(
     problems = Problems(type_base=f"{public_origin}/problems/", language=language)
     app.include_router(payments_router)  # first: the hot route is found at once
     install_handlers(app, problems)
+    app.add_middleware(DirectRoutes, routes=PAYMENTS_DIRECT)
     app.add_middleware(RequestEnvelope, ids=ids, problems=problems, versions=VERSIONS)
     return app
 

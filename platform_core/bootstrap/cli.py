@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from platform_core.bootstrap.commands import ledger, outbox
 from platform_core.bootstrap.commands.demo import demo
+from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
 from platform_core.bootstrap.commands.serve import serve
+from platform_core.bootstrap.commands.trigger import trigger
 from platform_core.bootstrap.commands.worker import worker
 
 app = typer.Typer(
@@ -19,6 +22,10 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(worker)
 app.command()(migrate)
+app.command()(doctor)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(outbox.app, name="outbox")
+app.command()(trigger)
 app.command()(demo)
 
 

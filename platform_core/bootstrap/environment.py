@@ -22,6 +22,7 @@ from platform_core.bootstrap.readiness import DATABASE_AWAY
 from platform_core.bootstrap.terminal import UNREACHABLE, WRONG_USE, CliFailure
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database import migrations
+from platform_core.kernel.database.embedded import EmbeddedPostgres
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.logs import configure_logs
 from platform_core.kernel.settings import Settings, unknown_variables, variable_of
@@ -147,8 +148,13 @@ def unreachable(error: BaseException) -> CliFailure:
 
 
 def migrated_database(settings: Settings) -> DatabaseUrls:
-    """A database at this release's migrations: the embedded one is brought there, others must be."""
+    """A database at this release's migrations: the embedded one is brought there, others must be.
+
+    The embedded one is also started again whenever it crashes, for as long as this process lives.
+    """
     urls = located_database(settings)
+    if settings.database_url is None:
+        EmbeddedPostgres(settings.home / "pg").watch()
     missing = pending_revisions(urls)
     if not missing:
         return urls

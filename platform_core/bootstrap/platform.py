@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -147,17 +147,9 @@ def assemble(
         statement_timeout_ms=settings.database_statement_timeout_ms,
     )
     nudger = Nudger(database, gap_s=NUDGE_GAP_S)
-    committer = Committer(
-        database.connect_writer,
-        make_appliers(clock),
-        clock=clock,
-        ids=ids,
-        batch_plans_max=settings.commit_batch_plans_max,
-        queue_plans_max=settings.commit_queue_plans_max,
-        observe=_observer(nudger),
-    )
+    committer = _committer(settings, database, nudger, clock=clock, ids=ids)
     real_clock = SystemClock()
-    vault = Vault(_key(settings, settings.secrets_key, "secrets.key"))
+    vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
     keys = SigningKeys(deps)
@@ -196,13 +188,27 @@ def assemble(
         registry=registry,
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
-        payment_setup=PaymentSetup(
-            committer,
-            clock,
-            ids,
-            lambda merchant_id, name, key: contexts.seal(merchant_id=merchant_id, name=name, key=key),
-        ),
+        payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
     )
+
+
+def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
+    return Committer(
+        database.connect_writer,
+        make_appliers(clock),
+        clock=clock,
+        ids=ids,
+        batch_plans_max=settings.commit_batch_plans_max,
+        queue_plans_max=settings.commit_queue_plans_max,
+        observe=_observer(nudger),
+    )
+
+
+def _payment_setup(committer: Committer, contexts: VaultContexts, *, clock: Clock, ids: Ids) -> PaymentSetup:
+    def seal(merchant_id: str, name: str, key: bytes) -> Sequence[str]:
+        return contexts.seal(merchant_id=merchant_id, name=name, key=key)
+
+    return PaymentSetup(committer, clock, ids, seal)
 
 
 def _observer(nudger: Nudger) -> Callable[[BatchReport], None]:
@@ -214,6 +220,11 @@ def _observer(nudger: Nudger) -> Callable[[BatchReport], None]:
             nudger.nudge()
 
     return observe
+
+
+def secrets_key(settings: Settings) -> bytes:
+    """The key of this installation's vault; made under `home` at first use if none is set."""
+    return _key(settings, settings.secrets_key, "secrets.key")
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -55,6 +55,8 @@ class Nudger:
                 try:
                     if connection is None or connection.is_closed():
                         connection = await self._database.connect("job")
+                        # A NOTIFY takes a transaction id and would wait for the disk; a lost one only costs a poll.
+                        await connection.execute("SET synchronous_commit = off")
                     await connection.execute(f"NOTIFY {CHANNEL}")
                 except LOST as error:
                     log.warning("nudge.not_sent", error=type(error).__name__)

@@ -6,7 +6,6 @@ bits of Unix milliseconds, then 80 random ones. In the database they sort the sa
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Final
 from pydantic import StringConstraints
 
 from platform_core.kernel.clock import Clock
+from platform_core.kernel.entropy import entropy as process_entropy
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 BODY_LENGTH: Final = 26
@@ -36,7 +36,7 @@ class Ids:
 
     __slots__ = ("_clock", "_entropy", "_last", "_lock")
 
-    def __init__(self, clock: Clock, entropy: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(self, clock: Clock, entropy: Callable[[int], bytes] = process_entropy) -> None:
         """`entropy(n)` returns n random bytes; a test hands in its own."""
         self._clock = clock
         self._entropy = entropy

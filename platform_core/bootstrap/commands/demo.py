@@ -166,14 +166,14 @@ def report(terminal: Terminal, result: DemoResult) -> None:
         )
         for name, each in sorted(outcomes.items())
     ]
-    terminal.table(("outcome", "orders", "captured", "refunded"), rows, title="Orders of this run")
+    terminal.table(("outcome", "orders", "captured", "refunded"), rows, title="Orders of this run, CNY")
     columns = ("merchant", "orders", "gross", "- fees", "- refunds", "= net", "balance")
     books = [
         (each.merchant, each.orders, *map(_yuan, (each.gross_minor, each.fees_minor, each.refunds_minor)),
          _yuan(each.net_minor), _yuan(each.balance_minor))
         for each in result.books
     ]  # fmt: skip
-    terminal.table(columns, books, title="Merchants, by their payments and by the ledger")
+    terminal.table(columns, books, title="Merchants, by their payments and by the ledger, CNY")
     terminal.table(("webhook", "events"), sorted(result.webhooks.items()), title="Webhooks received and verified")
     for check in result.checks:
         terminal.say(f"{'[green]held[/]  ' if check.is_held else '[red]failed[/]'} {check.name}: {check.words}")
@@ -195,4 +195,4 @@ def _outcome(played: Played) -> str:
 
 
 def _yuan(amount_minor: int) -> str:
-    return str(Money(amount_minor, "CNY"))
+    return Money(amount_minor, "CNY").plain()

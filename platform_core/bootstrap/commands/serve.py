@@ -15,6 +15,7 @@ from platform_core.bootstrap.environment import leave_on_signal, load_settings, 
 from platform_core.bootstrap.platform import open_platform
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
 from platform_core.kernel.clock import SystemClock
+from platform_core.kernel.http.collector import settle_collector
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.settings import Settings
 
@@ -68,6 +69,7 @@ def serve(*, is_json: JsonOption = False) -> None:
         )
 
         def ready() -> None:
+            settle_collector()
             terminal.say(f"Arsenal answers on [bold]{url_of(listener)}[/]  ({settings.public_origin} for callers)")
             terminal.say(f"  ready: {url_of(listener)}/readyz   API: {url_of(listener)}/openapi.json   stop: Ctrl-C")
             terminal.document(

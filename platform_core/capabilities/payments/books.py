@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account, Guard, Movement, Post, Transfer, Void
+
+
+ACCOUNTS_KEPT_MAX = 10_000
+
+
+@lru_cache(ACCOUNTS_KEPT_MAX)
+def _account(merchant_id: str, currency: str, *, role: str, bucket: str, guard: Guard) -> Account:
+    return Account(merchant_id, currency, merchant_id, role, bucket, guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class Books:
     ids: Ids
 
     def _account(self, role: str, bucket: str = "", guard: Guard = Guard.GE0) -> Account:
-        return Account(self.merchant_id, self.currency, self.merchant_id, role, bucket, guard)
+        return _account(self.merchant_id, self.currency, role=role, bucket=bucket, guard=guard)
 
     @property
     def receivable(self) -> Account:

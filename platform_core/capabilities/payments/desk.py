@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 from platform_core.capabilities.payments import metrics, outcomes
+from platform_core.capabilities.payments.answers import Row
 from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
 from platform_core.capabilities.payments.fees import NO_FEE, FeeTerms
@@ -139,7 +140,7 @@ class Desk:
         account = terms.channel_accounts.get(transaction.channel_account_id)
         if account is None:
             return contract.ProviderResult.unknown("account_missing", "The channel account is gone.")
-        call = self.call(payment, transaction, account, original=_original(file, transaction))
+        call = self.call(payment.model_dump(), transaction.model_dump(), account, original=_original(file, transaction))
         return await self.tools.providers.call(transaction.provider_id, method, call)
 
     async def is_settled(self, merchant_id: str, day: date | None, currency: str) -> bool:
@@ -148,40 +149,40 @@ class Desk:
 
     def call(
         self,
-        payment: Payment,
-        transaction: Transaction,
+        payment: Row,
+        transaction: Row,
         account: ChannelAccount,
         *,
         original: Transaction | None = None,
         auth_code: str | None = None,
     ) -> contract.ProviderCall:
-        """The question as the provider gets it."""
+        """The question as the provider gets it, from the rows of a payment and of one transaction on it."""
         tools = self.tools
         return contract.ProviderCall(
-            idempotency_key=transaction.id,
-            kind="refund" if transaction.kind == "late_return" else transaction.kind,  # type: ignore[arg-type]  # CHECKed text
-            payment_id=payment.id,
-            attempt_id=transaction.attempt_id,
-            amount_minor=transaction.amount_minor,
-            currency=payment.currency,
-            form=payment.form,  # type: ignore[arg-type]  # checked text
+            idempotency_key=transaction["id"],
+            kind="refund" if transaction["kind"] == "late_return" else transaction["kind"],
+            payment_id=payment["id"],
+            attempt_id=transaction["attempt_id"],
+            amount_minor=transaction["amount_minor"],
+            currency=payment["currency"],
+            form=payment["form"],
             channel_account=contract_account(account),
             deadline_s=DEADLINE_S,
             now=self.now,
-            ctx=tools.providers.contexts.context(merchant_id=payment.merchant_id, secrets=account.secrets),
+            ctx=tools.providers.contexts.context(merchant_id=payment["merchant_id"], secrets=account.secrets),
             original=None if original is None else _as_original(original),
-            provider_reference=transaction.provider_reference,
-            out_trade_no=payment.out_trade_no,
-            subject=payment.subject,
+            provider_reference=transaction["provider_reference"],
+            out_trade_no=payment["out_trade_no"],
+            subject=payment["subject"],
             auth_code=auth_code,
-            expires_at=payment.expires_at,
+            expires_at=payment["expires_at"],
             notify_url=f"{tools.public_origin}/v1/notices/{account.provider_id}/{account.id}",
-            return_url=payment.return_url,
-            reason=transaction.reason if transaction.kind == "refund" else "",
-            is_final=transaction.is_final,
-            store_id=payment.store_id,
-            terminal_id=payment.terminal_id,
-            operator_id=payment.operator_id,
+            return_url=payment["return_url"],
+            reason=transaction["reason"] if transaction["kind"] == "refund" else "",
+            is_final=transaction["is_final"],
+            store_id=payment["store_id"],
+            terminal_id=payment["terminal_id"],
+            operator_id=payment["operator_id"],
         )
 
     async def conclude(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Literal, TypeVar
 
@@ -19,7 +19,7 @@ from platform_core.capabilities.payments.schemas import (
     CaptureCreate,
     Nothing,
     PaymentCreate,
-    PaymentExpanded,
+    PaymentExpandedRead,
     PaymentList,
     PaymentRead,
     RefundCreate,
@@ -31,12 +31,13 @@ from platform_core.capabilities.payments.schemas import (
 )
 from platform_core.capabilities.payments.service import Reply
 from platform_core.identity.principal import Principal
-from platform_core.identity.requires import requires
+from platform_core.identity.requires import Requirement, requires
 from platform_core.kernel.commit import PlanRefused
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.body import read_json, validated
+from platform_core.kernel.http.direct import DirectRoute
 from platform_core.kernel.http.idempotency import (
     IN_FLIGHT,
     KEY_MALFORMED,
@@ -139,6 +140,17 @@ async def create_payment(request: Request, principal: Writer) -> Response:
     return await _act(request, principal, PaymentCreate, lambda body, key: service.create(principal, body, key))
 
 
+_may_write = Requirement("payments:write")
+
+
+async def _create_payment_directly(request: Request) -> Response:
+    return await create_payment(request, await _may_write(request))
+
+
+DIRECT_ROUTES: Mapping[tuple[str, str], DirectRoute] = {("POST", "/v1/payments"): _create_payment_directly}
+"""Routes that are also registered below `router`, for `kernel.http.direct`."""
+
+
 @router.post(
     "/payments/cancel",
     operation_id="payments.cancel_by_number",
@@ -170,7 +182,7 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     "/payments/{payment_id}",
     operation_id="payments.get",
     summary="Read a payment",
-    **documented(answer=PaymentExpanded, errors=(errors.NOT_FOUND,)),
+    **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,)),
 )
 async def read_payment(
     request: Request,

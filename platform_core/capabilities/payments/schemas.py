@@ -295,7 +295,7 @@ class RefundRead(BaseModel):
     updated_at: datetime
 
 
-class PaymentExpanded(PaymentRead):
+class PaymentExpandedRead(PaymentRead):
     """A payment, with the parts that `expand` asked for."""
 
     attempts: list[AttemptRead] = Field(default_factory=list)

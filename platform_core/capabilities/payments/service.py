@@ -223,8 +223,7 @@ class PaymentService:
         """No network: intent and outcome are one plan."""
         desk, now = self._desk, row["created_at"]
         attempt, transaction = self._attempt_rows(row, route)
-        payment = Payment.model_construct(**row)
-        call = desk.call(payment, Transaction.model_construct(**transaction), route.account)
+        call = desk.call(row, transaction, route.account)
         result = await desk.tools.providers.call(route.description.id, "pay", call)
         if result.outcome is not Outcome.SUCCESS:
             raise NO_ROUTE.error({"form": row["form"], "currency": row["currency"], "why": ""})
@@ -354,7 +353,7 @@ class PaymentService:
     ) -> ProviderResult:
         """Ask; repeat at the same provider, under the same key, where the class of the failure allows it."""
         desk = self._desk
-        call = desk.call(payment, transaction, route.account, auth_code=auth_code)
+        call = desk.call(payment.model_dump(), transaction.model_dump(), route.account, auth_code=auth_code)
         result = await desk.tools.providers.call(route.description.id, method, call)
         waits = iter(RETRY_RULES[result.error.error_class].same_after_s if result.error else ())
         for wait_s in waits:

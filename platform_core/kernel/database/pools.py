@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 
@@ -124,4 +126,19 @@ class Database:
         self._engines.clear()
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an exception says that the database cannot be reached now, as opposed to a statement that it refused."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and is_away(error.orig.__cause__ or error.orig))
+    return isinstance(error, _AWAY)
+
+
+_AWAY = (
+    OSError,  # TimeoutError is one
+    PoolTimeout,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+)
 _SET_TENANT = text("SELECT set_config('arsenal.merchant', :merchant_id, true)")

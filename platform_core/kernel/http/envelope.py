@@ -8,7 +8,6 @@ every other.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.errors import PlatformError, declare
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.i18n import Language, Text, negotiate
@@ -109,7 +109,7 @@ class RequestEnvelope:
         problems: Problems,
         versions: Sequence[str] = (VERSION,),
         body_bytes_max: int = BODY_BYTES_MAX,
-        entropy: Callable[[int], bytes] = os.urandom,
+        entropy: Callable[[int], bytes] = process_entropy,
     ) -> None:
         """`versions`: all that are served, oldest first; the last is the default."""
         self._app = app

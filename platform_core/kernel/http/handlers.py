@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+import asyncpg
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from platform_core.kernel.database.pools import is_away
 from platform_core.kernel.errors import INTERNAL, PlatformError, declare, validation_failed
 from platform_core.kernel.http.envelope import Envelope, envelope_of
 from platform_core.kernel.http.problem import Problems
@@ -43,6 +46,19 @@ REQUEST_MALFORMED: Final = declare(
 )
 
 
+DATABASE_UNAVAILABLE: Final = declare(
+    "kernel.database_unavailable",
+    status=503,
+    is_retryable=True,
+    title=Text(en="The database cannot be reached", zh="数据库不可用"),
+    detail=Text(en="The database went away before this request was decided.", zh="数据库在处理本次请求前断开。"),
+    hint=Text(
+        en="Repeat the request with the same Idempotency-Key after the time in Retry-After.",
+        zh="请在 Retry-After 所示时间后用同一 Idempotency-Key 重试。",
+    ),
+)
+
+
 def install_handlers(app: FastAPI, problems: Problems) -> None:
     """Answer every exception of the application as a problem. `RequestEnvelope` must be installed too."""
 
@@ -58,6 +74,14 @@ def install_handlers(app: FastAPI, problems: Problems) -> None:
         answer.headers["arsenal-version"] = envelope.version
         return answer
 
+    async def come_again(request: Request, error: Exception) -> Response:
+        if not is_away(error):
+            raise error
+        _log.warning("request without database", error=type(error).__name__, path=request.url.path)
+        return _answer(request, DATABASE_UNAVAILABLE.error(retry_after_s=1), problems)
+
+    for kind in (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        app.add_exception_handler(kind, come_again)
     for kind in (PlatformError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refuse)
     app.add_exception_handler(Exception, fail)

@@ -122,7 +122,7 @@ def read_idempotency(request: Request, *, client_id: str, raw: bytes) -> Idempot
         body = canonical(msgspec.json.decode(raw)) if raw else b""
     except (msgspec.DecodeError, UnicodeDecodeError):
         body = raw
-    return IdempotentRequest(client_id, key, fingerprint(method=request.method, path=request.url.path, body=body))
+    return IdempotentRequest(client_id, key, fingerprint(method=request.method, path=request.scope["path"], body=body))
 
 
 def canonical(document: object) -> bytes:

@@ -64,6 +64,7 @@ _ANYWHERE: Final = {
     "400": "The request cannot be read.",
     "401": "No valid access token.",
     "403": "The token lacks the scope.",
+    "404": "There is nothing under this id, or it is not the caller's.",
     "413": "The body is larger than 256 KiB.",
     "415": "The body is not JSON in UTF-8.",
     "422": "The request is readable but not valid; `errors` lists every fault.",
@@ -98,7 +99,7 @@ def openapi_document(app: FastAPI, problem_schema: dict[str, Any]) -> dict[str, 
             for code, text in _ANYWHERE.items():
                 if code in ("401", "403") and not operation.get("security"):
                     continue
-                if not path.startswith("/v1"):
+                if not path.startswith("/v1") or (code == "404" and "{" not in path):
                     continue
                 given = responses.get(code)
                 if given is None or "HTTPValidationError" in str(given):

@@ -86,6 +86,12 @@ class Acquirer:
         named(scenario)
         self.book.add_script(operation=operation, subject=subject, scenario=scenario, times=times)
 
+    def forget_faults(self) -> None:
+        """No script and no interruption waits any more."""
+        self.before.clear()
+        self.after.clear()
+        self.book._db.execute("DELETE FROM script")  # the book has no word of its own for this
+
     def scan(self, code: str, scenario: str = "success") -> str:
         """The buyer scans a QR code; returns the status shown."""
         with self.book.transaction():
@@ -107,11 +113,14 @@ class Acquirer:
     def collected(self, keys: set[str]) -> int:
         """What the acquirer owes by its own book for these transactions: taken less returned."""
         signs = {"sale": 1, "capture": 1, "refund": -1, "cancel": -1, "refund_bounce": 1}
-        return sum(
-            signs.get(movement.kind, 0) * movement.amount_minor
-            for movement in self.book.movements()
-            if movement.key in keys
-        )
+        entries = {entry.key: entry for entry in self.book.entries()}
+        total = 0
+        for movement in self.book.movements():
+            original = entries.get(entries[movement.key].original_key)
+            is_frozen = movement.kind == "cancel" and original is not None and original.kind == "authorize"
+            if movement.key in keys and not is_frozen:
+                total += signs.get(movement.kind, 0) * movement.amount_minor
+        return total
 
 
 def spoiled(body: bytes, mode: str, payload: Mapping[str, object]) -> bytes:

@@ -1,0 +1,48 @@
+"""Upkeep renews itself, however many workers begin it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from platform_core.bootstrap.upkeep import EVERY, EXPIRE, PURGE, SUBJECT, Upkeep
+from platform_core.kernel.commit import Plan
+from platform_core.kernel.commit.due import DueWork
+from platform_core.ledger.accounts import Account, Guard, Transfer
+from tests.support.world import World
+
+pytestmark = pytest.mark.database
+
+
+async def test_each_turn_plans_the_next(world: World) -> None:
+    upkeep, platform = Upkeep(world.platform), world.platform
+    await upkeep.plan_first()
+    for kind, handle in upkeep.due_handlers().items():
+        (work,) = await world.due(kind)
+        plan = await handle(work)
+        assert plan is not None
+        await platform.committer.commit(plan)
+    await upkeep.plan_first()  # a second worker begins: what is planned keeps its time
+    assert [await world.due(kind) for kind in EVERY] == [[], []]
+    connection = await platform.database.connect("job")
+    rows = await connection.fetch("SELECT kind, subject_id, due_at FROM due WHERE kind = ANY ($1)", list(EVERY))
+    await connection.close()
+    now = platform.clock.now()
+    assert {tuple(row) for row in rows} == {(kind, SUBJECT, now + EVERY[kind]) for kind in (PURGE, EXPIRE)}
+
+
+async def test_a_pending_transfer_past_its_time_is_released(world: World, database_url: str) -> None:
+    platform, merchant = world.platform, "mer_1"
+    money = [
+        Account(merchant, "CNY", merchant, role, "", Guard.FREE) for role in ("channel_receivable", "platform_fee")
+    ]
+    ends_at = platform.clock.now() - timedelta(seconds=1)
+    held = Transfer("tra_1", *money, 100, "authorize", "pay_1", is_pending=True, expires_at=ends_at)
+    await platform.committer.commit(Plan(merchant, [held]))
+    await Upkeep(platform).expire(DueWork(EXPIRE, SUBJECT, None, platform.clock.now(), 0))
+    owner = await asyncpg.connect(database_url)
+    kinds = [row["kind"] for row in await owner.fetch("SELECT kind FROM ledger_transfer ORDER BY position")]
+    await owner.close()
+    assert kinds == ["pending", "expire"]

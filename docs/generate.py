@@ -96,7 +96,8 @@ def command_line() -> str:
     command = typer.main.get_command(app)
     context = typer.Context(command, info_name="arsenal")
     text = typer.cli.get_docs_for_click(obj=command, ctx=context, name="arsenal", title="The command line")
-    return joined([NOTICE.format(source="`platform_core/bootstrap/cli.py`"), "", text.replace("```console", "```text").strip(), ""])
+    readable = text.replace("```console", "```text").strip()  # nobody runs these transcripts
+    return joined([NOTICE.format(source="`platform_core/bootstrap/cli.py`"), "", readable, ""])
 
 
 def openapi_document() -> str:

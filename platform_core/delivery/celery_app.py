@@ -41,7 +41,9 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=True,
         task_default_queue="arsenal",
         task_publish_retry_policy=_RETRY_ONCE,
-        worker_prefetch_multiplier=1,
+        # Unbounded: messages are ids of rows. With a bound, a worker that held messages when Redis died counts them as
+        # unacknowledged for ever and consumes no more (celery 5.7.0, issues 8091 and 9054, read 2026-11-22).
+        worker_prefetch_multiplier=0,
         worker_concurrency=settings.worker_threads,
         worker_enable_remote_control=False,
         worker_send_task_events=False,

@@ -171,7 +171,9 @@ async def test_idempotency_key_is_asked_for(shop: Shop, seller: Till, key: str |
     assert (problem["status"], problem["code"]) == (400, code)
 
 
-@pytest.mark.parametrize("media", [None, "text/plain", "application/x-www-form-urlencoded", "application/json; charset=gbk"])
+@pytest.mark.parametrize(
+    "media", [None, "text/plain", "application/x-www-form-urlencoded", "application/json; charset=gbk"]
+)
 async def test_other_media_types_are_415(shop: Shop, seller: Till, media: str | None) -> None:
     problem = (await refusal(shop, seller, body_with(), content_type=media))["en"]
     assert (problem["status"], problem["code"]) == (415, "kernel.media_type_unsupported")
@@ -208,7 +210,18 @@ async def test_acts_validate_their_bodies(
 
 
 @pytest.mark.parametrize(
-    "id_", ["pay_1", "%00", "pay_%00", "out_trade_no:", "out_trade_no:%00", "%ED%A0%80", "x" * 300, "..%2f..", "pay_" + "0" * 26]
+    "id_",
+    [
+        "pay_1",
+        "%00",
+        "pay_%00",
+        "out_trade_no:",
+        "out_trade_no:%00",
+        "%ED%A0%80",
+        "x" * 300,
+        "..%2f..",
+        "pay_" + "0" * 26,
+    ],
 )
 async def test_ids_of_any_shape_are_404(shop: Shop, seller: Till, id_: str) -> None:
     for path in (f"/payments/{id_}", f"/refunds/{id_}", f"/settlements/{id_}"):

@@ -1,4 +1,6 @@
-"""What the server does, asked at random along its own OpenAPI document: never a 5xx, never a status it does not name."""
+"""What the server does, asked at random along its own OpenAPI document: never a 5xx, never a status it does not
+name.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ async def server_url(shop: Shop) -> AsyncIterator[str]:
     config = uvicorn.Config(shop.app, host="127.0.0.1", port=0, log_level="error", lifespan="off", http="httptools")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has a flag and no event
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}"
@@ -67,7 +69,9 @@ def explore(url: str, headers: dict[str, str], values: dict[str, str]) -> list[s
 
 async def test_no_5xx_and_no_undocumented_status(shop: Shop, seller: Till, server_url: str) -> None:
     payment = (await seller.pay(form="merchant_scan", auth_code=f"sim:success:{seller.merchant_id}")).json()
-    refund = (await seller.post(f"/payments/{payment['id']}/refunds", {"out_request_no": "r", "amount_minor": 1})).json()
+    refund = (
+        await seller.post(f"/payments/{payment['id']}/refunds", {"out_request_no": "r", "amount_minor": 1})
+    ).json()
     values = {"payment_id": payment["id"], "refund_id": refund["id"], "store_id": seller.store_id}
     headers = {"Authorization": f"Bearer {seller.token}"}
     asked = await asyncio.to_thread(explore, server_url, headers, values)

@@ -1,4 +1,6 @@
-"""Every route that the OpenAPI document names: no token 401, no scope 403 that names it, another merchant's token nothing."""
+"""Every route that the OpenAPI document names: no token 401, no scope 403 that names it, another merchant's token
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ from tests.capabilities.payments.shop import Shop
 from tests.support.world import SCOPES, Till
 
 pytestmark = [pytest.mark.api, pytest.mark.database]
+HIDDEN = "hidden_order_7"
 BODIES: dict[str, dict[str, Any]] = {
     "payments.create": {"out_trade_no": "x", "subject": "x", "form": "local", "currency": "CNY", "order_minor": 1},
-    "payments.cancel_by_number": {"out_trade_no": "secret"},
+    "payments.cancel_by_number": {"out_trade_no": HIDDEN},
     "payments.attempt": {"form": "local"},
     "payments.capture": {"out_request_no": "c"},
     "payments.void": {"out_request_no": "v"},
@@ -37,7 +40,9 @@ async def operations(shop: Shop) -> list[tuple[str, str, dict[str, Any]]]:
 async def of_another(shop: Shop) -> tuple[Till, dict[str, str]]:
     """A merchant with one of everything; the ids by the name of the path's parameter."""
     other = await shop.new_till()
-    payment = (await other.pay(out_trade_no="secret", form="merchant_scan", auth_code=f"sim:success:{other.merchant_id}")).json()
+    payment = (
+        await other.pay(out_trade_no=HIDDEN, form="merchant_scan", auth_code=f"sim:success:{other.merchant_id}")
+    ).json()
     refund = (await other.post(f"/payments/{payment['id']}/refunds", {"out_request_no": "r", "amount_minor": 1})).json()
     for row in await shop.due_rows(other):
         await shop.platform.payments.settlement.settle(row)
@@ -56,13 +61,15 @@ async def test_another_merchants_token_sees_nothing(shop: Shop, seller: Till) ->
         for name in names:
             filled = filled.replace(f"{{{name}}}", ids.get(name, "unheard_of"))
         answer = await shop.client.request(
-            method, filled, json=BODIES.get(operation["operationId"], {}) if method != "get" else None,
+            method,
+            filled,
+            json=BODIES.get(operation["operationId"], {}) if method != "get" else None,
             headers=seller.headers(),
         )
         assert answer.status_code < 500, (method, path, answer.text)
         if names:
             assert answer.status_code in (404, 403, 422), (method, path, answer.text)
-        for secret in (*ids.values(), "secret"):
+        for secret in (*ids.values(), HIDDEN):
             if operation["operationId"] != "payments.cancel_by_number" and f"/{secret}" not in filled:
                 assert secret not in answer.text, (method, path, answer.text)
     assert await other.balances(shop.platform) == before

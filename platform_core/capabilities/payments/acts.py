@@ -1,4 +1,7 @@
-"""Acts on a payment that exists: capture, void, refund, cancel, close. Intent is committed before the provider is asked."""
+"""Acts on a payment that exists: capture, void, refund, cancel, close.
+
+Intent is committed before the provider is asked.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from platform_core.capabilities.payments.answers import (
     refund_answer,
     refundable,
 )
+from platform_core.capabilities.payments.barred import never_seen
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.desk import Desk, fee_terms
 from platform_core.capabilities.payments.draft import Draft
@@ -65,7 +69,10 @@ class PaymentActs:
     async def capture(
         self, principal: Principal, payment_id: str, request: CaptureCreate, idempotent: IdempotentRequest
     ) -> Reply:
-        """Take authorised money. Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken."""
+        """Take authorised money.
+
+        Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken.
+        """
 
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
             payment = file.payment
@@ -90,13 +97,16 @@ class PaymentActs:
             _begin(draft, row, intent, "capture")
 
         return await self._act(
-            principal, payment_id, idempotent, intend, ("capture", request.out_request_no, request.amount_minor)
+            principal, payment_id, idempotent, intend, named=("capture", request.out_request_no, request.amount_minor)
         )
 
     async def void(
         self, principal: Principal, payment_id: str, request: VoidCreate, idempotent: IdempotentRequest
     ) -> Reply:
-        """Let authorised money go. Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken."""
+        """Let authorised money go.
+
+        Raises 409 capture_exceeds_authorized, state_conflict, outcome_unknown, out_request_no_taken.
+        """
 
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
             payment = file.payment
@@ -116,12 +126,12 @@ class PaymentActs:
             _begin(draft, row, intent, "void")
 
         return await self._act(
-            principal, payment_id, idempotent, intend, ("void", request.out_request_no, request.amount_minor)
+            principal, payment_id, idempotent, intend, named=("void", request.out_request_no, request.amount_minor)
         )
 
     async def close(self, principal: Principal, payment_id: str, idempotent: IdempotentRequest) -> Reply:
         """End what is unpaid. Raises 409 state_conflict for a paid one, outcome_unknown."""
-        return await self._act(principal, payment_id, idempotent, close_intent("merchant"), None)
+        return await self._act(principal, payment_id, idempotent, close_intent("merchant"))
 
     async def cancel(self, principal: Principal, payment_id: str, idempotent: IdempotentRequest) -> Reply:
         """Undo a payment, whatever became of it, within 24 hours. Raises 409 cancel_window_over, state_conflict."""
@@ -151,24 +161,27 @@ class PaymentActs:
 
         is_settled = False
         try:
-            return await self._act(principal, payment_id, idempotent, intend, None)
+            return await self._act(principal, payment_id, idempotent, intend)
         except PlanRefused as refused:
             if not isinstance(refused.refusal, GuardRefused):
                 raise
             is_settled = True  # the day was settled, or its other money is gone: what is available may carry it
         try:
-            return await self._act(principal, payment_id, idempotent, intend, None)
+            return await self._act(principal, payment_id, idempotent, intend)
         except PlanRefused as refused:
             payment = (await self._desk.file(str(principal.merchant_id), payment_id)).payment
             raise _unfunded(refused, payment.currency) from refused
 
     async def cancel_by_number(self, principal: Principal, out_trade_no: str, idempotent: IdempotentRequest) -> Reply:
-        """Cancel by the merchant's number. One never seen becomes a canceled payment, so that a late create is refused."""
+        """Cancel by the merchant's number.
+
+        One never seen becomes a canceled payment, so that a late create is refused.
+        """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
         payment_id = await desk.tools.repository.payment_id(merchant_id, out_trade_no)
         if payment_id is None:
-            row = _never_seen(desk, merchant_id, out_trade_no, idempotent)
+            row = never_seen(desk, merchant_id, out_trade_no, idempotent)
             body = json_text(payment_answer(row))
             event = Event(desk.tools.ids.mint("evt"), "payment.canceled", row["id"], 1, row["created_at"], body)
             claim = idempotent.claim(object_id=row["id"], created_at=row["created_at"], status=200, body=body)
@@ -218,9 +231,11 @@ class PaymentActs:
     async def refund(
         self, principal: Principal, payment_id: str, request: RefundCreate, idempotent: IdempotentRequest
     ) -> Reply:
-        """Give money back. The merchant's part is held before the provider is asked, so that 50 refunds at once cannot exceed it.
+        """Give money back. The merchant's part is held before the provider is asked, so that 50 refunds at once
+        cannot exceed it.
 
-        Raises 409 refund_exceeds_refundable, refund_insufficient_balance, refund_window_over, state_conflict, outcome_unknown,
+        Raises 409 refund_exceeds_refundable, refund_insufficient_balance, refund_window_over, state_conflict,
+        outcome_unknown,
         out_request_no_taken.
         """
         desk = self._desk
@@ -291,14 +306,21 @@ class PaymentActs:
                 fee_returned_minor=payment.fee_returned_minor + fee_part,
             )
             _begin(draft, row, intent, "refund")
-            intent.object_id = self._write_refund(draft, payment, earlier, row, request, idempotent, tries)
+            intent.object_id = self._write_refund(
+                draft,
+                payment=payment,
+                earlier=earlier,
+                row=row,
+                request=request,
+                idempotent=idempotent,
+                tries=tries,
+            )
 
         return await self._act(
             principal,
             payment_id,
             idempotent,
             intend,
-            None,
             answer=_refund_reply(request.out_request_no),
             status=201,
         )
@@ -306,6 +328,7 @@ class PaymentActs:
     def _write_refund(
         self,
         draft: Draft,
+        *,
         payment: Payment,
         earlier: Refund | None,
         row: dict[str, Any],
@@ -352,12 +375,15 @@ class PaymentActs:
         payment_id: str,
         idempotent: IdempotentRequest,
         intend: Callable[[PaymentFile, Draft, Intent], None],
-        named: tuple[str, str, int | None] | None,
         *,
+        named: tuple[str, str, int | None] | None = None,
         answer: Callable[[PaymentFile, Draft], str] | None = None,
         status: int = 200,
     ) -> Reply:
-        """Intent, call, outcome. `named`: kind, out_request_no and amount of an act that repeats itself by its number."""
+        """Intent, call, outcome.
+
+        `named`: kind, out_request_no and amount of an act that repeats itself by its number.
+        """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
         intent = Intent()
@@ -398,7 +424,7 @@ class PaymentActs:
             plan.add(idempotent.answer(status=status, body=body))
             reply[:] = [Reply(status, body)]
 
-        await desk.conclude(merchant_id, payment_id, intent.transaction_id, result, finish)
+        await desk.conclude(merchant_id, payment_id, intent.transaction_id, result, finish=finish)
         return reply[0]
 
 
@@ -554,30 +580,3 @@ def _paid_by(file: PaymentFile, amount: int) -> Transaction:
     if original is None:  # each capture is returned through itself, so that no refund can be larger than one of them
         raise _exceeds(REFUND_EXCEEDS, file.payment, asked=amount, left=max(map(left, paid)))
     return original
-
-
-def _never_seen(desk: Desk, merchant_id: str, out_trade_no: str, idempotent: IdempotentRequest) -> dict[str, Any]:
-    """A payment that only bars its number."""
-    now = desk.now
-    blank = dict.fromkeys(Payment.model_fields)
-    zeros = {name: 0 for name in blank if name.endswith("_minor")}
-    return {
-        **blank,
-        **zeros,
-        "id": desk.tools.ids.mint("pay"),
-        "merchant_id": merchant_id,
-        "out_trade_no": out_trade_no,
-        "fingerprint": idempotent.fingerprint,
-        "subject": "",
-        "form": "local",
-        "is_capture": True,
-        "state": "canceled",
-        "version": 1,
-        "sequence": 1,
-        "currency": "XXX",
-        "attempts": 0,
-        "created_at": now,
-        "updated_at": now,
-        "expires_at": now,
-        "canceled_at": now,
-    }

@@ -1,4 +1,6 @@
-"""How payments and refunds look from outside: in answers, events and stored replies alike, so that they cannot differ."""
+"""How payments and refunds look from outside: in answers, events and stored replies alike, so that they cannot
+differ.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The rows of payments.md section 4 as transfers. Which accounts a payment's money stands on is said here and nowhere else."""
+"""The rows of payments.md section 4 as transfers.
+
+Which accounts a payment's money stands on is said here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from functools import lru_cache
 
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account, Guard, Movement, Post, Transfer, Void
-
 
 ACCOUNTS_KEPT_MAX = 10_000
 
@@ -22,8 +24,10 @@ def _account(merchant_id: str, currency: str, *, role: str, bucket: str, guard: 
 class Books:
     """The accounts of one payment, and the transfers of each row of the table.
 
-    `receipt` is where the merchant's share goes: `merchant_pending/<booking day>` until that day is settled, `merchant_available`
-    afterwards, `merchant_till/<channel account>` where the merchant holds the money himself (cash). One bucket a day lets
+    `receipt` is where the merchant's share goes: `merchant_pending/<booking day>` until that day is settled,
+    `merchant_available`
+    afterwards, `merchant_till/<channel account>` where the merchant holds the money himself (cash). One bucket a day
+    lets
     settlement move exactly that day's money, whatever arrives or goes back at the same moment.
     """
 

@@ -1,4 +1,6 @@
-"""What every act on a payment shares: reading, deciding under conflict, asking the provider, and putting its word to the books."""
+"""What every act on a payment shares: reading, deciding under conflict, asking the provider, and putting its word
+to the books.
+"""
 
 from __future__ import annotations
 
@@ -191,9 +193,13 @@ class Desk:
         payment_id: str,
         transaction_id: str,
         result: contract.ProviderResult,
+        *,
         finish: Callable[[PaymentFile, Draft, Plan], None] = lambda file, draft, plan: None,
     ) -> Any:
-        """The second commit: put a provider's word to the books. `finish` may add to the plan, such as the stored answer."""
+        """The second commit: put a provider's word to the books.
+
+        `finish` may add to the plan, such as the stored answer.
+        """
         facts = await self.facts(merchant_id)
         terms = await self.terms(merchant_id)
 

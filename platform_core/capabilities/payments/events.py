@@ -1,6 +1,7 @@
 """The events of payments: what each says, under which scope it may be told, and where the object is read.
 
-All of them carry the payment's `sequence` (from 1, no gaps) and the object as of their commit: `payment.*` the payment, `refund.*` the
+All of them carry the payment's `sequence` (from 1, no gaps) and the object as of their commit: `payment.*` the
+payment, `refund.*` the
 refund. Apart from the list of payments.md section 9 there are `payment.capture_failed`, `payment.void_failed` and
 `payment.cancel_failed`, so that every change of a payment is announced.
 """

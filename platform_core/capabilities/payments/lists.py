@@ -51,7 +51,16 @@ class PaymentLists:
         if principal.stores is not None:
             conditions.append(columns.store_id.in_(principal.stores))
         bound = {**equal, **{name: str(bounds) for name, bounds in between.items()}, "list": "payments"}
-        return await self._page(Payment, principal, conditions, bound, payment_answer, is_ascending, limit, cursor)
+        return await self._page(
+            Payment,
+            principal,
+            conditions=conditions,
+            bound=bound,
+            show=payment_answer,
+            is_ascending=is_ascending,
+            limit=limit,
+            cursor=cursor,
+        )
 
     async def refunds(
         self, principal: Principal, filters: Mapping[str, Any], *, is_ascending: bool, limit: int, cursor: str | None
@@ -62,12 +71,30 @@ class PaymentLists:
         if principal.stores is not None:
             of_stores = select(col(Payment.id)).where(col(Payment.store_id).in_(principal.stores))
             conditions.append(col(Refund.payment_id).in_(of_stores))
-        return await self._page(Refund, principal, conditions, bound, refund_answer, is_ascending, limit, cursor)
+        return await self._page(
+            Refund,
+            principal,
+            conditions=conditions,
+            bound=bound,
+            show=refund_answer,
+            is_ascending=is_ascending,
+            limit=limit,
+            cursor=cursor,
+        )
 
     async def settlements(self, principal: Principal, *, limit: int, cursor: str | None) -> dict[str, Any]:
         """Settlements, newest first."""
         bound = {"list": "settlements"}
-        return await self._page(Settlement, principal, [], bound, settlement_answer, False, limit, cursor)
+        return await self._page(
+            Settlement,
+            principal,
+            conditions=[],
+            bound=bound,
+            show=settlement_answer,
+            is_ascending=False,
+            limit=limit,
+            cursor=cursor,
+        )
 
     async def settlement(self, principal: Principal, settlement_id: str) -> Settlement:
         """One settlement. Raises 404 `payments.not_found`."""
@@ -82,6 +109,7 @@ class PaymentLists:
         self,
         table: type[Table],
         principal: Principal,
+        *,
         conditions: Sequence[Any],  # SQLAlchemy conditions
         bound: Mapping[str, object],
         show: Callable[[Mapping[str, Any]], dict[str, Any]],

@@ -1,4 +1,7 @@
-"""Tables of payments. Amounts are minor units of the payment's currency; moments are aware, UTC; JSON columns hold encoded text."""
+"""Tables of payments.
+
+Amounts are minor units of the payment's currency; moments are aware, UTC; JSON columns hold encoded text.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ def _json(*, nullable: bool = True) -> Any:  # as above
 class Payment(SQLModel, table=True):
     """What a merchant wants paid, and what has become of it.
 
-    `version` is what plans expect and raise; `sequence` counts the events. `authorized - captured - voided - capturing` can still be
+    `version` is what plans expect and raise; `sequence` counts the events. `authorized - captured - voided -
+    capturing` can still be
     captured, `captured - refunded - refunding` can still be refunded.
     """
 
@@ -102,7 +106,8 @@ class Attempt(SQLModel, table=True):
 class Transaction(SQLModel, table=True):
     """One thing asked of a provider. `request_key` is the client's out_request_no, else what the core names it by.
 
-    `original_id` is the transaction that a follow-up is about. `released_minor` of a capture is what it lets go besides;
+    `original_id` is the transaction that a follow-up is about. `released_minor` of a capture is what it lets go
+    besides;
     `fee_minor` of a refund is the fee that it gives back. `booking_day` of a sale or capture is the merchant's calendar
     day on which its money came in; None also for a till's.
     """
@@ -206,7 +211,10 @@ class FeePlan(SQLModel, table=True):
 
 
 class Settlement(SQLModel, table=True):
-    """One move of a booking day's money from pending to available. `part` counts from 1: what was held on the day follows."""
+    """One move of a booking day's money from pending to available.
+
+    `part` counts from 1: what was held on the day follows.
+    """
 
     __tablename__ = "pay_settlement"
 

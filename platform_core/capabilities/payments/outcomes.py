@@ -1,6 +1,8 @@
-"""The one door for a provider's word: a call's answer, a notice, the janitor's question and a bill row all come through `apply`.
+"""The one door for a provider's word: a call's answer, a notice, the janitor's question and a bill row all come
+through `apply`.
 
-Pure: it reads nothing and writes nothing but the draft. Final states stay; a word that contradicts one is announced, and no money
+Pure: it reads nothing and writes nothing but the draft. Final states stay; a word that contradicts one is announced,
+and no money
 moves by it.
 """
 

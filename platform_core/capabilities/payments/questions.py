@@ -37,7 +37,10 @@ class Questions:
         self._asked: OrderedDict[str, datetime] = OrderedDict()  # by transaction; of this process
 
     async def ask(self, file: PaymentFile, transaction: Transaction, *, tries: int) -> ProviderResult:
-        """One question, and its answer put to the books. `tries`: how many were asked before, by the janitor's count."""
+        """One question, and its answer put to the books.
+
+        `tries`: how many were asked before, by the janitor's count.
+        """
         self._remember(transaction.id)
         result = await self._word(file, transaction, tries)
         if result.outcome is Outcome.UNKNOWN:
@@ -82,7 +85,9 @@ class Questions:
             self._asked.popitem(last=False)
 
     async def _word(self, file: PaymentFile, transaction: Transaction, tries: int) -> ProviderResult:
-        """What became of it; what was perhaps never sent is sent, under the same key, so that it happens once at most."""
+        """What became of it; what was perhaps never sent is sent, under the same key, so that it happens once at
+        most.
+        """
         desk = self._desk
         if transaction.kind == "late_return":
             method = "cancel" if transaction.reason == "authorize" else "refund"
@@ -93,10 +98,11 @@ class Questions:
         if transaction.kind in REPEATED and is_unseen:
             return _of_transaction(await desk.ask(file, transaction, transaction.kind))
         is_shown = file.attempt(transaction.attempt_id).state == "waiting_customer"
-        if file.payment.form == "customer_scan" and transaction.kind == "sale" and not is_shown:
-            # The code never came back. The order under this key is asked for again, while it can still be paid.
-            if _is_paying(result) or (is_unseen and tries + 1 < NOT_SEEN_TRIES and desk.now < file.payment.expires_at):
-                return _of_transaction(await desk.ask(file, transaction, "create"))
+        is_lost_code = file.payment.form == "customer_scan" and transaction.kind == "sale" and not is_shown
+        may_ask_again = is_unseen and tries + 1 < NOT_SEEN_TRIES and desk.now < file.payment.expires_at
+        if is_lost_code and (_is_paying(result) or may_ask_again):
+            # The order under this key is asked for again, while it can still be paid.
+            return _of_transaction(await desk.ask(file, transaction, "create"))
         return result
 
     def _is_given_up(self, file: PaymentFile, transaction: Transaction, result: ProviderResult, tries: int) -> bool:

@@ -1,4 +1,7 @@
-"""What happens without a client: the janitor's questions, expiry, and providers' notices. Nothing is ever declared by guessing."""
+"""What happens without a client: the janitor's questions, expiry, and providers' notices.
+
+Nothing is ever declared by guessing.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,9 @@ class Resolution:
         )
 
     async def expire(self, work: DueWork) -> None:
-        """Close a payment whose time is over (due kind `payments.expire`): at the provider first; paid after all is an outcome too."""
+        """Close a payment whose time is over (due kind `payments.expire`): at the provider first; paid after all is
+        an outcome too.
+        """
         desk = self._desk
         merchant_id = await desk.tools.repository.owner_of_payment(work.subject_id)
         if merchant_id is None:
@@ -116,9 +121,11 @@ class Resolution:
         headers: dict[str, str],
         body: bytes,
     ) -> NoticeAnswer:
-        """A provider's notice: verified first, stored by its id, then put to the books; the second delivery changes nothing.
+        """A provider's notice: verified first, stored by its id, then put to the books; the second delivery changes
+        nothing.
 
-        Raises 404 `payments.not_found` for an address that is not ours, 400 `payments.notice_refused` for one that is not genuine.
+        Raises 404 `payments.not_found` for an address that is not ours, 400 `payments.notice_refused` for one that is
+        not genuine.
         """
         desk = self._desk
         account = None
@@ -167,7 +174,7 @@ class Resolution:
             plan.add(stored)
 
         try:
-            await desk.conclude(merchant_id, payment_id, said.idempotency_key, result, finish)
+            await desk.conclude(merchant_id, payment_id, said.idempotency_key, result, finish=finish)
         except PlanRefused as refused:
             if not (isinstance(refused.refusal, Duplicate) and refused.refusal.table == NOTICES.name):
                 raise
@@ -178,14 +185,18 @@ class Resolution:
 
 
 def _checked(said: NoticeOutcome, transaction: Transaction) -> ProviderResult:
-    """Another amount than was asked is unknown, also in a notice. A bounce tells that the refund went out and came back."""
+    """Another amount than was asked is unknown, also in a notice.
+
+    A bounce tells that the refund went out and came back.
+    """
     result = said.result
     if transaction.kind in ("cancel", "close"):
         return result
     result = result.checked(amount_minor=transaction.amount_minor)
     if said.kind != "refund_bounce" or result.outcome is not Outcome.SUCCESS:
         return result
-    assert result.amount_minor is not None and result.occurred_at is not None, "a success names both"
+    assert result.amount_minor is not None, "a success names it"
+    assert result.occurred_at is not None, "a success names it"
     bounce = RefundBounce(
         provider_reference=result.provider_reference or said.notice_id,
         amount_minor=result.amount_minor,

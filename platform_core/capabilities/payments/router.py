@@ -171,7 +171,9 @@ DIRECT_ROUTES: Mapping[tuple[str, str], DirectRoute] = {("POST", "/v1/payments")
     ),
 )
 async def cancel_by_number(request: Request, principal: Writer) -> Response:
-    """Undo whatever became of an order number; one that never arrived becomes a canceled payment, so that it cannot arrive late."""
+    """Undo whatever became of an order number; one that never arrived becomes a canceled payment, so that it cannot
+    arrive late.
+    """
     acts = payments_of(request).acts
     return await _act(
         request, principal, CancelByNumber, lambda body, key: acts.cancel_by_number(principal, body.out_trade_no, key)
@@ -202,6 +204,7 @@ async def read_payment(
 async def list_payments(
     request: Request,
     principal: Reader,
+    *,
     state: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
     form: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
     store_id: Annotated[str | None, Query(pattern=NAME)] = None,
@@ -426,6 +429,7 @@ async def read_refund(
 async def list_refunds(
     request: Request,
     principal: Annotated[Principal, requires("refunds:read")],
+    *,
     payment_id: Annotated[str | None, Query(pattern=NAME)] = None,
     state: Annotated[str | None, Query(pattern="^[a-z_]{1,20}$")] = None,
     order: Order = "desc",

@@ -1,4 +1,6 @@
-"""Who is offered a payment: ids that fit form, currency, limits and code, in the order that the merchant's rules give."""
+"""Who is offered a payment: ids that fit form, currency, limits and code, in the order that the merchant's rules
+give.
+"""
 
 from __future__ import annotations
 

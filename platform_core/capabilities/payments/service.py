@@ -83,9 +83,12 @@ class PaymentService:
     async def create(self, principal: Principal, request: PaymentCreate, idempotent: IdempotentRequest) -> Reply:
         """Take an order and try to get it paid.
 
-        Writes the payment, its attempt and transaction, the transfers and events, and the answer under the Idempotency-Key: in one
-        commit with a local provider, else intent before and outcome after the provider's call. Emits `payment.created` and what
-        follows from the outcome. Raises 403 merchant_suspended; 409 no_route, out_trade_no_taken, payable_changed; 422 store_unknown,
+        Writes the payment, its attempt and transaction, the transfers and events, and the answer under the
+        Idempotency-Key: in one
+        commit with a local provider, else intent before and outcome after the provider's call. Emits
+        `payment.created` and what
+        follows from the outcome. Raises 403 merchant_suspended; 409 no_route, out_trade_no_taken, payable_changed;
+        422 store_unknown,
         sums_differ, expires_in_past; `PlanRefused(Replayed)` for a key that was used.
         """
         desk = self._desk
@@ -278,38 +281,33 @@ class PaymentService:
         )
         await desk.tools.committer.commit(plan)
         metrics.count_events(("payment.created",))
-        return await self._try(Payment(**row), Transaction(**transaction), route, auth_code, idempotent, status=201)
+        return await self._try(
+            Payment(**row), Transaction(**transaction), route, auth_code=auth_code, idempotent=idempotent, status=201
+        )
 
     async def _try(
         self,
         payment: Payment,
         transaction: Transaction,
         route: Route,
+        *,
         auth_code: str | None,
         idempotent: IdempotentRequest,
-        *,
         status: int,
     ) -> Reply:
         """Call the provider and put its word to the books, with the answer under the client's key.
 
-        Where the failure's class allows it, the next provider is tried as a new attempt, within the attempts that are left.
+        Where the failure's class allows it, the next provider is tried as a new attempt, within the attempts that are
+        left.
         """
         desk = self._desk
         while True:
             method = "create" if payment.form == "customer_scan" else ("pay" if payment.is_capture else "authorize")
-            result = await self._call_patiently(payment, transaction, route, auth_code, method)
+            result = await self._call_patiently(payment, transaction, route, auth_code=auth_code, method=method)
             is_failover = _may_try_other(payment, result)
             reply: list[Reply] = []
-
-            def finish(
-                file: PaymentFile, draft: Draft, plan: Plan, is_last: bool = not is_failover, reply: list[Reply] = reply
-            ) -> None:
-                body = json_text(plan.answer)
-                reply[:] = [Reply(status, body)]
-                if is_last:
-                    plan.add(idempotent.answer(status=status, body=body))
-
-            await desk.conclude(payment.merchant_id, payment.id, transaction.id, result, finish)
+            finish = _answering(reply, status, None if is_failover else idempotent)
+            await desk.conclude(payment.merchant_id, payment.id, transaction.id, result, finish=finish)
             if not is_failover:
                 return reply[0]
             following = await self._fail_over(payment, idempotent, status=status)
@@ -349,7 +347,7 @@ class PaymentService:
         return Payment(**draft.row), Transaction(**transaction), route
 
     async def _call_patiently(
-        self, payment: Payment, transaction: Transaction, route: Route, auth_code: str | None, method: str
+        self, payment: Payment, transaction: Transaction, route: Route, *, auth_code: str | None, method: str
     ) -> ProviderResult:
         """Ask; repeat at the same provider, under the same key, where the class of the failure allows it."""
         desk = self._desk
@@ -383,7 +381,8 @@ class PaymentService:
     ) -> Reply:
         """Another try at a payment in state created.
 
-        Raises 403 merchant_suspended; 409 attempt_in_flight, outcome_unknown, state_conflict, no_route, attempts_exhausted.
+        Raises 403 merchant_suspended; 409 attempt_in_flight, outcome_unknown, state_conflict, no_route,
+        attempts_exhausted.
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
@@ -403,7 +402,9 @@ class PaymentService:
         await self._questions.heal(merchant_id, payment_id)
         await desk.decide(merchant_id, payment_id, decide)
         payment, transaction, route = chosen[0]
-        return await self._try(payment, transaction, route, request.auth_code, idempotent, status=201)
+        return await self._try(
+            payment, transaction, route, auth_code=request.auth_code, idempotent=idempotent, status=201
+        )
 
     def _untried(self, found: list[Route], file: PaymentFile) -> Route:
         """A provider that has not failed yet on this payment, if there is one."""
@@ -487,6 +488,20 @@ def may_see(principal: Principal, payment: Payment) -> bool:
 def quoted(id_: str) -> str:
     """An id of the caller's as it may stand in an answer."""
     return id_ if id_.isascii() and id_.isprintable() and len(id_) <= 80 else "of this form"
+
+
+def _answering(
+    reply: list[Reply], status: int, idempotent: IdempotentRequest | None
+) -> Callable[[PaymentFile, Draft, Plan], None]:
+    """Keeps the plan's answer in `reply`, and under the client's key unless more is to come."""
+
+    def finish(file: PaymentFile, draft: Draft, plan: Plan) -> None:
+        body = json_text(plan.answer)
+        reply[:] = [Reply(status, body)]
+        if idempotent is not None:
+            plan.add(idempotent.answer(status=status, body=body))
+
+    return finish
 
 
 def _may_try_other(payment: Payment, result: ProviderResult) -> bool:

@@ -29,7 +29,8 @@ class SettlementService:
     async def settle(self, work: DueWork) -> Plan | None:
         """Settle one booking day. A second run moves what was held for open refunds the first time, else nothing.
 
-        Writes `pay_settlement`, one transfer, the event `settlement.completed`, and looks again in an hour while money is held.
+        Writes `pay_settlement`, one transfer, the event `settlement.completed`, and looks again in an hour while
+        money is held.
         """
         merchant_id, currency, text = work.subject_id.split("/")
         day = date.fromisoformat(text)

@@ -1,4 +1,7 @@
-"""How a merchant comes to take payments: contracts with acquirers, routing, fees. Versioned rows, effective within a second."""
+"""How a merchant comes to take payments: contracts with acquirers, routing, fees.
+
+Versioned rows, effective within a second.
+"""
 
 from __future__ import annotations
 

@@ -100,8 +100,10 @@ class EmbeddedPostgres:
                 time.sleep(WATCH_S)
 
     def _launch(self) -> None:
-        """Start the postmaster unless it runs. The wheel's own way gives up after 10 s, in the middle of a recovery, and
-        waits for ever when the server falls while it looks.
+        """Start the postmaster unless it runs.
+
+        The wheel's own way gives up after 10 s, in the middle of a recovery, and waits for ever when the server falls
+        while it looks.
         """
         lock = self.folder / "postmaster.pid"
         if lock.exists() and not self.is_crashed:

@@ -55,8 +55,8 @@ CREATE TABLE ledger_transfer (
 -- The writer lets created_at never step back within an account, so time and position sort the rows of an account alike.
 CREATE INDEX ledger_transfer_debit ON ledger_transfer (debit_account, created_at, position);
 CREATE INDEX ledger_transfer_credit ON ledger_transfer (credit_account, created_at, position);
--- Another order of NULLs than the two above, so that the planner never reads a merchant's whole history through this one
--- to find the newest rows of a single account.
+-- Another order of NULLs than the two above, so that the planner never reads a merchant's whole history through this
+-- one to find the newest rows of a single account.
 CREATE INDEX ledger_transfer_merchant ON ledger_transfer
   (merchant_id, created_at DESC NULLS LAST, position DESC NULLS LAST);
 CREATE INDEX ledger_transfer_reference ON ledger_transfer (reference);

@@ -389,7 +389,9 @@ async def test_contradicted_outcome_moves_nothing(shop: Shop, seller: Till) -> N
 
 
 async def test_paid_while_a_cancel_is_in_doubt_is_returned_once(shop: Shop, seller: Till) -> None:
-    """The sale's notice overtakes the cancel's lost answer: what came in stays held until the cancel's outcome is known."""
+    """The sale's notice overtakes the cancel's lost answer: what came in stays held until the cancel's outcome is
+    known.
+    """
     payment = await show_qr(seller)
     [sale] = await shop.transactions(payment["id"])
     shop.acquirer.scan(payment["next_action"]["code"])

@@ -1,6 +1,7 @@
 """Random histories of calls, notices, clock moves, worker runs, crashes and lost answers, against a plain model.
 
-The model knows what a client was told and what the acquirer's book holds. After every step the invariants of payments.md
+The model knows what a client was told and what the acquirer's book holds. After every step the invariants of
+payments.md
 section 10 that apply here are read from the database; at the end the janitor must bring everything to the book.
 """
 
@@ -148,7 +149,9 @@ class Payments(RuleBasedStateMachine):
         self.call(self.act(number, name, body))
         self.clear()
 
-    @rule(number=payments, scenario=st.sampled_from(["success", "paying-1", "duplicate_callback", "unordered_callback"]))
+    @rule(
+        number=payments, scenario=st.sampled_from(["success", "paying-1", "duplicate_callback", "unordered_callback"])
+    )
     def buyer_scans(self, number: str, scenario: str) -> None:
         shown = self.run(self.till.get(f"/payments/out_trade_no:{number}")).json()
         action = shown.get("next_action") or {}
@@ -216,7 +219,9 @@ class Payments(RuleBasedStateMachine):
         def total(*kinds: str) -> int:
             counted = [row for row in done if row["kind"] in kinds]
             return sum(
-                row["amount_minor"] for row in counted if row["kind"] != "sale" or attempts[row["attempt_id"]] == "succeeded"
+                row["amount_minor"]
+                for row in counted
+                if row["kind"] != "sale" or attempts[row["attempt_id"]] == "succeeded"
             )
 
         captured = total("sale", "capture")
@@ -245,7 +250,10 @@ class Payments(RuleBasedStateMachine):
             self.shop.clock.advance(timedelta(hours=3))
         left = await self.shop.fetch(open_sql, merchant)
         assert left == [], [dict(row) for row in left]
-        keys = {row["id"] for row in await self.shop.fetch("SELECT id FROM pay_transaction WHERE merchant_id = $1", merchant)}
+        keys = {
+            row["id"]
+            for row in await self.shop.fetch("SELECT id FROM pay_transaction WHERE merchant_id = $1", merchant)
+        }
         assert all(count == 1 for key, count in self.shop.acquirer.moved().items() if key in keys), "P6"
         receivable = -sum(
             record.posted

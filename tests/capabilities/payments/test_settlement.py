@@ -43,9 +43,9 @@ async def test_day_is_settled_at_two_of_the_next_one_and_once(shop: Shop, seller
     page = (await seller.get("/settlements")).json()["data"]
     assert [(row["part"], row["net_minor"], row["day"]) for row in page] == [(1, 8_151, str(today))]
     assert (await seller.get(f"/settlements/{page[0]['id']}")).json() == page[0]
-    assert [
-        row["type"] for row in await shop.fetch("SELECT type FROM outbox WHERE object_id = $1", page[0]["id"])
-    ] == ["settlement.completed"]
+    assert [row["type"] for row in await shop.fetch("SELECT type FROM outbox WHERE object_id = $1", page[0]["id"])] == [
+        "settlement.completed"
+    ]
     assert await shop.due_rows(seller) == []
 
 
@@ -101,7 +101,11 @@ async def test_rules_route_by_amount_form_store_order_and_wish(shop: Shop, selle
     setup, first = shop.platform.payment_setup, seller.channel_account_id
     await setup.add_routing_rule(seller.merchant_id, position=1, amount_minor_min=100_000, channel_account_ids=[second])
     await setup.add_routing_rule(
-        seller.merchant_id, position=2, form="customer_scan", store_id=seller.store_id, channel_account_ids=[second, first]
+        seller.merchant_id,
+        position=2,
+        form="customer_scan",
+        store_id=seller.store_id,
+        channel_account_ids=[second, first],
     )
     await setup.add_routing_rule(seller.merchant_id, position=3, channel_account_ids=[first, second])
     shop.later(seconds=2)
@@ -152,4 +156,3 @@ async def test_worked_example_without_benefits_balances(shop: Shop, seller: Till
     assert sum(balances.values()) == 0
     report = await shop.platform.ledger.verify(now=shop.clock.now())
     assert report.is_clean, report
-

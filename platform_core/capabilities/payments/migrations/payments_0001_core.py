@@ -57,8 +57,9 @@ CREATE TABLE pay_payment (
   CHECK (authorized_minor = 0 OR captured_minor + voided_minor + capturing_minor <= authorized_minor)
 ) WITH (fillfactor = 80);
 CREATE INDEX pay_payment_newest ON pay_payment (merchant_id, created_at DESC, id DESC);
--- Made after the index above: while the table has no statistics the two look equally cheap for a look-up by both columns,
--- and PostgreSQL (18) takes the one made last. The other way round it read all of a merchant's payments for each new one.
+-- Made after the index above: while the table has no statistics the two look equally cheap for a look-up by both
+-- columns, and PostgreSQL (18) takes the one made last. The other way round it read all of a merchant's payments each
+-- time.
 ALTER TABLE pay_payment ADD UNIQUE (merchant_id, out_trade_no);
 
 CREATE TABLE pay_attempt (

@@ -116,6 +116,26 @@ async def test_the_script_agrees_with_payments_of_every_kind_and_finds_what_diff
         await run((sys.executable, "check_payment.py", ids[0]), folder=tmp_path, extra=extra)
 
 
+async def test_a_refund_under_way_differs_by_its_part_of_the_fee_until_it_has_succeeded(
+    world: World, tmp_path: Path
+) -> None:
+    till = await world.new_till()
+    extra = await environment(world, merchant_id=till.merchant_id, scopes=SCOPES)
+    (tmp_path / "check_payment.py").write_text(files(PAGE, test=TEST)["check_payment.py"], encoding="utf-8")
+    paid = (await till.pay(form="merchant_scan", auth_code="sim:success:r7", order_minor=1_000_000)).json()
+    check = (sys.executable, "check_payment.py", paid["id"])
+    asked = await till.post(f"/payments/{paid['id']}/refunds", {"out_request_no": "u1", "amount_minor": 990_006})
+    assert asked.json()["state"] == "unknown"
+    with pytest.raises(AssertionError, match="fee: 60 != 6000"):
+        await run(check, folder=tmp_path, extra=extra)
+    clock = world.platform.clock
+    assert isinstance(clock, ManualClock)
+    for seconds in (10, 30):  # the janitor's first two questions; the acquirer is sure at the second
+        clock.advance(timedelta(seconds=seconds))
+        await world.work()
+    assert "fee: 60 = 60" in await run(check, folder=tmp_path, extra=extra)
+
+
 async def test_the_command_of_the_page_verifies_the_ledger(world: World, database_url: str, tmp_path: Path) -> None:
     await (await world.new_till()).pay()
     [command] = blocks(PAGE, test=TEST, language="bash")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,19 @@ from platform_core.kernel.ids import Ids
 from sandbox.simulators.acquirer.app import AcquirerConfig
 from sandbox.simulators.acquirer.server import running
 from tests.support.world import ACQUIRER_KEY, Till, World, open_world
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary folders in a place of this run's own.
+
+    By default all runs of a user share one, which each run closes to everybody else when it starts: also to the account
+    that the embedded PostgreSQL of a run already under way needs when that user is root.
+    """
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="arsenal-pytest-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
 
 _names = (f"test_{number}" for number in itertools.count())
 

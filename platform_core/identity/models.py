@@ -154,17 +154,13 @@ class Revocation(SQLModel, table=True):
     until: datetime = Field(sa_type=_MOMENT)
 
 
-def _table(model: type[SQLModel]) -> object:
-    return model.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table models at run time
-
-
-MERCHANTS = DocumentTable(_table(Merchant), tenant="id", version="version")
-STORES = DocumentTable(_table(Store), version="version")
-ISVS = DocumentTable(_table(Isv), tenant=None, version="version")
-APPS = DocumentTable(_table(App), version="version")
-APP_CLIENTS = DocumentTable(_table(AppClient), version="version", unique=(("app_id", "mode"),))
-APP_SECRETS = DocumentTable(_table(AppSecret))
+MERCHANTS = DocumentTable(Merchant, tenant="id", version="version")
+STORES = DocumentTable(Store, version="version")
+ISVS = DocumentTable(Isv, tenant=None, version="version")
+APPS = DocumentTable(App, version="version")
+APP_CLIENTS = DocumentTable(AppClient, version="version", unique=(("app_id", "mode"),))
+APP_SECRETS = DocumentTable(AppSecret)
 # Inserted as active only, so this claims "the active grant" and leaves revoked ones alone.
-ACCESS_GRANTS = DocumentTable(_table(AccessGrant), version="version", unique=(("app_id", "merchant_id", "state"),))
-SIGNING_KEYS = DocumentTable(_table(SigningKey), tenant=None, version="version", unique=(("generation",),))
-REVOCATIONS = DocumentTable(_table(Revocation))
+ACCESS_GRANTS = DocumentTable(AccessGrant, version="version", unique=(("app_id", "merchant_id", "state"),))
+SIGNING_KEYS = DocumentTable(SigningKey, tenant=None, version="version", unique=(("generation",),))
+REVOCATIONS = DocumentTable(Revocation)

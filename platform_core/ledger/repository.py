@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from platform_core.kernel.database.tables import table_of
 from platform_core.ledger.accounts import Guard
 from platform_core.ledger.models import LedgerAccount, LedgerPending, LedgerTransfer
 from platform_core.ledger.records import (
@@ -35,9 +36,9 @@ from platform_core.ledger.records import (
     UnitSums,
 )
 
-_A: Any = LedgerAccount.__table__  # type: ignore[attr-defined]  # SQLModel gives it to tables only
-_T: Any = LedgerTransfer.__table__  # type: ignore[attr-defined]
-_P: Any = LedgerPending.__table__  # type: ignore[attr-defined]
+_A = table_of(LedgerAccount)
+_T = table_of(LedgerTransfer)
+_P = table_of(LedgerPending)
 _MOVED = ("transfer", "post")
 _ACCOUNT_COLUMNS: tuple[Any, ...] = (
     _A.c.id,

@@ -16,6 +16,7 @@ from platform_core.capabilities.payments.models import Payment, Refund, Settleme
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.service import quoted
 from platform_core.identity.principal import Principal
+from platform_core.kernel.database.tables import table_of
 from platform_core.kernel.pagination import Cursors, Position
 
 Bounds = tuple[datetime | int | None, datetime | int | None]  # from, and up to but without
@@ -42,7 +43,7 @@ class PaymentLists:
     ) -> dict[str, Any]:
         """Payments by columns equal to a value, or between two [from, to); None does not count."""
         conditions = _equal(Payment, equal)
-        columns = Payment.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+        columns = table_of(Payment).c
         for name, (since, until) in between.items():
             if since is not None:
                 conditions.append(columns[name] >= since)
@@ -144,5 +145,5 @@ def _position(row: SQLModel) -> Position:
 
 
 def _equal(table: type[SQLModel], filters: Mapping[str, Any]) -> list[Any]:
-    columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+    columns = table_of(table).c
     return [columns[name] == value for name, value in filters.items() if value is not None]

@@ -24,6 +24,7 @@ from platform_core.capabilities.payments.models import (
 )
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.database.pools import Database
+from platform_core.kernel.database.tables import table_of
 from platform_core.kernel.http.idempotency import IdempotentRequest, find_record
 
 Table = TypeVar("Table", bound=SQLModel)
@@ -78,7 +79,7 @@ class PaymentRepository:
     async def file(self, merchant_id: str, payment_id: str) -> PaymentFile | None:
         """A payment with everything on it; None if this merchant has none such."""
         async with self._database.read(merchant_id) as connection:
-            payment = await _one(connection, Payment, select(Payment.__table__).where(col(Payment.id) == payment_id))  # type: ignore[attr-defined]  # SQLModel adds it
+            payment = await _one(connection, Payment, select(table_of(Payment)).where(col(Payment.id) == payment_id))
             if payment is None:
                 return None
             return PaymentFile(
@@ -89,25 +90,25 @@ class PaymentRepository:
             )
 
     async def _of_payment(self, connection: AsyncConnection, table: type[Table], payment_id: str) -> list[Table]:
-        columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
-        query = select(table.__table__).where(columns.payment_id == payment_id).order_by(columns.created_at, columns.id)  # type: ignore[attr-defined]  # as above
+        columns = table_of(table).c
+        query = select(table_of(table)).where(columns.payment_id == payment_id).order_by(columns.created_at, columns.id)
         return await _all(connection, table, query)
 
     async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
         """The payment alone."""
-        query = select(Payment.__table__).where(col(Payment.id) == payment_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        query = select(table_of(Payment)).where(col(Payment.id) == payment_id)
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Payment, query)
 
     async def refund(self, merchant_id: str, refund_id: str) -> Refund | None:
         """One refund."""
-        query = select(Refund.__table__).where(col(Refund.id) == refund_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        query = select(table_of(Refund)).where(col(Refund.id) == refund_id)
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Refund, query)
 
     async def settlement(self, merchant_id: str, settlement_id: str) -> Settlement | None:
         """One settlement."""
-        query = select(Settlement.__table__).where(col(Settlement.id) == settlement_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        query = select(table_of(Settlement)).where(col(Settlement.id) == settlement_id)
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Settlement, query)
 
@@ -117,7 +118,7 @@ class PaymentRepository:
             accounts = await _all(
                 connection,
                 ChannelAccount,
-                select(ChannelAccount.__table__).where(col(ChannelAccount.merchant_id) == merchant_id).order_by("id"),  # type: ignore[attr-defined]  # SQLModel adds it
+                select(table_of(ChannelAccount)).where(col(ChannelAccount.merchant_id) == merchant_id).order_by("id"),
             )
             rules = await _all(
                 connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id")
@@ -150,9 +151,9 @@ class PaymentRepository:
         limit: int,
     ) -> list[Table]:
         """A page by keyset (created_at, id), one row more than asked so that the caller knows of a next page."""
-        columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+        columns = table_of(table).c
         moment = columns.settled_at if table is Settlement else columns.created_at
-        query = select(table.__table__).where(columns.merchant_id == merchant_id, *filters)  # type: ignore[attr-defined]  # as above
+        query = select(table_of(table)).where(columns.merchant_id == merchant_id, *filters)
         if after is not None:
             key = tuple_(moment, columns.id)
             query = query.where(key > after if is_ascending else key < after)
@@ -181,7 +182,7 @@ class PaymentRepository:
 
     async def channel_account(self, channel_account_id: str) -> ChannelAccount | None:
         """For notices, which come without a token: the account whose secrets verify them."""
-        query = select(ChannelAccount.__table__).where(col(ChannelAccount.id) == channel_account_id)  # type: ignore[attr-defined]  # SQLModel adds it
+        query = select(table_of(ChannelAccount)).where(col(ChannelAccount.id) == channel_account_id)
         async with self._database.read_all() as connection:
             return await _one(connection, ChannelAccount, query)
 
@@ -203,8 +204,8 @@ class PaymentRepository:
 
 
 def _valid(table: type[Table], merchant_id: str, now: datetime) -> Select[Any]:
-    columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
-    return select(table.__table__).where(  # type: ignore[attr-defined]  # as above
+    columns = table_of(table).c
+    return select(table_of(table)).where(
         columns.merchant_id == merchant_id,
         columns.valid_from <= now,
         (columns.valid_until.is_(None)) | (columns.valid_until > now),

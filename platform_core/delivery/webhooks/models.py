@@ -130,15 +130,11 @@ class EventHandling(SQLModel, table=True):
     created_at: datetime = Field(sa_type=_MOMENT)
 
 
-def _table(model: type[SQLModel]) -> object:
-    return model.__table__  # type: ignore[attr-defined]  # SQLModel adds it to table models at run time
-
-
-WEBHOOK_ENDPOINTS = DocumentTable(_table(WebhookEndpoint), tenant=None, version="version")
-WEBHOOK_HEALTH = DocumentTable(_table(WebhookEndpointHealth), tenant=None)
-WEBHOOK_MESSAGES = DocumentTable(_table(WebhookMessage), tenant=None, unique=(("id",),))
+WEBHOOK_ENDPOINTS = DocumentTable(WebhookEndpoint, tenant=None, version="version")
+WEBHOOK_HEALTH = DocumentTable(WebhookEndpointHealth, tenant=None)
+WEBHOOK_MESSAGES = DocumentTable(WebhookMessage, tenant=None, unique=(("id",),))
 WEBHOOK_DELIVERIES = DocumentTable(
-    _table(WebhookDelivery), tenant=None, version="version", unique=(("event_id", "endpoint_id"),)
+    WebhookDelivery, tenant=None, version="version", unique=(("event_id", "endpoint_id"),)
 )
-WEBHOOK_ATTEMPTS = DocumentTable(_table(WebhookAttempt), tenant=None)
-EVENT_HANDLINGS = DocumentTable(_table(EventHandling), version="version")
+WEBHOOK_ATTEMPTS = DocumentTable(WebhookAttempt, tenant=None)
+EVENT_HANDLINGS = DocumentTable(EventHandling, version="version")

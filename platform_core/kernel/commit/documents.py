@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import ARRAY, String, Table
 from sqlalchemy.dialects import postgresql
+from sqlmodel import SQLModel
 
 from platform_core.kernel.commit.plan import (
     Duplicate,
@@ -21,6 +22,7 @@ from platform_core.kernel.commit.plan import (
     VersionConflict,
     lock_key,
 )
+from platform_core.kernel.database.tables import table_of
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy ships it untyped
 Key = tuple[Any, ...]  # values of a unique key, of the column types
@@ -38,14 +40,13 @@ class DocumentTable:
 
     def __init__(
         self,
-        table: Table | Any,  # SQLModel types `__table__` as FromClause
+        model: type[SQLModel] | Table,
         *,
         tenant: str | None = "merchant_id",
         version: str | None = None,
         unique: Sequence[tuple[str, ...]] = (),
     ) -> None:
-        table = getattr(table, "__table__", table)
-        assert isinstance(table, Table)
+        table = model if isinstance(model, Table) else table_of(model)
         self.table = table
         self.name = table.name
         self.tenant = tenant

@@ -61,12 +61,16 @@ def misspelt() -> dict[str, str | None]:
 
 
 def leave_on_signal() -> None:
-    """From now on SIGTERM ends the process by an exception, so that what was opened is closed."""
+    """From now on SIGTERM and SIGINT end the process by an exception, so that what was opened is closed.
+
+    A shell starts what it puts in the background with SIGINT ignored; whoever sends it by id still means it.
+    """
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _quieten_libraries() -> None:

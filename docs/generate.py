@@ -23,6 +23,7 @@ import typer.main
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 ROOT_PACKAGES: Final = ("platform_core", "plugins", "capability_packs")
 NOTICE: Final = "<!-- Written by `make docs` from {source}; edit that instead. -->"
+TESTING: Final = "testing."  # the family of codes that only tests declare
 HTTP_METHODS: Final = ("get", "put", "post", "patch", "delete", "head", "options")
 
 
@@ -40,10 +41,15 @@ class Page:
         return REFERENCE / self.name
 
 
-def error_codes() -> str:
-    """Every declared error: code, status, words in both languages."""
+def declared_errors() -> dict[str, Any]:  # Any: kernel.errors.ErrorCode, which is imported late
+    """Every error that the platform declares, by code; not those that tests declare in the same process (TESTING)."""
     import_everything()
     catalogue = importlib.import_module("platform_core.kernel.errors").catalogue()
+    return {code: error for code, error in catalogue.items() if not code.startswith(TESTING)}
+
+
+def error_codes() -> str:
+    """Every declared error: code, status, words in both languages."""
     lines = heading("Error codes", source="the declarations (`declare`) beside the code that raises them")
     lines += [
         "Every error answer is `application/problem+json` (RFC 9457). `code` is stable; the words follow",
@@ -51,7 +57,7 @@ def error_codes() -> str:
         "",
     ]
     family = ""
-    for code, error in catalogue.items():
+    for code, error in declared_errors().items():
         if code.partition(".")[0] != family:
             family = code.partition(".")[0]
             lines += [f"## {family}", ""]

@@ -14,6 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from platform_core.kernel.database.pools import is_away
+from platform_core.kernel.http.handlers import DATABASE_UNAVAILABLE, MAY_SAY_AWAY
+
 DirectRoute = Callable[[Request], Awaitable[Response]]
 
 
@@ -30,5 +33,10 @@ class DirectRoutes:
         if route is None:
             await self._app(scope, receive, send)
             return
-        response = await route(Request(scope, receive))
+        try:
+            response = await route(Request(scope, receive))
+        except MAY_SAY_AWAY as error:
+            if is_away(error):
+                raise DATABASE_UNAVAILABLE.error(retry_after_s=1) from error
+            raise
         await response(scope, receive, send)

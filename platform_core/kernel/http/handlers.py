@@ -58,6 +58,9 @@ DATABASE_UNAVAILABLE: Final = declare(
     ),
 )
 
+MAY_SAY_AWAY: Final = (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What drivers raise, also while the database cannot be reached; `is_away` tells."""
+
 
 def install_handlers(app: FastAPI, problems: Problems) -> None:
     """Answer every exception of the application as a problem. `RequestEnvelope` must be installed too."""
@@ -80,7 +83,7 @@ def install_handlers(app: FastAPI, problems: Problems) -> None:
         _log.warning("request without database", error=type(error).__name__, path=request.url.path)
         return _answer(request, DATABASE_UNAVAILABLE.error(retry_after_s=1), problems)
 
-    for kind in (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    for kind in MAY_SAY_AWAY:
         app.add_exception_handler(kind, come_again)
     for kind in (PlatformError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refuse)

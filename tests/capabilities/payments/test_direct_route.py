@@ -8,11 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from platform_core.bootstrap.app import attach, create_app
 from platform_core.capabilities.payments.router import DIRECT_ROUTES
 from platform_core.kernel.http.direct import DirectRoutes
+from platform_core.kernel.http.envelope import RequestEnvelope
+from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.problem import Problems
+from platform_core.kernel.ids import Ids
 from tests.support.world import ORIGIN, Till, World
 
 pytestmark = [pytest.mark.api, pytest.mark.database]
@@ -73,3 +78,19 @@ async def test_direct_routes_stand_in_the_application_too(world: World) -> None:
     }
     assert DIRECT_ROUTES.keys() <= registered
     assert DIRECT_ROUTES.keys() == {("POST", "/v1/payments")}
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), TimeoutError()])
+async def test_a_database_that_is_away_is_answered_503(error: Exception, ids: Ids) -> None:
+    async def route(request: Request) -> Response:
+        raise error
+
+    problems = Problems(type_base="http://127.0.0.1/problems/", language="en")
+    app = FastAPI()
+    install_handlers(app, problems)
+    app.add_middleware(DirectRoutes, routes={("POST", "/hot"): route})
+    app.add_middleware(RequestEnvelope, ids=ids, problems=problems, versions=("2026-11-22",))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
+        answer = await client.post("/hot")
+    assert (answer.status_code, answer.json()["code"]) == (503, "kernel.database_unavailable")
+    assert answer.headers["retry-after"] == "1"

@@ -64,6 +64,7 @@ class Bench:
     database: Database
     committer: Committer
     owner: asyncpg.Connection
+    writer: asyncio.Task[None]
     reports: list[BatchReport] = field(default_factory=list)
 
     async def commit(self, *plans: Plan) -> list[object]:
@@ -110,7 +111,9 @@ async def bench(note_url: str, database: Database, clock: ManualClock, ids: Ids)
     reports: list[BatchReport] = []
     committer = Committer(database.connect_writer, make_appliers(clock), clock=clock, ids=ids, observe=reports.append)
     owner = await asyncpg.connect(note_url)
+    others = asyncio.all_tasks()
     await committer.start()
-    yield Bench(note_url, database, committer, owner, reports)
+    (writer,) = asyncio.all_tasks() - others
+    yield Bench(note_url, database, committer, owner, writer, reports)
     await committer.stop()
     await owner.close()

@@ -109,8 +109,7 @@ async def test_no_caller_hangs_when_the_writer_is_cancelled(bench: Bench) -> Non
         await bench.until_blocked()
         queued = asyncio.create_task(bench.committer.commit(writing("queued")))
         await asyncio.sleep(0)
-        writer = next(task for task in asyncio.all_tasks() if task.get_name() == "kernel.commit")
-        writer.cancel()
+        bench.writer.cancel()
         outcomes = await asyncio.gather(flying, queued, return_exceptions=True)
     assert [error.code for error in outcomes if isinstance(error, PlatformError)] == [
         "kernel.commit_unknown",

@@ -17,7 +17,7 @@ from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.delivery.nudges import Nudger
@@ -25,6 +25,7 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.parties import Parties
@@ -158,11 +159,17 @@ def assemble(
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
+    repository = PaymentRepository(database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
     tools = Tools(
         committer=committer,
-        repository=PaymentRepository(database),
+        repository=repository,
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,

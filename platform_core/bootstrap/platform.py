@@ -28,6 +28,7 @@ from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.parties import Parties
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
@@ -63,6 +64,7 @@ class Platform:
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    refusals: Refusals
     keys: SigningKeys
     access: Access
     oauth: AuthlibOAuthServer
@@ -112,6 +114,8 @@ async def open_platform(
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
         stack.push_async_callback(platform.committer.stop)
+        await platform.refusals.start()
+        stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
@@ -178,6 +182,7 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
+        refusals=Refusals(committer, clock=real_clock),
         keys=keys,
         access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),

@@ -52,7 +52,7 @@ async def export(
 
 
 def is_proven(document: dict[str, Any]) -> bool:  # Any: JSON
-    """Whether an exported row is the one that its seal closed; that the seal stands, the chain or a checkpoint shows."""
+    """Whether an exported row is the one that its seal closed. That the seal stands, the chain shows."""
     proof = [(side, bytes.fromhex(neighbour)) for side, neighbour in document["proof"]]
     leaf = row_hash([document["row"][name] for name in COLUMNS])
     return proven_root(leaf, proof) == bytes.fromhex(document["root"])

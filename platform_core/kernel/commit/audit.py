@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import asyncpg
 import msgspec
@@ -19,6 +19,8 @@ from platform_core.kernel.commit.plan import Plan, Refusal, Statement, TenantVio
 from platform_core.kernel.telemetry import current_correlation
 
 Stream = Literal["act", "access", "call"]
+PLATFORM: Final = "platform"
+"""The actor of what the platform does of itself, or its operator does on the command line."""
 
 
 def _request_id() -> str | None:

@@ -102,6 +102,7 @@ def _config(app: FastAPI | str, workers: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks for a caller's address or scheme
         timeout_graceful_shutdown=GRACE_S,
     )
 

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit.plan import Plan, Refusal, Statement, TenantViolation
+from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement, TenantViolation
 from platform_core.kernel.telemetry import current_correlation
 
 Stream = Literal["act", "access", "call"]
@@ -90,8 +90,14 @@ class AuditWork:
     async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    def looks(self) -> Sequence[Look]:
         """Nothing to see."""
+        return ()
+
+    @property
+    def has_seen_all(self) -> bool:
+        """At once."""
+        return True
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """A row names the plan's tenant or none."""

@@ -29,6 +29,7 @@ from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.parties import Parties
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
@@ -64,6 +65,7 @@ class Platform:
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    refusals: Refusals
     keys: SigningKeys
     access: Access
     oauth: AuthlibOAuthServer
@@ -113,6 +115,8 @@ async def open_platform(
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
         stack.push_async_callback(platform.committer.stop)
+        await platform.refusals.start()
+        stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
@@ -185,6 +189,7 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
+        refusals=Refusals(committer, clock=real_clock),
         keys=keys,
         access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
@@ -202,7 +207,7 @@ def assemble(
 def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
     return Committer(
         database.connect_writer,
-        make_appliers(clock),
+        make_appliers(clock, audit_clock=SystemClock()),
         clock=clock,
         ids=ids,
         batch_plans_max=settings.commit_batch_plans_max,

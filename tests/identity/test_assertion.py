@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from platform_core.identity.oauth import compact
 from platform_core.identity.oauth.assertion import AHEAD_S_MAX, LIFE_S_MAX, Assertion, read_assertion
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.oauth.public_keys import CLIENT_KINDS, PublicKey, import_public_jwk
@@ -64,7 +65,6 @@ def test_an_assertion_without_iat_counts_as_old_as_it_can_be() -> None:
 
 
 def _hmac_by(key: HeldKey) -> str:
-    import_public_jwk(key.public, kinds=CLIENT_KINDS)
     text = key.assertion(CLIENT, ISSUER, now=NOW)
     _, claims, signature = text.split(".")
     return ".".join((_encoded({"alg": "HS256"}), claims, signature))
@@ -159,8 +159,6 @@ def test_a15_an_unsound_assertion_is_refused_in_one_text(forge: Callable[[], str
 
 
 def test_f35_where_there_is_no_key_one_signature_is_checked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from platform_core.identity.oauth import compact
-
     checked = []
     genuine = compact.jws.deserialize_compact
 

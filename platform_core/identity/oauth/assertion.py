@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
+from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.oauth.compact import (
     JTI,
     Compact,
@@ -21,6 +22,7 @@ from platform_core.identity.oauth.compact import (
 )
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.oauth.public_keys import CLIENT_KINDS, PublicKey, import_public_jwk
+from platform_core.identity.seen_jti import OnceOnly, claim
 from platform_core.kernel.ids import is_id
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -139,3 +141,24 @@ def _moment(seconds: int) -> datetime:
 
 def _refused() -> OAuthRefusal:
     return OAuthRefusal("invalid_client", "The client is unknown or its secret is wrong.")
+
+
+class Assertions:
+    """private_key_jwt of one process: whose keys, and that each assertion counts once."""
+
+    algorithms: Final = ALGORITHMS
+
+    def __init__(self, keys: ClientKeys) -> None:
+        self._keys = keys
+
+    def read(self, text: str) -> ReadAssertion:
+        """See `read_assertion`."""
+        return read_assertion(text)
+
+    async def keys_of(self, client_id: str, *, kid: str | None = None) -> tuple[PublicKey, ...]:
+        """See `ClientKeys.find`."""
+        return await self._keys.find(client_id, kid=kid)
+
+    def claim(self, proof: Assertion) -> OnceOnly:
+        """The part of a plan of any tenant that uses the assertion up. Refusals: `AlreadySeen`, `Forgotten`."""
+        return claim("assertion", proof.client_id, proof.jti, proof.expires, issued=proof.issued)

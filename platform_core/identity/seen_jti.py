@@ -10,19 +10,19 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import asyncpg
 
 from platform_core.identity import base64url
 from platform_core.kernel.commit import Plan, Refusal, Statement
-from platform_core.kernel.commit.plan import lock_key
+from platform_core.kernel.commit.plan import Look, lock_key
 
 Kind = Literal["assertion", "dpop", "signature"]
 AHEAD: Final = timedelta(seconds=11)
 """A client's clock may be 10 s ahead of ours, so what it issued may be dated later than the crash that followed."""
 _BIRTH: Final = "birth"
-_LOOK: Final = "SELECT id, born FROM seen_jti WHERE id = ANY($1::text[])"
+_LOOK: Final = "SELECT id, born FROM seen_jti WHERE id = ANY({0}::text[])"
 _INSERT: Final = "INSERT INTO seen_jti (id, until) SELECT * FROM unnest({0}::text[], {1}::timestamptz[]) RETURNING 1"
 _BE_BORN: Final = "INSERT INTO seen_jti (id, until, born) VALUES ('birth', 'infinity', $1) ON CONFLICT (id) DO NOTHING"
 _SWEEP: Final = (
@@ -121,19 +121,22 @@ class OnceOnlyBatch:
             await connection.execute(_BE_BORN, int((now + AHEAD).timestamp()))
             self._applier.is_born = True
 
-    async def look(self, connection: asyncpg.Connection) -> None:
-        """Which claims are taken, and when the table was born.
+    def looks(self) -> Sequence[Look]:
+        """Which claims are taken, and when the table was born."""
+        return [Look(_LOOK, ([_BIRTH, *self._wanted],), self._take)] if self._wanted else []
 
-        Without a birth the batch is begun anew: `prepare` notes it then.
-        """
-        if not self._wanted:
-            return
-        rows = {row[0]: row[1] for row in await connection.fetch(_LOOK, [_BIRTH, *self._wanted])}
-        if _BIRTH not in rows:
+    def _take(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        found = {id_: born for id_, born in rows}
+        if _BIRTH not in found:  # the batch is begun anew, and `prepare` notes the birth then
             self._applier.is_born = False
             raise asyncpg.SerializationError("the table of claims was emptied by a crash; its birth is noted first")
-        self._born = rows.pop(_BIRTH)
-        self._taken = set(rows)
+        self._born = found.pop(_BIRTH)
+        self._taken = set(found)
+
+    @property
+    def has_seen_all(self) -> bool:
+        """At once."""
+        return True
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Seen before, or too old to tell."""

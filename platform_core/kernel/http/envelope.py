@@ -1,8 +1,8 @@
 """What every request gets before any route sees it: an id, a language, a trace, and bounds on its size.
 
-One pure ASGI layer, outermost of ours. It answers 431, 414 and 413 itself, and any `PlatformError` that comes up
-through it before an answer began, so that a route served as plain ASGI may raise like every other. The version is
-settled later, by whoever authenticates (`Envelope.settle_version`): 401 and 429 come before 400.
+One pure ASGI layer. It answers 431, 414 and 413 itself, and any `PlatformError` that comes up through it before an
+answer began, so that a route served as plain ASGI may raise like every other. The version is settled later, by whoever
+authenticates (`Envelope.settle_version`): 401 and 429 come before 400.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Hooks(Protocol):
 
 
 class RequestEnvelope:
-    """The ASGI layer. Add it last with `app.add_middleware`, which makes it the outermost of ours."""
+    """The ASGI layer; `Application` puts it around everything that answers."""
 
     def __init__(
         self,

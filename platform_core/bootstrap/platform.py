@@ -22,6 +22,7 @@ from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.delivery.nudges import Nudger
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
@@ -30,6 +31,7 @@ from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
@@ -69,6 +71,7 @@ class Platform:
     feed: RevocationFeed
     keys: SigningKeys
     access: Access
+    proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
     oauth: AuthlibOAuthServer
@@ -114,6 +117,7 @@ async def open_platform(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(_close_providers, platform.registry)
+        stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
@@ -166,7 +170,10 @@ def assemble(
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    access = _access(deps, keys, feed, settings)
+    proofs = proof_tools.assemble(
+        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
+    access = _access(deps, keys, feed, settings, proofs)
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
@@ -189,6 +196,7 @@ def assemble(
         feed=feed,
         keys=keys,
         access=access,
+        proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
@@ -203,7 +211,9 @@ def assemble(
     )
 
 
-def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
+    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings, proofs: ProofTools
+) -> Access:
     limits = RateLimits(
         deps.clock,
         own_app_per_s=settings.rate_own_app_per_s,
@@ -217,6 +227,7 @@ def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, setting
         clock=deps.clock,
         public_origin=settings.public_origin,
         limits=limits,
+        proofs=proofs.requests,
     )
 
 

@@ -53,3 +53,27 @@ JWKS_URI_REFUSED = declare(
         en="Give a public https address that answers with a JWK set.", zh="请提供返回 JWK 集合的公网 https 地址。"
     ),
 )
+PROOF_INVALID = declare(
+    "identity.proof_invalid",
+    status=401,
+    title=Text(en="The DPoP proof is not valid", zh="DPoP 证明无效"),
+    detail=Text(
+        en="The proof is missing, malformed, stale, used, or made for another request, token or key.",
+        zh="该证明缺失、格式错误、已过时、已使用，或属于其他请求、令牌或密钥。",
+    ),
+    hint=Text(
+        en="Make a new proof for each request, with method, address, time, nonce and the hash of the token.",
+        zh="请为每个请求生成新的证明，包含方法、地址、时间、随机数及令牌摘要。",
+    ),
+)
+PROOF_NONCE_NEEDED = declare(
+    "identity.proof_nonce_needed",
+    status=401,
+    is_retryable=True,
+    title=Text(en="The DPoP proof needs our nonce", zh="DPoP 证明缺少随机数"),
+    detail=Text(en="The proof carries no nonce of ours that is still good.", zh="该证明未携带仍有效的随机数。"),
+    hint=Text(
+        en="Make the proof again with the value of the header DPoP-Nonce.",
+        zh="请使用响应头 DPoP-Nonce 的值重新生成证明。",
+    ),
+)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import asyncpg
 
 from platform_core.identity import base64url
-from platform_core.kernel.commit import Plan, Refusal, Statement
+from platform_core.kernel.commit import Duplicate, Plan, Refusal, Statement
 from platform_core.kernel.commit.plan import Look, lock_key
 
 Kind = Literal["assertion", "dpop", "signature"]
@@ -43,7 +43,7 @@ class OnceOnly:
 
 
 @dataclass(frozen=True, slots=True)
-class AlreadySeen(Refusal):
+class AlreadySeen(Duplicate):
     """Somebody showed it before: a replay, or the loser of a race."""
 
     kind: Kind
@@ -126,7 +126,7 @@ class OnceOnlyBatch:
         return [Look(_LOOK, ([_BIRTH, *self._wanted],), self._take)] if self._wanted else []
 
     def _take(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        found = {id_: born for id_, born in rows}
+        found: dict[str, int] = dict(rows)
         if _BIRTH not in found:  # the batch is begun anew, and `prepare` notes the birth then
             self._applier.is_born = False
             raise asyncpg.SerializationError("the table of claims was emptied by a crash; its birth is noted first")
@@ -143,7 +143,7 @@ class OnceOnlyBatch:
         for part in parts:
             assert isinstance(part, OnceOnly)
             if part.id in self._taken or part.id in self._staged:
-                return AlreadySeen(part.kind)
+                return AlreadySeen("seen_jti", ("id",), part.id, part.kind)
             is_known = part.birth == self._born if part.issued is None else _is_after(part.issued, self._born)
             if not is_known:
                 return Forgotten(part.kind, self._born)

@@ -15,8 +15,11 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.oauth.dpop import Proofs
+from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
+from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
@@ -41,6 +44,7 @@ class Process:
     deps: IdentityDeps
     keys: SigningKeys
     feed: RevocationFeed
+    proofs: Proofs
     access: Access
     directory: MerchantDirectory
     oauth: AuthlibOAuthServer
@@ -75,7 +79,15 @@ async def open_process(deps: IdentityDeps) -> Process:
     keys = SigningKeys(deps)
     await keys.start(feed)
     await feed.poll()
-    access = Access(database=deps.database, keys=keys, feed=feed, clock=deps.clock, public_origin=ORIGIN)
+    proofs = Proofs(Nonces(deps.vault))
+    access = Access(
+        database=deps.database,
+        keys=keys,
+        feed=feed,
+        clock=deps.clock,
+        public_origin=ORIGIN,
+        proofs=RequestProofs(deps, proofs, public_origin=ORIGIN),
+    )
     oauth = AuthlibOAuthServer(deps, keys, public_origin=ORIGIN)
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
@@ -83,7 +95,7 @@ async def open_process(deps: IdentityDeps) -> Process:
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)
-    return Process(deps, keys, feed, access, directory, oauth, app, http)
+    return Process(deps, keys, feed, proofs, access, directory, oauth, app, http)
 
 
 @pytest.fixture

@@ -179,7 +179,12 @@ class Access:
 
 def _is_backed(state: TokenState, claims: dict[str, Any]) -> bool:
     """Whether the rows still stand behind the token."""
-    if state.is_token_revoked or state.is_family_ended or not state.is_client_active or state.mode != claims.get("mode"):
+    if (
+        state.is_token_revoked
+        or state.is_family_ended
+        or not state.is_client_active
+        or state.mode != claims.get("mode")
+    ):
         return False
     if claims.get("grant_id") is None:
         return claims.get("merchant") is None

@@ -95,6 +95,14 @@ async def read_grant(connection: AsyncConnection, grant_id: str, *, merchant_id:
     return (await connection.execute(query)).one_or_none()
 
 
+async def read_active_grant(connection: AsyncConnection, app_id: str, *, merchant_id: str) -> Record | None:
+    """The merchant's active grant for an app."""
+    query = select(_grants).where(
+        _grants.c.app_id == app_id, _grants.c.merchant_id == merchant_id, _grants.c.state == "active"
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
 async def read_signing_keys(connection: AsyncConnection) -> Sequence[Record]:
     """Every key that is not revoked, the newest first."""
     query = select(_keys).where(_keys.c.state != "revoked").order_by(_keys.c.generation.desc())

@@ -1,5 +1,7 @@
-"""Queries of the authorization server: what stands behind a code, a refresh token, a pushed request. One statement each,
-by the authorization server's role; `now` is aware."""
+"""Queries of the authorization server: what stands behind a code, a refresh token, a pushed request.
+
+By the authorization server's role; `now` is aware.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,7 @@ JOIN access_grant g ON g.id = c.grant_id
 JOIN merchant m ON m.id = g.merchant_id
 LEFT JOIN oauth_token_family f ON f.id = c.family_id
 WHERE c.id = :id
-""")  # noqa: S608 - constants
+""")
 _REFRESH: Final = text("""
 SELECT r.*, s.used_at IS NULL AND s.id IS NOT NULL AS s_unused, s.expires_at AS s_expires_at
 FROM oauth_refresh_token r
@@ -73,14 +75,14 @@ FROM oauth_token_family f
 JOIN access_grant g ON g.id = f.grant_id
 JOIN merchant m ON m.id = g.merchant_id
 WHERE f.id = :id
-""")  # noqa: S608 - constants
+""")
 _PUSHED: Final = text("""
 SELECT p.*, EXISTS (SELECT FROM oauth_used_once u WHERE u.id = p.id) AS is_used
 FROM oauth_pushed_request p WHERE p.id = :id
 """)
 _GRANT_BY_ID: Final = text(f"""
 SELECT {_GRANT} FROM access_grant g JOIN merchant m ON m.id = g.merchant_id WHERE g.id = :id
-""")  # noqa: S608 - constants
+""")
 _PUBLIC_ORIGIN: Final = text("""
 SELECT EXISTS (
   SELECT FROM app_client c, unnest(string_to_array(c.redirect_uris, ' ')) AS u

@@ -37,16 +37,19 @@ AUTHORIZATION_REFUSED = declare(
     title=Text(en="The app sent you here with a request that cannot be answered", zh="应用发起的授权请求无效"),
     detail=Text(en="{reason}", zh="{reason}"),
     hint=Text(
-        en="Go back to the app. If it happens again, tell its publisher.", zh="请返回应用；如再次出现，请联系应用开发者。"
+        en="Go back to the app. If it happens again, tell its publisher.",
+        zh="请返回应用；如再次出现，请联系应用开发者。",
     ),
 )
 UNKNOWN_CLIENT: Final = Text(en="The app is not known here, or it was disabled.", zh="该应用不存在或已停用。")
 UNKNOWN_REDIRECT: Final = Text(
-    en="The address to return to is missing or is not one that the app registered.", zh="回调地址缺失，或未经该应用登记。"
+    en="The address to return to is missing or is not one that the app registered.",
+    zh="回调地址缺失，或未经该应用登记。",
 )
 UNREADABLE: Final = Text(en="The address of this page is malformed.", zh="本页地址格式错误。")
 UNKNOWN_PUSHED: Final = Text(
-    en="The app's request is unknown, was used, or is older than 90 seconds.", zh="该授权请求不存在、已使用或已超过 90 秒。"
+    en="The app's request is unknown, was used, or is older than 90 seconds.",
+    zh="该授权请求不存在、已使用或已超过 90 秒。",
 )
 
 DetailsReader = Callable[[str], tuple[dict[str, Any], ...]]
@@ -69,7 +72,9 @@ class Rules:
         """
         _check_kind(parameters, client)
         scopes = _scopes(parameters.get("scope"), client)
-        details = self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
+        details = (
+            self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
+        )
         if not scopes and not details:
             raise OAuthRefusal("invalid_scope", "No scope was asked for.")
         if parameters.get("resource", self.audience) != self.audience:

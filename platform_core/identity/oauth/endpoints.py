@@ -74,9 +74,15 @@ class RefreshFound:
         client_id: str = self.state.family.client_id
         return client_id
 
+    @property
+    def ends_at(self) -> datetime:
+        """When it, or its family, has lived long enough."""
+        ends_at: datetime = min(self.state.token.expires_at, self.state.family.expires_at)
+        return ends_at
+
     def is_expired(self) -> bool:
         """Whether it, or its family, lived long enough."""
-        return min(self.state.token.expires_at, self.state.family.expires_at) <= self.now
+        return self.ends_at <= self.now
 
     def is_revoked(self) -> bool:
         """Whether it was used or its family or grant was ended."""
@@ -95,7 +101,7 @@ class RefreshFound:
             "client_id": state.family.client_id,
             "sub": state.family.merchant_id,
             "iss": self.issuer,
-            "exp": int(min(state.token.expires_at, state.family.expires_at).timestamp()),
+            "exp": int(self.ends_at.timestamp()),
             "iat": int(state.token.created_at.timestamp()),
             "grant_id": state.family.grant_id,
         }

@@ -45,7 +45,9 @@ def parse_form(encoded: bytes) -> dict[str, str]:
     Raises `OAuthRefusal`.
     """
     try:
-        pairs = parse_qsl(encoded.decode("ascii"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX, errors="strict")
+        pairs = parse_qsl(
+            encoded.decode("ascii"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX, errors="strict"
+        )
     except ValueError as error:  # also UnicodeDecodeError, from raw bytes and from percent escapes
         raise OAuthRefusal("invalid_request", "The parameters cannot be read as a form.") from error
     names = [name for name, _ in pairs]

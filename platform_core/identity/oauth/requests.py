@@ -13,15 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from platform_core.identity.models import Mode
-from platform_core.identity.sessions import SignedIn
+from platform_core.identity.sessions import ACR_MFA, ACR_PASSWORD, SignedIn
 from platform_core.identity.vault import SealBroken, Vault
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.errors import declare
 from platform_core.kernel.i18n import Text
 
 DECISION_WITHIN: Final = timedelta(minutes=10)
-ACR_MFA: Final = "urn:arsenal:acr:mfa"
-ACR_PASSWORD: Final = "urn:arsenal:acr:pwd"  # noqa: S105 - a name
 ACR_VALUES: Final = (ACR_MFA, ACR_PASSWORD)
 BROWSER_COOKIE: Final = "__Host-arsenal_browser"
 """Names the browser that opened `/oauth/authorize`, before and after anybody signs in there."""
@@ -81,9 +79,9 @@ class AuthorizationRequest:
 
     def accepts(self, who: SignedIn, now: datetime) -> bool:
         """Whether the sign-in is recent and strong enough for the request (`max_age`, `acr_values`, `prompt=login`)."""
-        if self.max_age is not None and (now - who.auth_time).total_seconds() > self.max_age:
+        if self.max_age is not None and now.timestamp() - who.auth_time > self.max_age:
             return False
-        if "login" in self.prompt and who.auth_time < self.opened_at.replace(microsecond=0):
+        if "login" in self.prompt and who.auth_time < int(self.opened_at.timestamp()):
             return False
         # Several values are alternatives; mfa is also a password sign-in.
         return not self.acr_values or who.acr in self.acr_values or who.acr == ACR_MFA

@@ -59,6 +59,7 @@ class AuthlibServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships
     def __init__(self, generator: TokenGenerator) -> None:
         super().__init__()
         logging.getLogger("authlib").setLevel(logging.WARNING)  # at debug level it writes issued tokens out
+        self.generator = generator
         self.register_token_generator("default", generator)
         for method in METHODS:
             self.register_client_auth_method(method, _shown_by(method))

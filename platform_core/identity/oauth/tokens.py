@@ -78,8 +78,9 @@ class TokenGenerator(JWTBearerTokenGenerator):  # type: ignore[misc]  # Authlib 
         self._clock = clock
         self._ids = ids
 
-    def generate(  # Authlib's parameters
+    def __call__(
         self,
+        *,
         grant_type: str,
         client: Client,
         user: Acting,

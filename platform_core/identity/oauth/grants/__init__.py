@@ -11,12 +11,20 @@ from platform_core.identity.oauth.server import TokenRequest
 class GrantType(Protocol):
     """What `/oauth/token` needs of a grant type."""
 
-    name: str
-    """The value of `grant_type`."""
-    authlib: type[Any]
-    """Authlib's class for it, which decides on values alone."""
-    extensions: Sequence[Any]
-    """Authlib's extensions of the class."""
+    @property
+    def name(self) -> str:
+        """The value of `grant_type`."""
+        ...
+
+    @property
+    def authlib(self) -> type[Any]:
+        """Authlib's class for it, which decides on values alone."""
+        ...
+
+    @property
+    def extensions(self) -> Sequence[Any]:
+        """Authlib's extensions of the class."""
+        ...
 
     async def prepare(self, request: TokenRequest) -> None:
         """Read everything that the decision needs into `request.prepared` and `request.acting`. Writes nothing."""

@@ -116,6 +116,7 @@ CREATE TABLE one_time_link (
 
 CREATE TABLE person_message (
   id text PRIMARY KEY,
+  merchant_id text REFERENCES merchant (id),
   kind text NOT NULL,
   is_addressed boolean NOT NULL,
   sealed bytea NOT NULL,

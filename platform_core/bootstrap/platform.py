@@ -13,6 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -28,6 +29,9 @@ from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.parties import Parties
+from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
@@ -65,6 +69,8 @@ class Platform:
     feed: RevocationFeed
     keys: SigningKeys
     access: Access
+    processes: ServerProcesses
+    request_log: RequestLog
     oauth: AuthlibOAuthServer
     parties: Parties
     apps: Apps
@@ -115,6 +121,8 @@ async def open_platform(
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
+        await platform.request_log.start()
+        stack.push_async_callback(platform.request_log.stop)
         yield platform
 
 
@@ -158,6 +166,7 @@ def assemble(
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
+    access = _access(deps, keys, feed, settings)
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
@@ -179,7 +188,9 @@ def assemble(
         cursors=cursors,
         feed=feed,
         keys=keys,
-        access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
+        access=access,
+        processes=ServerProcesses(deps, access.limits),
+        request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
         parties=Parties(deps),
         apps=Apps(deps),
@@ -189,6 +200,23 @@ def assemble(
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+    limits = RateLimits(
+        deps.clock,
+        own_app_per_s=settings.rate_own_app_per_s,
+        address_per_s=settings.rate_address_per_s,
+        open_paths=OPEN_PATHS,
+    )
+    return Access(
+        database=deps.database,
+        keys=keys,
+        feed=feed,
+        clock=deps.clock,
+        public_origin=settings.public_origin,
+        limits=limits,
     )
 
 

@@ -27,6 +27,7 @@ class Principal:
     key_id: str  # `kid` of the key that signed the token
     expires_at: int  # seconds since the epoch, UTC
     api_version: str
+    tier: str | None = None  # of the ISV that owns the app; None: a merchant's own app
     actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
     acr: str | None = None
     auth_time: int | None = None

@@ -197,6 +197,7 @@ class TokenState:
     grant_version: int
     scopes: frozenset[str]
     stores: frozenset[str] | None
+    tier: str | None
 
 
 _TOKEN_STATE: Final = text("""
@@ -206,9 +207,10 @@ SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
          AND NOT EXISTS (SELECT FROM oauth_token_family f WHERE f.id = :family_id AND f.state = 'active'),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
-       g.version, g.scopes, g.stores
+       g.version, g.scopes, g.stores, i.tier
 FROM app_client c
 JOIN app a ON a.id = c.app_id
+LEFT JOIN isv i ON i.id = a.isv_id
 LEFT JOIN access_grant g ON g.id = :grant_id AND g.app_id = a.id
 LEFT JOIN merchant m ON m.id = g.merchant_id
 WHERE c.id = :client_id
@@ -249,4 +251,5 @@ async def read_token_state(
         grant_version=row[10] or 0,
         scopes=frozenset((row[11] or "").split()),
         stores=frozenset(row[12].split()) if row[12] is not None else None,
+        tier=row[13],
     )

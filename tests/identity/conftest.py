@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
@@ -28,8 +27,7 @@ from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
-from platform_core.kernel.http.envelope import RequestEnvelope
-from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
@@ -48,7 +46,7 @@ class Process:
     access: Access
     directory: MerchantDirectory
     oauth: AuthlibOAuthServer
-    app: FastAPI
+    app: Application
     http: httpx.AsyncClient
 
     async def token(self, app: AppCreated, scope: str | None = None) -> str:
@@ -83,13 +81,10 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     oauth = AuthlibOAuthServer(
         deps, keys, access, public_origin=ORIGIN, consent=Consent(deps), read_details=read_details, **options
     )
-    app = FastAPI()
-    problems = Problems(type_base=f"{ORIGIN}/errors")
+    app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
     app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))
     app.state.access = access
-    app.add_middleware(RequestEnvelope, ids=deps.ids, problems=problems)
-    install_handlers(app, problems)
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)
     return Process(deps, keys, feed, access, directory, oauth, app, http)

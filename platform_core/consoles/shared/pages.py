@@ -44,9 +44,9 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""On every page. `no-referrer` would be the stricter word, but browsers then send `Origin: null` with a form's POST (Fetch
-standard, section 3.2 "Origin header", read 2026-11-22), which the check of CSRF must refuse. `same-origin` tells other
-sites just as little.
+"""On every page. `no-referrer` would be the stricter word, but browsers then send `Origin: null` with a form's POST
+(Fetch standard, section 3.2 "Origin header", read 2026-11-22), which the check of CSRF must refuse. `same-origin` tells
+other sites just as little.
 """
 LANGUAGE_COOKIE: Final = "__Host-arsenal_language"
 

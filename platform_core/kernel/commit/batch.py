@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit.columns import columnar
 from platform_core.kernel.commit.plan import Applier, BatchWork, Plan, Refusal, Statement
 
 Shares = dict[int, list[object]]  # a plan's parts by the number of their applier
@@ -87,7 +88,8 @@ class BatchTransaction:
         """All writes of the batch as one statement of common table expressions: one round trip, all counted."""
         shape = tuple(statement.sql for statement in statements)
         sql = self._sql.get(shape) or self._compose(shape)
-        counts = await connection.fetchrow(sql, *(value for statement in statements for value in statement.arguments))
+        values = (columnar(value) for statement in statements for value in statement.arguments)
+        counts = await connection.fetchrow(sql, *values)
         assert counts is not None, "a SELECT of scalars has one row"
         for statement, count in zip(statements, counts, strict=True):
             if statement.rows_expected is not None and count != statement.rows_expected:

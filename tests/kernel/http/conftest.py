@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from platform_core.kernel.clock import ManualClock
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.body import parse_body
-from platform_core.kernel.http.envelope import RequestEnvelope, envelope_of
-from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.envelope import envelope_of
 from platform_core.kernel.http.problem import Problems
+from platform_core.kernel.http.version import Version, Versions
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.money import AmountMinor, CurrencyCode
 from platform_core.kernel.pagination import PageLimit
@@ -52,8 +53,13 @@ async def raw_route(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def app() -> FastAPI:
-    app = FastAPI(openapi_url=None)
-    problems = Problems(type_base="https://pay.example/docs/errors#")
+    app = Application(
+        ids=Ids(ManualClock(datetime(2026, 11, 22, tzinfo=UTC))),
+        problems=Problems(type_base="https://pay.example/docs/errors#"),
+        versions=Versions((Version("2026-01-01"), Version("2026-11-22"))),
+        entropy=lambda count: TRACE_ENTROPY[:count],
+        openapi_url=None,
+    )
 
     @app.post("/orders")
     async def create(request: Request) -> dict[str, object]:
@@ -79,25 +85,17 @@ def app() -> FastAPI:
     @app.get("/envelope")
     async def envelope(request: Request) -> dict[str, object]:
         found = envelope_of(request.scope)
+        found.settle_version("2026-11-22")
         return {
             "request_id": found.request_id,
             "client_request_id": found.client_request_id,
             "version": found.version,
-            "is_version_named": found.is_version_named,
+            "named_version": found.named_version,
             "traceparent": found.correlation.traceparent,
             "tracestate": found.correlation.tracestate,
         }
 
     app.mount("/raw", raw_route)
-    install_handlers(app, problems)
-    ids = Ids(ManualClock(datetime(2026, 11, 22, tzinfo=UTC)))
-    app.add_middleware(
-        RequestEnvelope,
-        ids=ids,
-        problems=problems,
-        versions=("2026-01-01", "2026-11-22"),
-        entropy=lambda count: TRACE_ENTROPY[:count],
-    )
     return app
 
 

@@ -25,10 +25,12 @@ from platform_core.delivery.nudges import Nudger
 from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
+from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
@@ -199,7 +201,7 @@ def assemble(
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
+        oauth=_oauth(deps, keys, access, proofs, public_origin=settings.public_origin),
         parties=Parties(deps),
         apps=Apps(deps),
         grants=Grants(deps),
@@ -208,6 +210,22 @@ def assemble(
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _oauth(
+    deps: IdentityDeps, keys: SigningKeys, access: Access, proofs: ProofTools, *, public_origin: str
+) -> AuthlibOAuthServer:
+    return AuthlibOAuthServer(
+        deps,
+        keys,
+        access,
+        public_origin=public_origin,
+        consent=Consent(deps),
+        read_details=read_details,
+        detail_types=detail_type_names(),
+        assertions=proofs.assertions,
+        proofs=proofs.endpoints,
     )
 
 

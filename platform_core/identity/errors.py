@@ -77,6 +77,12 @@ CLIENT_NOT_FOUND = declare(
     title=Text(en="No such client", zh="客户端不存在"),
     detail=Text(en="There is no client {client_id}.", zh="客户端 {client_id} 不存在。"),
 )
+CLIENT_REFUSED = declare(
+    "identity.client_refused",
+    status=422,
+    title=Text(en="The client cannot be set up like this", zh="客户端设置无效"),
+    detail=Text(en="The client was not changed: {reason}.", zh="客户端未更改：{reason}。"),
+)
 OWNER_NOT_FOUND = declare(
     "identity.owner_not_found",
     status=422,

@@ -28,12 +28,6 @@ KEYS_FULL = declare(
     detail=Text(en="A client has at most {limit} keys.", zh="每个客户端至多 {limit} 个密钥。"),
     hint=Text(en="Remove a key that is no longer used.", zh="请先删除不再使用的密钥。"),
 )
-KEY_NOT_FOUND = declare(
-    "identity.key_not_found",
-    status=404,
-    title=Text(en="No such key", zh="密钥不存在"),
-    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
-)
 KEYS_ELSEWHERE = declare(
     "identity.keys_elsewhere",
     status=409,

@@ -16,6 +16,8 @@ from platform_core.kernel.commit import DocumentTable
 
 Mode = Literal["test", "live"]
 Standing = Literal["active", "warned", "suspended", "evicted"]
+Profile = Literal["confidential", "public", "money"]
+"""How much an OAuth client is trusted to keep and asked to prove; `money` has the shape of the FAPI 2.0 profile."""
 _MOMENT = DateTime(timezone=True)
 
 
@@ -86,6 +88,11 @@ class AppClient(SQLModel, table=True):
     mode: str
     state: str
     api_version: str  # the date that the app was written against
+    profile: str
+    redirect_uris: str
+    grant_types: str
+    requires_par: bool
+    may_introspect_any: bool  # a resource server of the operator
     version: int
     created_at: datetime = Field(sa_type=_MOMENT)
 

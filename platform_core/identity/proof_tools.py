@@ -8,7 +8,7 @@ from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.key_sets import KeySets
 from platform_core.identity.oauth.assertion import Assertions
-from platform_core.identity.oauth.dpop import Proofs
+from platform_core.identity.oauth.dpop import EndpointProofs, Proofs
 from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.request_proofs import RequestProofs
 from platform_core.kernel.http.guarded_client import GuardedClient
@@ -23,7 +23,8 @@ class ProofTools:
     key_sets: KeySets
     keys: ClientKeys
     assertions: Assertions
-    proofs: Proofs
+    nonces: Nonces
+    endpoints: EndpointProofs
     requests: RequestProofs
 
 
@@ -32,6 +33,13 @@ def assemble(deps: IdentityDeps, *, public_origin: str, allow_loopback_http: boo
     client = GuardedClient(allow_loopback_http=allow_loopback_http, connections_max=CONNECTIONS_MAX)
     sets = KeySets(client, deps.clock)
     keys = ClientKeys(deps, sets, allow_loopback_http=allow_loopback_http)
-    proofs = Proofs(Nonces(deps.vault))
-    requests = RequestProofs(deps, proofs, public_origin=public_origin)
-    return ProofTools(key_sets=sets, keys=keys, assertions=Assertions(keys), proofs=proofs, requests=requests)
+    nonces = Nonces(deps.vault)
+    proofs = Proofs(nonces)
+    return ProofTools(
+        key_sets=sets,
+        keys=keys,
+        assertions=Assertions(keys),
+        nonces=nonces,
+        endpoints=EndpointProofs(proofs, deps.clock),
+        requests=RequestProofs(deps, proofs, public_origin=public_origin),
+    )

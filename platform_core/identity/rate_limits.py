@@ -29,6 +29,8 @@ KEYS_MAX: Final = 50_000
 KEPT_SHARE: Final = 0.1
 """The share of a burst that stays for refunds and queries."""
 PROCESSES_MAX: Final = 256
+_ROUNDING: Final = 1e-6
+"""Sums of many steps are not exact, nor is a clock's reading."""
 
 RATE_EXCEEDED: Final = declare(
     "identity.rate_exceeded",
@@ -202,17 +204,17 @@ class RateLimits:
             room = max(room * (1 - KEPT_SHARE), step)
         empty_at = bucket.look(key, now) + step
         late_s = empty_at - now - room
-        if late_s > 1e-9:  # the sum of many steps is not exact
+        if late_s > _ROUNDING:
             envelope.headers = self._fields(bucket.policy, rate, empty_at - step - now)
             values = {"policy": bucket.policy, "per_s": rate.per_s}
-            raise RATE_EXCEEDED.error(values, retry_after_s=max(1, math.ceil(late_s)))
+            raise RATE_EXCEEDED.error(values, retry_after_s=max(1, math.ceil(late_s - _ROUNDING)))
         return empty_at
 
     def _fields(self, policy: str, rate: Rate, full_s: float) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
         """`RateLimit-Policy` and `RateLimit` of a bucket that is empty again in `full_s` seconds."""
-        left = int((rate.window_s - full_s) * rate.per_s + 1e-6)
+        left = int((rate.window_s - full_s) * rate.per_s + _ROUNDING)
         declared = b'"%b";q=%d;w=%d' % (policy.encode(), rate.burst, math.ceil(rate.window_s))
-        now = b'"%b";r=%d;t=%d' % (policy.encode(), max(0, left), math.ceil(full_s))
+        now = b'"%b";r=%d;t=%d' % (policy.encode(), max(0, left), math.ceil(full_s - _ROUNDING))
         return (b"ratelimit-policy", declared), (b"ratelimit", now)
 
     def _release(self, client_id: str) -> None:

@@ -1,7 +1,7 @@
 """What each app asked and was answered, for its developers: kept 30 days, redacted by schema.
 
-A request costs one append here. Redacting and writing happen apart, in batches, by COPY on a connection of their own:
-the log is telemetry, so it never waits for a commit and none waits for it; what does not fit into the bounded queue is
+A request costs one append here. Redacting and writing happen apart, in batches, on a connection of their own: the log
+is telemetry, so it never waits for a commit and none waits for it; what does not fit into the bounded queue is
 dropped and counted. Headers are not kept, nor are queries, and a body only as far as its schema names its fields.
 """
 
@@ -36,6 +36,7 @@ PATH_LENGTH_MAX: Final = 512
 PROBLEM: Final = Redactor(is_open=True)
 """A problem's words are ours and hold nothing of the input."""
 _COLUMNS: Final = REQUEST_LOG.columns
+_INSERT: Final = REQUEST_LOG.insert_sql.format(*(f"${n + 1}" for n in range(len(_COLUMNS))))
 _DROPPED = counter("arsenal.request_log.dropped", unit="{request}", description="Requests that the log had no room for")
 
 Entry = tuple[Exchange, Principal, datetime]
@@ -121,7 +122,7 @@ class RequestLog:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
             await self._connection.execute("SET synchronous_commit = off")
-        await self._connection.copy_records_to_table(REQUEST_LOG.name, records=rows, columns=list(_COLUMNS))
+        await self._connection.fetch(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
 
     async def _hang_up(self) -> None:
         if self._connection is not None:

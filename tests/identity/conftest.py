@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
+from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
-from platform_core.identity.oauth.dpop import Proofs
-from platform_core.identity.oauth.dpop_nonce import Nonces
+from platform_core.identity.oauth.details import read_details
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
-from platform_core.identity.request_proofs import RequestProofs
+from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
@@ -44,11 +45,11 @@ class Process:
     deps: IdentityDeps
     keys: SigningKeys
     feed: RevocationFeed
-    proofs: Proofs
+    proofs: ProofTools
     access: Access
     directory: MerchantDirectory
     oauth: AuthlibOAuthServer
-    app: FastAPI
+    app: Application
     http: httpx.AsyncClient
 
     async def token(self, app: AppCreated, scope: str | None = None) -> str:
@@ -73,22 +74,25 @@ class Shop:
     grant: GrantRead
 
 
-async def open_process(deps: IdentityDeps) -> Process:
-    """Wire a process as bootstrap does; the feed is polled by hand."""
+async def open_process(deps: IdentityDeps, **options: Any) -> Process:
+    """Wire a process as bootstrap does; the feed is polled by hand. `options` are the authorization server's."""
     feed = RevocationFeed(lambda: deps.database.connect("auth"), clock=deps.clock)
     keys = SigningKeys(deps)
     await keys.start(feed)
     await feed.poll()
-    proofs = Proofs(Nonces(deps.vault))
+    proofs = proof_tools.assemble(deps, public_origin=ORIGIN, allow_loopback_http=True)
     access = Access(
         database=deps.database,
         keys=keys,
         feed=feed,
         clock=deps.clock,
         public_origin=ORIGIN,
-        proofs=RequestProofs(deps, proofs, public_origin=ORIGIN),
+        proofs=proofs.requests,
     )
-    oauth = AuthlibOAuthServer(deps, keys, public_origin=ORIGIN)
+    wired: dict[str, Any] = {"assertions": proofs.assertions, "proofs": proofs.endpoints, **options}
+    oauth = AuthlibOAuthServer(
+        deps, keys, access, public_origin=ORIGIN, consent=Consent(deps), read_details=read_details, **wired
+    )
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
     app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))

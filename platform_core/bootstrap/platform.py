@@ -20,12 +20,14 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
+from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
+from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.parties import Parties
 from platform_core.identity.revocation import RevocationFeed
@@ -157,12 +159,15 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
+    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
+        limits=limits,
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,

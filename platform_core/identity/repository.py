@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Row, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,9 +20,11 @@ from platform_core.identity.models import (
     MERCHANTS,
     SIGNING_KEYS,
     STORES,
+    GrantKind,
     Mode,
     Standing,
 )
+from platform_core.identity.rar import Granted, granted_of
 from platform_core.kernel.pagination import Position
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
@@ -176,6 +179,8 @@ class TokenState:
     grant_version: int
     scopes: frozenset[str]
     stores: frozenset[str] | None
+    grant_kind: GrantKind | None
+    details: Granted
 
 
 _TOKEN_STATE: Final = text("""
@@ -183,7 +188,7 @@ SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
        EXISTS (SELECT FROM revocation r WHERE r.kind = 'token' AND r.subject_id = :token_id),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
-       g.version, g.scopes, g.stores
+       g.version, g.scopes, g.stores, g.kind, g.details::text
 FROM app_client c
 JOIN app a ON a.id = c.app_id
 LEFT JOIN access_grant g ON g.id = :grant_id AND g.app_id = a.id
@@ -213,4 +218,27 @@ async def read_token_state(
         grant_version=row[9] or 0,
         scopes=frozenset((row[10] or "").split()),
         stores=frozenset(row[11].split()) if row[11] is not None else None,
+        grant_kind=row[12],
+        details=granted_of(msgspec.json.decode(row[13])) if row[13] is not None else (),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState:
+    """A grant's turnstile, and the grant behind it, as of one moment."""
+
+    version: int
+    grant_version: int
+    state: str
+
+
+_METER: Final = text("""
+SELECT m.version, g.version, g.state FROM grant_meter m JOIN access_grant g ON g.id = m.id
+WHERE m.id = :grant_id AND m.merchant_id = :merchant_id
+""")
+
+
+async def read_meter(connection: AsyncConnection, grant_id: str, *, merchant_id: str) -> MeterState | None:
+    """The meter of a grant with limits."""
+    row = (await connection.execute(_METER, {"grant_id": grant_id, "merchant_id": merchant_id})).one_or_none()
+    return None if row is None else MeterState(row[0], row[1], row[2])

@@ -188,7 +188,7 @@ def assemble(
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
         parties=Parties(deps),
         apps=Apps(deps),
-        grants=Grants(deps),
+        grants=Grants(deps, limits=limits),
         directory=directory,
         registry=registry,
         ledger=ledger,

@@ -119,9 +119,7 @@ class AccessGrant(SQLModel, table=True):
     state: str
     scopes: str
     stores: str | None  # None: all stores, also future ones
-    details: Any = Field(
-        default=None, sa_type=JSONB
-    )  # `rar.GrantedDetail.record`s; encoded text where a plan writes it
+    details: Any = Field(default=None, sa_type=JSONB, nullable=True)  # of `rar`; encoded text where a plan writes it
     version: int
     given_by: str
     created_at: datetime = Field(sa_type=_MOMENT)
@@ -143,9 +141,9 @@ class GrantVersion(SQLModel, table=True):
     kind: str  # created, changed, narrowed, revoked, expired
     scopes: str
     stores: str | None
-    details: Any = Field(default=None, sa_type=JSONB)
+    details: Any = Field(default=None, sa_type=JSONB, nullable=True)
     expires_at: datetime | None = Field(sa_type=_MOMENT)
-    difference: Any = Field(default=None, sa_type=JSONB)
+    difference: Any = Field(default=None, sa_type=JSONB, nullable=True)
     changed_by: str
     changed_at: datetime = Field(sa_type=_MOMENT)
 

@@ -16,6 +16,7 @@ from platform_core.identity.models import (
     APP_CLIENTS,
     APP_SECRETS,
     APPS,
+    GRANT_VERSIONS,
     ISVS,
     MERCHANTS,
     SIGNING_KEYS,
@@ -31,7 +32,7 @@ Record = Row[Any]  # columns are named by the statement; schemas check them
 
 _merchants, _stores, _isvs, _apps = MERCHANTS.table, STORES.table, ISVS.table, APPS.table
 _clients, _secrets = APP_CLIENTS.table, APP_SECRETS.table
-_grants, _keys = ACCESS_GRANTS.table, SIGNING_KEYS.table
+_grants, _versions, _keys = ACCESS_GRANTS.table, GRANT_VERSIONS.table, SIGNING_KEYS.table
 
 
 async def read_merchant(connection: AsyncConnection, merchant_id: str) -> Record | None:
@@ -95,6 +96,44 @@ async def read_grant(connection: AsyncConnection, grant_id: str, *, merchant_id:
     """One grant of the merchant."""
     query = select(_grants).where(_grants.c.id == grant_id, _grants.c.merchant_id == merchant_id)
     return (await connection.execute(query)).one_or_none()
+
+
+async def read_active_grant(connection: AsyncConnection, *, app_id: str, merchant_id: str) -> Record | None:
+    """The active grant of an app by a merchant."""
+    query = select(_grants).where(
+        _grants.c.app_id == app_id, _grants.c.merchant_id == merchant_id, _grants.c.state == "active"
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def read_grant_by_id(connection: AsyncConnection, grant_id: str) -> Record | None:
+    """One grant, of any merchant that the role may see."""
+    return (await connection.execute(select(_grants).where(_grants.c.id == grant_id))).one_or_none()
+
+
+async def list_grants(
+    connection: AsyncConnection,
+    *,
+    merchant_id: str,
+    state: str | None,
+    after: Position | None,
+    limit: int,
+) -> Sequence[Record]:
+    """Grants of the merchant by (created_at, id), those after `after`."""
+    query = select(_grants).where(_grants.c.merchant_id == merchant_id)
+    if state is not None:
+        query = query.where(_grants.c.state == state)
+    if after is not None:
+        query = query.where(
+            tuple_(_grants.c.created_at, _grants.c.id) > tuple_(literal(after.created_at), literal(after.id))
+        )
+    return (await connection.execute(query.order_by(_grants.c.created_at, _grants.c.id).limit(limit))).all()
+
+
+async def read_grant_versions(connection: AsyncConnection, grant_id: str, *, limit: int) -> Sequence[Record]:
+    """What became of a grant, the newest first."""
+    query = select(_versions).where(_versions.c.grant_id == grant_id).order_by(_versions.c.version.desc()).limit(limit)
+    return (await connection.execute(query)).all()
 
 
 async def read_signing_keys(connection: AsyncConnection) -> Sequence[Record]:

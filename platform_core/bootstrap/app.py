@@ -19,9 +19,7 @@ from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.requires import requires
 from platform_core.identity.router import parties_router
-from platform_core.kernel.http.direct import DirectRoutes
-from platform_core.kernel.http.envelope import RequestEnvelope
-from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.i18n import Language
 from platform_core.kernel.ids import Ids
@@ -45,7 +43,11 @@ def create_app(
             attach(app, opened)
             yield
 
-    app = FastAPI(
+    app = Application(
+        ids=ids,
+        problems=Problems(type_base=f"{public_origin}/problems/", language=language),
+        versions=VERSIONS,
+        direct=PAYMENTS_DIRECT,
         title="Arsenal",
         version="0.1.0",
         description=DESCRIPTION,
@@ -54,11 +56,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
-    problems = Problems(type_base=f"{public_origin}/problems/", language=language)
-    app.include_router(payments_router)  # first: the hot route is found at once
-    install_handlers(app, problems)
-    app.add_middleware(DirectRoutes, routes=PAYMENTS_DIRECT)
-    app.add_middleware(RequestEnvelope, ids=ids, problems=problems, versions=VERSIONS)
+    app.include_router(payments_router)
     return app
 
 

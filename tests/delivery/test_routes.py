@@ -16,8 +16,7 @@ from platform_core.delivery.webhooks.router import make_router
 from platform_core.delivery.webhooks.service import ENDPOINTS_MAX, WebhookDeps
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import scopes_by_route
-from platform_core.kernel.http.envelope import RequestEnvelope
-from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.pagination import Cursors
 from tests.delivery.conftest import CATALOGUE, Broker, Subscription, World
@@ -79,12 +78,9 @@ async def router(world: World) -> APIRouter:
 
 @pytest.fixture
 async def app(world: World, tokens: Tokens, router: APIRouter) -> FastAPI:
-    app = FastAPI()
+    app = Application(ids=world.ids, problems=Problems(type_base="https://docs.example/errors/"))
     app.state.access = tokens
     app.include_router(router)
-    problems = Problems(type_base="https://docs.example/errors/")
-    install_handlers(app, problems)
-    app.add_middleware(RequestEnvelope, problems=problems, ids=world.ids)
     return app
 
 

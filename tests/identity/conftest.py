@@ -25,8 +25,7 @@ from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
-from platform_core.kernel.http.envelope import RequestEnvelope
-from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
@@ -78,13 +77,10 @@ async def open_process(deps: IdentityDeps) -> Process:
     await feed.poll()
     access = Access(database=deps.database, keys=keys, feed=feed, clock=deps.clock, public_origin=ORIGIN)
     oauth = AuthlibOAuthServer(deps, keys, public_origin=ORIGIN)
-    app = FastAPI()
-    problems = Problems(type_base=f"{ORIGIN}/errors")
+    app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
     app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))
     app.state.access = access
-    app.add_middleware(RequestEnvelope, ids=deps.ids, problems=problems)
-    install_handlers(app, problems)
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)
     return Process(deps, keys, feed, access, directory, oauth, app, http)

@@ -65,6 +65,7 @@ def serve(*, is_json: JsonOption = False) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks for a caller's address or scheme
             timeout_graceful_shutdown=GRACE_S,
         )
 

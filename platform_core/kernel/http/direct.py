@@ -2,8 +2,8 @@
 
 A route of FastAPI costs more than everything that the busiest one of ours does itself besides writing. Such a route
 stays registered in the application, which is where its documentation and its scope are read; this layer calls the same
-function for exactly its method and path, and leaves everything else alone. Refusals pass up to `RequestEnvelope`, what
-nobody expected to the application's own handler.
+function for exactly its method and path, and leaves everything else alone. Refusals pass up to `RequestEnvelope`; what
+nobody expected is logged and answered here, as the application's own handler does for every other route.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from platform_core.kernel.database.pools import is_away
-from platform_core.kernel.http.handlers import DATABASE_UNAVAILABLE, MAY_SAY_AWAY
+from platform_core.kernel.errors import PlatformError
+from platform_core.kernel.http.handlers import unexpected
 
 DirectRoute = Callable[[Request], Awaitable[Response]]
 
@@ -33,10 +33,11 @@ class DirectRoutes:
         if route is None:
             await self._app(scope, receive, send)
             return
+        request = Request(scope, receive)
         try:
-            response = await route(Request(scope, receive))
-        except MAY_SAY_AWAY as error:
-            if is_away(error):
-                raise DATABASE_UNAVAILABLE.error(retry_after_s=1) from error
+            response = await route(request)
+        except PlatformError:
             raise
+        except Exception as error:
+            raise unexpected(request, error) from error
         await response(scope, receive, send)

@@ -1,6 +1,6 @@
 """What every request gets before any route sees it: an id, a language, a trace, a version, and bounds on its size.
 
-One pure ASGI layer, outermost of ours. It answers 431, 414, 413 and 400 `kernel.version_unknown` itself, and any
+One pure ASGI layer. It answers 431, 414, 413 and 400 `kernel.version_unknown` itself, and any
 `PlatformError` that comes up through it before an answer began, so that a route served as plain ASGI may raise like
 every other.
 """
@@ -99,7 +99,7 @@ def envelope_of(scope: Scope) -> Envelope:
 
 
 class RequestEnvelope:
-    """The ASGI layer. Add it last with `app.add_middleware`, which makes it the outermost of ours."""
+    """The ASGI layer; `Application` puts it around everything that answers."""
 
     def __init__(
         self,

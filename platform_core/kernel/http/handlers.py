@@ -63,31 +63,29 @@ MAY_SAY_AWAY: Final = (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.
 
 
 def install_handlers(app: FastAPI, problems: Problems) -> None:
-    """Answer every exception of the application as a problem. `RequestEnvelope` must be installed too."""
+    """Answer every exception of the application as a problem. `RequestEnvelope` stands around it."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         return _answer(request, _platform_error(request, error), problems)
 
     async def fail(request: Request, error: Exception) -> Response:
-        envelope = envelope_of(request.scope)
-        _log.error("request failed", exc_info=error, method=request.method, path=request.url.path, **_marks(envelope))
-        answer = _answer(request, INTERNAL.error(), problems)
-        # This answer is made outside of the envelope, which stamps all others.
-        answer.headers["request-id"] = envelope.request_id
-        answer.headers["arsenal-version"] = envelope.version
-        return answer
-
-    async def come_again(request: Request, error: Exception) -> Response:
-        if not is_away(error):
-            raise error
-        _log.warning("request without database", error=type(error).__name__, path=request.url.path)
-        return _answer(request, DATABASE_UNAVAILABLE.error(retry_after_s=1), problems)
+        return _answer(request, unexpected(request, error), problems)
 
     for kind in MAY_SAY_AWAY:
-        app.add_exception_handler(kind, come_again)
+        app.add_exception_handler(kind, fail)
     for kind in (PlatformError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refuse)
     app.add_exception_handler(Exception, fail)
+
+
+def unexpected(request: Request, error: Exception) -> PlatformError:
+    """What to answer to an exception that no route declared, logged: 503 while the database is away, else 500."""
+    if isinstance(error, MAY_SAY_AWAY) and is_away(error):
+        _log.warning("request without database", error=type(error).__name__, path=request.url.path)
+        return DATABASE_UNAVAILABLE.error(retry_after_s=1)
+    marks = _marks(envelope_of(request.scope))
+    _log.error("request failed", exc_info=error, method=request.method, path=request.url.path, **marks)
+    return INTERNAL.error()
 
 
 def _marks(envelope: Envelope) -> dict[str, str]:

@@ -8,14 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from platform_core.bootstrap.app import attach, create_app
 from platform_core.capabilities.payments.router import DIRECT_ROUTES
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.direct import DirectRoutes
-from platform_core.kernel.http.envelope import RequestEnvelope
-from platform_core.kernel.http.handlers import install_handlers
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from tests.support.world import ORIGIN, Till, World
@@ -86,10 +85,7 @@ async def test_a_database_that_is_away_is_answered_503(error: Exception, ids: Id
         raise error
 
     problems = Problems(type_base="http://127.0.0.1/problems/", language="en")
-    app = FastAPI()
-    install_handlers(app, problems)
-    app.add_middleware(DirectRoutes, routes={("POST", "/hot"): route})
-    app.add_middleware(RequestEnvelope, ids=ids, problems=problems, versions=("2026-11-22",))
+    app = Application(ids=ids, problems=problems, direct={("POST", "/hot"): route})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
         answer = await client.post("/hot")
     assert (answer.status_code, answer.json()["code"]) == (503, "kernel.database_unavailable")

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from platform_core.kernel.clock import ManualClock
+from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.body import parse_body
-from platform_core.kernel.http.envelope import RequestEnvelope, envelope_of
-from platform_core.kernel.http.handlers import install_handlers
+from platform_core.kernel.http.envelope import envelope_of
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.money import AmountMinor, CurrencyCode
@@ -52,8 +52,13 @@ async def raw_route(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def app() -> FastAPI:
-    app = FastAPI(openapi_url=None)
-    problems = Problems(type_base="https://pay.example/docs/errors#")
+    app = Application(
+        ids=Ids(ManualClock(datetime(2026, 11, 22, tzinfo=UTC))),
+        problems=Problems(type_base="https://pay.example/docs/errors#"),
+        versions=("2026-01-01", "2026-11-22"),
+        entropy=lambda count: TRACE_ENTROPY[:count],
+        openapi_url=None,
+    )
 
     @app.post("/orders")
     async def create(request: Request) -> dict[str, object]:
@@ -89,15 +94,6 @@ def app() -> FastAPI:
         }
 
     app.mount("/raw", raw_route)
-    install_handlers(app, problems)
-    ids = Ids(ManualClock(datetime(2026, 11, 22, tzinfo=UTC)))
-    app.add_middleware(
-        RequestEnvelope,
-        ids=ids,
-        problems=problems,
-        versions=("2026-01-01", "2026-11-22"),
-        entropy=lambda count: TRACE_ENTROPY[:count],
-    )
     return app
 
 

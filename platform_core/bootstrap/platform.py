@@ -24,11 +24,13 @@ from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
+from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
@@ -68,6 +70,7 @@ class Platform:
     keys: SigningKeys
     access: Access
     oauth: AuthlibOAuthServer
+    consent: Consent
     parties: Parties
     apps: Apps
     grants: Grants
@@ -155,11 +158,14 @@ def assemble(
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
     keys = SigningKeys(deps)
+    access = Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin)
     directory = MerchantDirectory(database=database, feed=feed, clock=real_clock)
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
     limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    grants = Grants(deps, limits=limits)
+    consent = Consent(deps, grants)
     check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     tools = Tools(
@@ -184,16 +190,31 @@ def assemble(
         cursors=cursors,
         feed=feed,
         keys=keys,
-        access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
-        oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
+        access=access,
+        oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
+        consent=consent,
         parties=Parties(deps),
         apps=Apps(deps),
-        grants=Grants(deps, limits=limits),
+        grants=grants,
         directory=directory,
         registry=registry,
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _oauth(
+    deps: IdentityDeps, keys: SigningKeys, access: Access, *, consent: Consent, public_origin: str
+) -> AuthlibOAuthServer:
+    return AuthlibOAuthServer(
+        deps,
+        keys,
+        access,
+        public_origin=public_origin,
+        consent=consent,
+        read_details=read_details,
+        detail_types=detail_type_names(),
     )
 
 

@@ -105,20 +105,37 @@ class Access:
             or feed.has_news("client", who.client_id, since=since)
             or feed.has_news("app", who.app_id, since=since)
             or feed.has_news("token", who.token_id, since=since)
+            or feed.has_news("family", who.family_id, since=since)
             or feed.has_news("keys", who.key_id, since=since)
         )
         if not is_touched:
             entry.epoch = feed.epoch
         return not is_touched
 
+    async def inspect(self, token: str) -> tuple[Principal, dict[str, Any]]:
+        """The principal and the claims of a token, read anew and kept nowhere: for introspection and revocation.
+
+        Raises like `authenticate`.
+        """
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            raise _invalid()
+        now = self._clock.now()
+        kid, claims = self._verify(token, now)
+        return await self._back(kid, claims, now), claims
+
     async def _examine(self, token: str, now: datetime) -> Principal:
         kid, claims = self._verify(token, now)
+        return await self._back(kid, claims, now)
+
+    async def _back(self, kid: str, claims: dict[str, Any], now: datetime) -> Principal:
+        """The principal, if the rows stand behind the claims."""
         try:
             async with self._reads.connect() as connection:
                 state = await repository.read_token_state(
                     connection,
                     client_id=claims["client_id"],
                     grant_id=claims.get("grant_id"),
+                    family_id=claims.get("fam"),
                     token_id=claims["jti"],
                     now=now,
                 )
@@ -162,7 +179,12 @@ class Access:
 
 def _is_backed(state: TokenState, claims: dict[str, Any]) -> bool:
     """Whether the rows still stand behind the token."""
-    if state.is_token_revoked or not state.is_client_active or state.mode != claims.get("mode"):
+    if (
+        state.is_token_revoked
+        or state.is_family_ended
+        or not state.is_client_active
+        or state.mode != claims.get("mode")
+    ):
         return False
     if claims.get("grant_id") is None:
         return claims.get("merchant") is None
@@ -193,6 +215,9 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         key_id=kid,
         expires_at=claims["exp"],
         api_version=state.api_version,
+        family_id=claims.get("fam"),
+        acr=claims.get("acr"),
+        auth_time=claims.get("auth_time"),
     )
 
 

@@ -77,6 +77,12 @@ CLIENT_NOT_FOUND = declare(
     title=Text(en="No such client", zh="客户端不存在"),
     detail=Text(en="There is no client {client_id}.", zh="客户端 {client_id} 不存在。"),
 )
+CLIENT_REFUSED = declare(
+    "identity.client_refused",
+    status=422,
+    title=Text(en="The client cannot be set up like this", zh="客户端设置无效"),
+    detail=Text(en="The client was not changed: {reason}.", zh="客户端未更改：{reason}。"),
+)
 OWNER_NOT_FOUND = declare(
     "identity.owner_not_found",
     status=422,
@@ -141,4 +147,17 @@ LIMIT_MISSING = declare(
         en="Ask the merchant to consent to authorization_details that cover it.",
         zh="请商户授权包含该操作的 authorization_details。",
     ),
+)
+CONSENT_REFUSED = declare(
+    "identity.consent_refused",
+    status=403,
+    title=Text(en="You cannot give this", zh="您无权授予该权限"),
+    detail=Text(en="{reason}", zh="{reason}"),
+    hint=Text(en="Ask the owner of your business to decide.", zh="请联系商户所有者处理。"),
+)
+GRANT_ID_INVALID = declare(
+    "identity.grant_id_invalid",
+    status=404,
+    title=Text(en="No such authorization of yours", zh="您没有该授权"),
+    detail=Text(en="There is no active grant {grant_id} of this app.", zh="该应用没有有效授权 {grant_id}。"),
 )

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from platform_core.contracts.rar import Detail, type_of_scope
 from platform_core.contracts.scopes import catalogue
-from platform_core.identity import repository
+from platform_core.identity import repository, repository_grants
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE, GRANT_EXISTS, GRANT_NOT_FOUND, GRANT_REFUSED
 from platform_core.identity.limits import Limits
@@ -165,7 +165,7 @@ class Grants:
             app = await repository.read_app(connection, giving.app_id)
             merchant = await repository.read_merchant(connection, giving.merchant_id)
             stores = await repository.read_store_ids(connection, giving.merchant_id)
-            row = await repository.read_active_grant(connection, app_id=giving.app_id, merchant_id=giving.merchant_id)
+            row = await repository.read_active_grant(connection, giving.app_id, merchant_id=giving.merchant_id)
         _check_scopes(giving)
         if app is None or app.state != "active":
             raise _refused("there is no such active app", "该应用不存在或已停用")
@@ -267,7 +267,7 @@ class Grants:
         """End a grant whose time is over (due kind `identity.grant_expire`). Emits `grant.expired`."""
         done = Plan(work.merchant_id, [DueDone(EXPIRE, work.subject_id)])
         async with self._deps.database.read_auth() as connection:
-            row = await repository.read_grant_by_id(connection, work.subject_id)
+            row = await repository_grants.read_grant_by_id(connection, work.subject_id)
             merchant = None if row is None else await repository.read_merchant(connection, row.merchant_id)
         if row is None or merchant is None or row.state != "active" or row.expires_at is None:
             return done
@@ -284,7 +284,7 @@ class Grants:
         """A grant with its limits and history. 404 `identity.grant_not_found`."""
         async with self._deps.database.read(merchant_id) as connection:
             row = await repository.read_grant(connection, grant_id, merchant_id=merchant_id)
-            versions = await repository.read_grant_versions(connection, grant_id, limit=HISTORY_MAX)
+            versions = await repository_grants.read_grant_versions(connection, grant_id, limit=HISTORY_MAX)
             merchant = await repository.read_merchant(connection, merchant_id)
         if row is None or merchant is None:
             raise GRANT_NOT_FOUND.error({"grant_id": grant_id})
@@ -313,7 +313,7 @@ class Grants:
     ) -> Sequence[GrantRead]:
         """The merchant's grants, the oldest first, those behind `after`."""
         async with self._deps.database.read(merchant_id) as connection:
-            rows = await repository.list_grants(
+            rows = await repository_grants.list_grants(
                 connection, merchant_id=merchant_id, state=state, after=after, limit=limit
             )
         return [_read(row) for row in rows]
@@ -321,7 +321,7 @@ class Grants:
     async def active_of(self, app_id: str, merchant_id: str) -> GrantRead | None:
         """The active grant of an app by a merchant."""
         async with self._deps.database.read(merchant_id) as connection:
-            row = await repository.read_active_grant(connection, app_id=app_id, merchant_id=merchant_id)
+            row = await repository.read_active_grant(connection, app_id, merchant_id=merchant_id)
         return None if row is None else _read(row)
 
     async def _active(self, grant_id: str, merchant_id: str) -> tuple[Row[Any], str]:
@@ -381,7 +381,7 @@ class Grants:
         if not outcome.details_before and not outcome.details:
             return []
         async with self._deps.database.read(after.merchant_id) as connection:
-            meter = await repository.read_meter(connection, after.id, merchant_id=after.merchant_id)
+            meter = await repository_grants.read_meter(connection, after.id, merchant_id=after.merchant_id)
         if meter is None:
             return [Insert(GRANT_METERS, {"id": after.id, "merchant_id": after.merchant_id, "version": 1})]
         moves = await self._limits.change(

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from platform_core.contracts.rar import DETAILS_MAX, Limit, Measure, Period, detail_types, say_value
-from platform_core.identity import repository
+from platform_core.identity import repository_grants
 from platform_core.identity.errors import CHANGED_MEANWHILE, LIMIT_EXCEEDED, LIMIT_MISSING, TOKEN_INVALID
 from platform_core.identity.models import GRANT_METERS
 from platform_core.identity.principal import Principal
@@ -303,7 +303,7 @@ class Limits:
         async with self._database.read(
             merchant_id
         ) as connection:  # before the accounts: what moves after it is noticed
-            state = await repository.read_meter(connection, str(who.grant_id), merchant_id=merchant_id)
+            state = await repository_grants.read_meter(connection, str(who.grant_id), merchant_id=merchant_id)
         if state is None or state.state != "active" or state.grant_version != who.grant_version:
             raise TOKEN_INVALID.error(headers=_CHALLENGE)
         accounts = await self._ledger.accounts(merchant_id, [window.key(merchant_id, LIMIT) for window in unknown])

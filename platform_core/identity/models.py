@@ -18,6 +18,8 @@ from platform_core.kernel.commit import DocumentTable
 Mode = Literal["test", "live"]
 Standing = Literal["active", "warned", "suspended", "evicted"]
 GrantKind = Literal["merchant", "owner", "plugin", "gateway"]
+Profile = Literal["confidential", "public", "money"]
+"""How much an OAuth client is trusted to keep and asked to prove; `money` has the shape of the FAPI 2.0 profile."""
 _MOMENT = DateTime(timezone=True)
 
 
@@ -88,6 +90,11 @@ class AppClient(SQLModel, table=True):
     mode: str
     state: str
     api_version: str  # the date that the app was written against
+    profile: str
+    redirect_uris: str
+    grant_types: str
+    requires_par: bool
+    may_introspect_any: bool  # a resource server of the operator
     version: int
     created_at: datetime = Field(sa_type=_MOMENT)
 
@@ -162,6 +169,20 @@ class GrantMeter(SQLModel, table=True):
     version: int = Field(sa_type=BigInteger)
 
 
+class AppScope(SQLModel, table=True):
+    """What an app says of a scope that it asks for: why, in its own words, and whether it works without."""
+
+    __tablename__: ClassVar[str] = "app_scope"
+
+    id: str = Field(primary_key=True)  # of app and scope
+    app_id: str
+    merchant_id: str | None  # the app's owner, where that is a merchant
+    scope: str
+    is_optional: bool
+    purpose_en: str | None
+    purpose_zh: str | None
+
+
 class SigningKey(SQLModel, table=True):
     """A key that signs access tokens; `id` is its RFC 7638 thumbprint, the tokens' `kid`."""
 
@@ -200,5 +221,6 @@ APP_SECRETS = DocumentTable(AppSecret)
 ACCESS_GRANTS = DocumentTable(AccessGrant, version="version", unique=(("app_id", "merchant_id", "state"),))
 GRANT_VERSIONS = DocumentTable(GrantVersion, unique=(("grant_id", "version"),))
 GRANT_METERS = DocumentTable(GrantMeter, version="version")
+APP_SCOPES = DocumentTable(AppScope, unique=(("app_id", "scope"),))
 SIGNING_KEYS = DocumentTable(SigningKey, tenant=None, version="version", unique=(("generation",),))
 REVOCATIONS = DocumentTable(Revocation)

@@ -30,6 +30,7 @@ class Principal:
     key_id: str  # `kid` of the key that signed the token
     expires_at: int  # seconds since the epoch, UTC
     api_version: str
+    family_id: str | None = None  # of the tokens born of one code; None for an app by itself
     actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
     acr: str | None = None
     auth_time: int | None = None

@@ -16,13 +16,13 @@ from platform_core.identity.models import (
     APP_CLIENTS,
     APP_SECRETS,
     APPS,
-    GRANT_VERSIONS,
     ISVS,
     MERCHANTS,
     SIGNING_KEYS,
     STORES,
     GrantKind,
     Mode,
+    Profile,
     Standing,
 )
 from platform_core.identity.rar import Granted, granted_of
@@ -32,7 +32,7 @@ Record = Row[Any]  # columns are named by the statement; schemas check them
 
 _merchants, _stores, _isvs, _apps = MERCHANTS.table, STORES.table, ISVS.table, APPS.table
 _clients, _secrets = APP_CLIENTS.table, APP_SECRETS.table
-_grants, _versions, _keys = ACCESS_GRANTS.table, GRANT_VERSIONS.table, SIGNING_KEYS.table
+_grants, _keys = ACCESS_GRANTS.table, SIGNING_KEYS.table
 
 
 async def read_merchant(connection: AsyncConnection, merchant_id: str) -> Record | None:
@@ -98,42 +98,12 @@ async def read_grant(connection: AsyncConnection, grant_id: str, *, merchant_id:
     return (await connection.execute(query)).one_or_none()
 
 
-async def read_active_grant(connection: AsyncConnection, *, app_id: str, merchant_id: str) -> Record | None:
-    """The active grant of an app by a merchant."""
+async def read_active_grant(connection: AsyncConnection, app_id: str, *, merchant_id: str) -> Record | None:
+    """The merchant's active grant for an app."""
     query = select(_grants).where(
         _grants.c.app_id == app_id, _grants.c.merchant_id == merchant_id, _grants.c.state == "active"
     )
     return (await connection.execute(query)).one_or_none()
-
-
-async def read_grant_by_id(connection: AsyncConnection, grant_id: str) -> Record | None:
-    """One grant, of any merchant that the role may see."""
-    return (await connection.execute(select(_grants).where(_grants.c.id == grant_id))).one_or_none()
-
-
-async def list_grants(
-    connection: AsyncConnection,
-    *,
-    merchant_id: str,
-    state: str | None,
-    after: Position | None,
-    limit: int,
-) -> Sequence[Record]:
-    """Grants of the merchant by (created_at, id), those after `after`."""
-    query = select(_grants).where(_grants.c.merchant_id == merchant_id)
-    if state is not None:
-        query = query.where(_grants.c.state == state)
-    if after is not None:
-        query = query.where(
-            tuple_(_grants.c.created_at, _grants.c.id) > tuple_(literal(after.created_at), literal(after.id))
-        )
-    return (await connection.execute(query.order_by(_grants.c.created_at, _grants.c.id).limit(limit))).all()
-
-
-async def read_grant_versions(connection: AsyncConnection, grant_id: str, *, limit: int) -> Sequence[Record]:
-    """What became of a grant, the newest first."""
-    query = select(_versions).where(_versions.c.grant_id == grant_id).order_by(_versions.c.version.desc()).limit(limit)
-    return (await connection.execute(query)).all()
 
 
 async def read_signing_keys(connection: AsyncConnection) -> Sequence[Record]:
@@ -166,11 +136,17 @@ class ClientState:
     grant_scopes: frozenset[str] = frozenset()
     grant_stores: frozenset[str] | None = None
     merchant_mode: Mode | None = None
+    profile: Profile = "confidential"
+    redirect_uris: tuple[str, ...] = ()
+    grant_types: frozenset[str] = frozenset()
+    requires_par: bool = False
+    may_introspect_any: bool = False
 
 
 _CLIENT_STATE: Final = text("""
 SELECT c.id, c.app_id, c.merchant_id, c.mode, c.state = 'active' AND a.state = 'active',
-       s.id, s.digest, s.last_used_at, g.id, g.version, g.scopes, g.stores, m.mode
+       s.id, s.digest, s.last_used_at, g.id, g.version, g.scopes, g.stores, m.mode,
+       c.profile, c.redirect_uris, c.grant_types, c.requires_par, c.may_introspect_any
 FROM app_client c
 JOIN app a ON a.id = c.app_id
 LEFT JOIN app_secret s ON s.client_id = c.id AND (s.expires_at IS NULL OR s.expires_at > :now)
@@ -199,6 +175,11 @@ async def read_client_state(connection: AsyncConnection, client_id: str, *, now:
         grant_scopes=frozenset((first[10] or "").split()),
         grant_stores=frozenset(first[11].split()) if first[11] is not None else None,
         merchant_mode=first[12],
+        profile=first[13],
+        redirect_uris=tuple(first[14].split()),
+        grant_types=frozenset(first[15].split()),
+        requires_par=first[16],
+        may_introspect_any=first[17],
     )
 
 
@@ -211,6 +192,7 @@ class TokenState:
     api_version: str
     is_client_active: bool
     is_token_revoked: bool
+    is_family_ended: bool
     merchant_id: str | None
     merchant_mode: Mode | None
     standing: Standing | None
@@ -225,6 +207,8 @@ class TokenState:
 _TOKEN_STATE: Final = text("""
 SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
        EXISTS (SELECT FROM revocation r WHERE r.kind = 'token' AND r.subject_id = :token_id),
+       CAST(:family_id AS text) IS NOT NULL
+         AND NOT EXISTS (SELECT FROM oauth_token_family f WHERE f.id = :family_id AND f.state = 'active'),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
        g.version, g.scopes, g.stores, g.kind, g.details::text
@@ -237,10 +221,22 @@ WHERE c.id = :client_id
 
 
 async def read_token_state(
-    connection: AsyncConnection, *, client_id: str, grant_id: str | None, token_id: str, now: datetime
+    connection: AsyncConnection,
+    *,
+    client_id: str,
+    grant_id: str | None,
+    family_id: str | None,
+    token_id: str,
+    now: datetime,
 ) -> TokenState | None:
     """One statement for a token that was not seen before; None for an unknown client. `now` is aware."""
-    values = {"client_id": client_id, "grant_id": grant_id, "token_id": token_id, "now": now}
+    values = {
+        "client_id": client_id,
+        "grant_id": grant_id,
+        "family_id": family_id,
+        "token_id": token_id,
+        "now": now,
+    }
     row = (await connection.execute(_TOKEN_STATE, values)).one_or_none()
     if row is None:
         return None
@@ -250,34 +246,14 @@ async def read_token_state(
         api_version=row[2],
         is_client_active=row[3],
         is_token_revoked=row[4],
-        merchant_id=row[5],
-        merchant_mode=row[6],
-        standing=row[7],
-        is_grant_active=row[8],
-        grant_version=row[9] or 0,
-        scopes=frozenset((row[10] or "").split()),
-        stores=frozenset(row[11].split()) if row[11] is not None else None,
-        grant_kind=row[12],
-        details=granted_of(msgspec.json.decode(row[13])) if row[13] is not None else (),
+        is_family_ended=row[5],
+        merchant_id=row[6],
+        merchant_mode=row[7],
+        standing=row[8],
+        is_grant_active=row[9],
+        grant_version=row[10] or 0,
+        scopes=frozenset((row[11] or "").split()),
+        stores=frozenset(row[12].split()) if row[12] is not None else None,
+        grant_kind=row[13],
+        details=granted_of(msgspec.json.decode(row[14])) if row[14] is not None else (),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class MeterState:
-    """A grant's turnstile, and the grant behind it, as of one moment."""
-
-    version: int
-    grant_version: int
-    state: str
-
-
-_METER: Final = text("""
-SELECT m.version, g.version, g.state FROM grant_meter m JOIN access_grant g ON g.id = m.id
-WHERE m.id = :grant_id AND m.merchant_id = :merchant_id
-""")
-
-
-async def read_meter(connection: AsyncConnection, grant_id: str, *, merchant_id: str) -> MeterState | None:
-    """The meter of a grant with limits."""
-    row = (await connection.execute(_METER, {"grant_id": grant_id, "merchant_id": merchant_id})).one_or_none()
-    return None if row is None else MeterState(row[0], row[1], row[2])

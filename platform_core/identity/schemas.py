@@ -9,11 +9,20 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from platform_core.contracts.rar import Detail
-from platform_core.identity.models import GrantKind, Mode, Standing
+from platform_core.identity.models import GrantKind, Mode, Profile, Standing
+from platform_core.identity.redirects import check_redirect_uri
 
 Verification = Literal["unverified", "pending", "verified", "rejected"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Industry = Annotated[str, StringConstraints(pattern=r"^[a-z_]+([.][a-z_]+)*$", max_length=60)]
+GrantType = Literal[
+    "authorization_code",
+    "refresh_token",
+    "client_credentials",
+    "urn:ietf:params:oauth:grant-type:device_code",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+]
+"""What a client may be allowed to use; which of them the server offers is in its metadata."""
 ApiVersion = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
@@ -24,6 +33,7 @@ def _known_time_zone(name: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
+RedirectUri = Annotated[str, AfterValidator(check_redirect_uri)]
 
 
 class _Command(BaseModel):
@@ -62,6 +72,19 @@ class AppCreate(_Command):
     api_version: ApiVersion
     isv_id: str | None = None
     merchant_id: str | None = None
+
+
+class ClientConfigure(_Command):
+    """How a client may use the authorization server. What stands here replaces what stood before.
+
+    `redirect_uris` are compared as strings (RFC 9700 section 2.1): https, or http on a loopback address where the
+    client is a public or a test one. `requires_par`: it must push its authorization requests (RFC 9126).
+    """
+
+    profile: Profile
+    redirect_uris: tuple[RedirectUri, ...] = Field(default=(), max_length=20)
+    grant_types: frozenset[GrantType] = Field(min_length=1)
+    requires_par: bool = False
 
 
 class GrantCreate(_Command):
@@ -125,6 +148,11 @@ class ClientRead(_Answer):
     mode: Mode
     state: Literal["active", "disabled"]
     api_version: str
+    profile: Profile
+    redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    requires_par: bool
+    may_introspect_any: bool
     version: int
     created_at: datetime
 

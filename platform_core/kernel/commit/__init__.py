@@ -5,7 +5,7 @@ a batch is under way form the next batch (group commit): a few set-based stateme
 refusal rolls back nothing, because nothing is written before everything is judged; the refused plan alone is left out.
 """
 
-from platform_core.kernel.commit.documents import Change, DocumentTable, Insert, Remove
+from platform_core.kernel.commit.documents import Change, DocumentTable, Insert, Remove, Unchanged
 from platform_core.kernel.commit.due import Due, DueDone
 from platform_core.kernel.commit.events import Event
 from platform_core.kernel.commit.idempotency import IdempotencyAnswer, IdempotencyClaim, Replayed
@@ -46,5 +46,6 @@ __all__ = [
     "Replayed",
     "Statement",
     "TenantViolation",
+    "Unchanged",
     "VersionConflict",
 ]

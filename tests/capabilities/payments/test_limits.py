@@ -195,7 +195,7 @@ async def test_an_owners_grant_without_limits_reads_and_writes_nothing_for_them(
     async def never(*_: object, **__: object) -> None:
         raise AssertionError("a limit was looked at")
 
-    monkeypatch.setattr("platform_core.identity.repository.read_meter", never)
+    monkeypatch.setattr("platform_core.identity.repository_grants.read_meter", never)
     monkeypatch.setattr(type(shop.platform.ledger), "accounts", never)
     payment = await scan(seller)
     assert (await refund(seller, payment, "r1", 1)).status_code == 201

@@ -13,6 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -32,6 +33,9 @@ from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
+from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
@@ -69,6 +73,8 @@ class Platform:
     feed: RevocationFeed
     keys: SigningKeys
     access: Access
+    processes: ServerProcesses
+    request_log: RequestLog
     oauth: AuthlibOAuthServer
     consent: Consent
     parties: Parties
@@ -120,6 +126,8 @@ async def open_platform(
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
+        await platform.request_log.start()
+        stack.push_async_callback(platform.request_log.stop)
         yield platform
 
 
@@ -158,7 +166,6 @@ def assemble(
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
     keys = SigningKeys(deps)
-    access = Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin)
     directory = MerchantDirectory(database=database, feed=feed, clock=real_clock)
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
@@ -168,6 +175,7 @@ def assemble(
     consent = Consent(deps, grants)
     check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
+    access = _access(deps, keys, feed, settings)
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
@@ -191,6 +199,8 @@ def assemble(
         feed=feed,
         keys=keys,
         access=access,
+        processes=ServerProcesses(deps, access.limits),
+        request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
         consent=consent,
         parties=Parties(deps),
@@ -215,6 +225,23 @@ def _oauth(
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
+    )
+
+
+def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+    limits = RateLimits(
+        deps.clock,
+        own_app_per_s=settings.rate_own_app_per_s,
+        address_per_s=settings.rate_address_per_s,
+        open_paths=OPEN_PATHS,
+    )
+    return Access(
+        database=deps.database,
+        keys=keys,
+        feed=feed,
+        clock=deps.clock,
+        public_origin=settings.public_origin,
+        limits=limits,
     )
 
 

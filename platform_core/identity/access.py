@@ -21,6 +21,7 @@ from platform_core.identity import repository
 from platform_core.identity.deps import single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal
+from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
 from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, RevocationFeed
 from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
@@ -59,13 +60,16 @@ class Access:
         feed: RevocationFeed,
         clock: Clock,
         public_origin: str,
+        limits: RateLimits | None = None,
     ) -> None:
+        """`limits`: by default those of a process by itself."""
         self._reads = single_reads(database)
         self._keys = keys
         self._feed = feed
         self._clock = clock
         self._issuer = public_origin
         self._audience = audience(public_origin)
+        self.limits = limits or RateLimits(clock)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     async def authenticate(self, token: str) -> Principal:
@@ -218,6 +222,7 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         family_id=claims.get("fam"),
         acr=claims.get("acr"),
         auth_time=claims.get("auth_time"),
+        tier=state.tier,
     )
 
 

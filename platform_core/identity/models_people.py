@@ -148,6 +148,7 @@ class PersonMessage(SQLModel, table=True):
     __tablename__: ClassVar[str] = "person_message"
 
     id: str = Field(primary_key=True)
+    merchant_id: str | None  # of the plan that left it
     kind: str
     is_addressed: bool  # False: the twin of a message to an unknown address, carried nowhere
     sealed: bytes
@@ -199,6 +200,6 @@ INVITATIONS = DocumentTable(Invitation, version="version", unique=(("email_key",
 CONSOLE_SESSIONS = DocumentTable(ConsoleSession, tenant=None, version="version")
 SIGN_IN_COUNTERS = DocumentTable(SignInCounter, tenant=None, version="version", unique=(("id",),))
 ONE_TIME_LINKS = DocumentTable(OneTimeLink, tenant=None, version="version")
-PERSON_MESSAGES = DocumentTable(PersonMessage, tenant=None, version="version")
+PERSON_MESSAGES = DocumentTable(PersonMessage, version="version")
 PAYOUT_DESTINATIONS = DocumentTable(PayoutDestination, version="version")
 MERCHANT_LICENCES = DocumentTable(MerchantLicence, version="version", unique=(("merchant_id", "kind", "number"),))

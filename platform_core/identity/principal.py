@@ -31,6 +31,7 @@ class Principal:
     expires_at: int  # seconds since the epoch, UTC
     api_version: str
     family_id: str | None = None  # of the tokens born of one code; None for an app by itself
+    tier: str | None = None  # of the ISV that owns the app; None: a merchant's own app
     actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
     acr: str | None = None
     auth_time: int | None = None

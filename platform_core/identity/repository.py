@@ -200,6 +200,7 @@ class TokenState:
     grant_version: int
     scopes: frozenset[str]
     stores: frozenset[str] | None
+    tier: str | None
     grant_kind: GrantKind | None
     details: Granted
 
@@ -211,9 +212,10 @@ SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
          AND NOT EXISTS (SELECT FROM oauth_token_family f WHERE f.id = :family_id AND f.state = 'active'),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
-       g.version, g.scopes, g.stores, g.kind, g.details::text
+       g.version, g.scopes, g.stores, i.tier, g.kind, g.details::text
 FROM app_client c
 JOIN app a ON a.id = c.app_id
+LEFT JOIN isv i ON i.id = a.isv_id
 LEFT JOIN access_grant g ON g.id = :grant_id AND g.app_id = a.id
 LEFT JOIN merchant m ON m.id = g.merchant_id
 WHERE c.id = :client_id
@@ -254,6 +256,7 @@ async def read_token_state(
         grant_version=row[10] or 0,
         scopes=frozenset((row[11] or "").split()),
         stores=frozenset(row[12].split()) if row[12] is not None else None,
-        grant_kind=row[13],
-        details=granted_of(msgspec.json.decode(row[14])) if row[14] is not None else (),
+        tier=row[13],
+        grant_kind=row[14],
+        details=granted_of(msgspec.json.decode(row[15])) if row[15] is not None else (),
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
@@ -47,7 +46,7 @@ class Process:
     access: Access
     directory: MerchantDirectory
     oauth: AuthlibOAuthServer
-    app: FastAPI
+    app: Application
     http: httpx.AsyncClient
 
     async def token(self, app: AppCreated, scope: str | None = None) -> str:

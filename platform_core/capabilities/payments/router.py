@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Literal, TypeVar
 
@@ -150,7 +150,7 @@ async def _create_payment_directly(request: Request) -> Response:
     return await create_payment(request, await _may_write(request))
 
 
-DIRECT_ROUTES: Mapping[tuple[str, str], DirectRoute] = {("POST", "/v1/payments"): _create_payment_directly}
+DIRECT_ROUTES = (DirectRoute("POST", "/v1/payments", "payments.create", _create_payment_directly),)
 """Routes that are also registered below `router`, for `kernel.http.direct`."""
 
 

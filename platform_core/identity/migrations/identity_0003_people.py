@@ -4,8 +4,8 @@ from alembic import op
 
 from platform_core.kernel.database.tenancy import TENANT, run_script, tenant_table_sql
 
-revision = "identity_0002"
-down_revision = "identity_0001"
+revision = "identity_0003"
+down_revision = "identity_0002"
 branch_labels = None
 depends_on = None
 
@@ -116,6 +116,7 @@ CREATE TABLE one_time_link (
 
 CREATE TABLE person_message (
   id text PRIMARY KEY,
+  merchant_id text REFERENCES merchant (id),
   kind text NOT NULL,
   is_addressed boolean NOT NULL,
   sealed bytea NOT NULL,

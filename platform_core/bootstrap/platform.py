@@ -21,6 +21,7 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
+from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
 from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
@@ -29,6 +30,7 @@ from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
+from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
@@ -77,6 +79,7 @@ class Platform:
     processes: ServerProcesses
     request_log: RequestLog
     oauth: AuthlibOAuthServer
+    consent: Consent
     parties: Parties
     apps: Apps
     grants: Grants
@@ -171,6 +174,10 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
+    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    grants = Grants(deps, limits=limits)
+    consent = Consent(deps, grants)
+    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     proofs = proof_tools.assemble(
         deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
@@ -181,6 +188,7 @@ def assemble(
         repository=PaymentRepository(database),
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
+        limits=limits,
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
@@ -201,10 +209,11 @@ def assemble(
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, proofs, public_origin=settings.public_origin),
+        oauth=_oauth(deps, keys, access, proofs, consent=consent, public_origin=settings.public_origin),
+        consent=consent,
         parties=Parties(deps),
         apps=Apps(deps),
-        grants=Grants(deps),
+        grants=grants,
         directory=directory,
         registry=registry,
         ledger=ledger,
@@ -214,14 +223,14 @@ def assemble(
 
 
 def _oauth(
-    deps: IdentityDeps, keys: SigningKeys, access: Access, proofs: ProofTools, *, public_origin: str
+    deps: IdentityDeps, keys: SigningKeys, access: Access, proofs: ProofTools, *, consent: Consent, public_origin: str
 ) -> AuthlibOAuthServer:
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
         public_origin=public_origin,
-        consent=Consent(deps),
+        consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
         assertions=proofs.assertions,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from platform_core.identity.models import Mode, Standing
+from platform_core.identity.models import GrantKind, Mode, Standing
+from platform_core.identity.rar import Granted
 from platform_core.kernel.i18n import Language
 
 
@@ -23,6 +24,8 @@ class Principal:
     stores: frozenset[str] | None  # None: every store of the merchant
     grant_id: str | None
     grant_version: int
+    grant_kind: GrantKind | None = None
+    details: Granted = ()  # what limits the grant's metered scopes
     token_id: str
     key_id: str  # `kid` of the key that signed the token
     expires_at: int  # seconds since the epoch, UTC

@@ -8,9 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from platform_core.kernel.commit.plan import Refusal
+
+AccountKey = tuple[str, str, str, str]  # unit, owner, role, bucket
+METER: Final = "limit:"
+"""Units that begin so count what was done under a limit. They are no value that anybody owns."""
 
 
 class Guard(StrEnum):
@@ -21,8 +28,7 @@ class Guard(StrEnum):
     LE0 = "le0"  # credits never exceed debits
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """One account by its key (unit, owner, role, bucket), opened by the first transfer that names it.
 
     `merchant_id` is the tenant whose plans may touch it; None is the platform's own, shared by all. `unit` is an
@@ -35,19 +41,18 @@ class Account:
     role: str
     bucket: str = ""
     guard: Guard = Guard.FREE
+    key: AccountKey = ("", "", "", "")
+    """What makes it one account; computed, whatever is given."""
 
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What makes it one account."""
-        return (self.unit, self.owner, self.role, self.bucket)
+    def __post_init__(self) -> None:
+        force_setattr(self, "key", (self.unit, self.owner, self.role, self.bucket))
 
     def __str__(self) -> str:
         place = f"{self.role}/{self.bucket}" if self.bucket else self.role
         return f"{self.unit}:{self.owner}:{place}"
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """`amount` from `debit` to `credit`: at once, or as a pending transfer that is posted or voided later.
 
     All transfers of a plan are linked: all or none, each seeing what those before it did. `code` names the kind of
@@ -75,8 +80,7 @@ class Transfer:
         assert self.expires_at is None or self.is_pending, f"only a pending transfer expires: {self}"
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """Make a pending transfer real: `amount` of it (None: all); what is left is released. Once only.
 
     Refused as `PendingGone` from `expires_at` on, also while nobody has voided it yet.
@@ -91,14 +95,24 @@ class Post:
         assert self.amount is None or self.amount > 0, f"posting moves something: {self}"
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(msgspec.Struct, frozen=True):
     """Release a pending transfer. `is_expiry` says that nobody asked for it but time: refused before `expires_at`."""
 
     id: str
     pending_id: str
     is_expiry: bool = False
     code: str = "void"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Let nothing more be taken out of an account: transfers that debit it are refused as `AccountClosed` from now on.
+
+    Credits, and the posting and voiding of what is pending, stay possible. Closing twice changes nothing; there is no
+    opening again. An account that nobody has used yet is opened closed.
+    """
+
+    account: Account
 
 
 Movement = Transfer | Post | Void
@@ -143,6 +157,14 @@ class TransferExists(Refusal):
 
     id: str
     is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountClosed(Refusal):
+    """The account was closed: nothing more can be taken out of it."""
+
+    account: str
+    role: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,16 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         public_origin=ORIGIN,
         proofs=proofs.requests,
     )
+    consent = Consent(deps, Grants(deps))
     wired: dict[str, Any] = {"assertions": proofs.assertions, "proofs": proofs.endpoints, **options}
     oauth = AuthlibOAuthServer(
-        deps, keys, access, public_origin=ORIGIN, consent=Consent(deps), read_details=read_details, **wired
+        deps,
+        keys,
+        access,
+        public_origin=ORIGIN,
+        consent=consent,
+        read_details=read_details,
+        **wired,
     )
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))

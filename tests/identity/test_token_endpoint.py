@@ -14,6 +14,7 @@ from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from platform_core.contracts.scopes import catalogue
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
@@ -70,7 +71,7 @@ async def test_an_isvs_app_by_itself_gets_only_scopes_for_apps_alone(process: Pr
     token = await process.token(app)
     who = await process.access.authenticate(token)
     assert who.merchant_id is None
-    assert who.scopes == {"webhooks:read", "webhooks:resend", "webhooks:write"}
+    assert who.scopes == {name for name, scope in catalogue().items() if scope.is_for_app_alone}
     refused = await process.http.post(
         "/oauth/token", data={**FORM, "scope": "payments:write"}, auth=(app.client.id, app.secret.secret)
     )
@@ -251,7 +252,7 @@ async def test_an_origin_in_the_clear_is_refused_at_start(process: Process) -> N
             process.keys,
             process.access,
             public_origin="http://shop.example",
-            consent=Consent(process.deps),
+            consent=Consent(process.deps, Grants(process.deps)),
             read_details=read_details,
         )
 

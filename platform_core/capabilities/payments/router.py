@@ -30,6 +30,7 @@ from platform_core.capabilities.payments.schemas import (
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
+from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, requires
 from platform_core.kernel.commit import PlanRefused
@@ -63,6 +64,7 @@ COMMITTING = (
     KEY_REUSED,
     IN_FLIGHT,
 )
+METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
@@ -131,6 +133,7 @@ async def _act(
             errors.STORE_UNKNOWN,
             errors.SUMS_DIFFER,
             errors.EXPIRES_IN_PAST,
+            *METERED,
         ),
     ),
 )
@@ -394,6 +397,7 @@ async def close_payment(request: Request, payment_id: str, principal: Writer) ->
             errors.STATE_CONFLICT,
             errors.OUTCOME_UNKNOWN,
             errors.OUT_REQUEST_NO_TAKEN,
+            *METERED,
         ),
     ),
 )

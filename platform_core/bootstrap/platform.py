@@ -33,6 +33,7 @@ from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
@@ -235,6 +236,7 @@ def _oauth(
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.endpoints,
+        more_grants=(DeviceCode,),
     )
 
 

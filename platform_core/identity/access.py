@@ -20,7 +20,7 @@ from joserfc.jws import JWSRegistry
 from platform_core.identity import repository
 from platform_core.identity.deps import single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
-from platform_core.identity.principal import Principal
+from platform_core.identity.principal import Principal, narrowed
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
 from platform_core.identity.request_proofs import RequestProofs
@@ -213,7 +213,7 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         standing=state.standing or "active",
         mode=state.mode,
         scopes=scopes & state.scopes if state.merchant_id is not None else scopes,
-        stores=state.stores,
+        stores=narrowed(state.stores, claims.get("stores")),
         grant_id=claims.get("grant_id"),
         grant_version=state.grant_version,
         grant_kind=state.grant_kind,

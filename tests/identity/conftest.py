@@ -18,6 +18,7 @@ from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import read_details
+from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
 from platform_core.identity.proof_tools import ProofTools
@@ -90,7 +91,12 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         proofs=proofs.requests,
     )
     consent = Consent(deps, Grants(deps))
-    wired: dict[str, Any] = {"assertions": proofs.assertions, "proofs": proofs.endpoints, **options}
+    wired: dict[str, Any] = {
+        "assertions": proofs.assertions,
+        "proofs": proofs.endpoints,
+        "more_grants": (DeviceCode,),
+        **options,
+    }
     oauth = AuthlibOAuthServer(
         deps,
         keys,

@@ -13,6 +13,7 @@ _GUARDS: Final[Mapping[str, tuple[str, str]]] = {
     "oauth_code": ("invalid_grant", "The code was used."),
     "oauth_refresh_token": ("invalid_grant", "The refresh token was used."),
     "oauth_token_family": ("invalid_grant", "The tokens of this authorization were revoked."),
+    "oauth_device_decision": ("invalid_grant", "The device code was used."),
     "access_grant": ("invalid_grant", "The authorization was changed meanwhile."),
 }
 

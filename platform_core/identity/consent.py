@@ -15,7 +15,7 @@ from platform_core.identity.oauth.requests import AuthorizationRequest
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import GrantCreate
 from platform_core.identity.sessions import SignedIn
-from platform_core.kernel.commit import Change, Insert
+from platform_core.kernel.commit import Change, Insert, Unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class Consent:
             set() if request.grant_management_action == "replace" else set(row.scopes.split()),
         )
         values = {"scopes": " ".join(sorted(kept | wanted.scopes)), "stores": _stores(wanted)}
+        if values == {"scopes": row.scopes, "stores": row.stores}:
+            return GrantParts((Unchanged(ACCESS_GRANTS, row.id, row.version),), row.id, row.version)
         parts = (
             Change(ACCESS_GRANTS, row.id, values, expected=row.version),
             news(self.deps.ids, kind="grant", subject_id=row.id, merchant_id=wanted.merchant_id, now=now),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from platform_core.identity.seen_jti import OnceOnlyApplier
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.documents import DocumentApplier
 from platform_core.kernel.commit.due import DueApplier
@@ -13,4 +14,11 @@ from platform_core.ledger.applier import LedgerApplier
 
 def make_appliers(clock: Clock) -> list[Applier]:
     """Keys, then rows, then accounts: all processes take locks in this order, so none waits for another in a ring."""
-    return [IdempotencyApplier(), DocumentApplier(), LedgerApplier(clock), DueApplier(), EventApplier()]
+    return [
+        IdempotencyApplier(),
+        OnceOnlyApplier(),
+        DocumentApplier(),
+        LedgerApplier(clock),
+        DueApplier(),
+        EventApplier(),
+    ]

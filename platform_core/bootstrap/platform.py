@@ -22,6 +22,7 @@ from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.delivery.nudges import Nudger
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
@@ -32,6 +33,7 @@ from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
@@ -71,6 +73,7 @@ class Platform:
     feed: RevocationFeed
     keys: SigningKeys
     access: Access
+    proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
     oauth: AuthlibOAuthServer
@@ -116,6 +119,7 @@ async def open_platform(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(_close_providers, platform.registry)
+        stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
@@ -168,7 +172,10 @@ def assemble(
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    access = _access(deps, keys, feed, settings)
+    proofs = proof_tools.assemble(
+        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
+    access = _access(deps, keys, feed, settings, proofs)
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
@@ -191,9 +198,10 @@ def assemble(
         feed=feed,
         keys=keys,
         access=access,
+        proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, public_origin=settings.public_origin),
+        oauth=_oauth(deps, keys, access, settings, proofs),
         parties=Parties(deps),
         apps=Apps(deps),
         grants=Grants(deps),
@@ -205,19 +213,25 @@ def assemble(
     )
 
 
-def _oauth(deps: IdentityDeps, keys: SigningKeys, access: Access, *, public_origin: str) -> AuthlibOAuthServer:
+def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+    deps: IdentityDeps, keys: SigningKeys, access: Access, settings: Settings, proofs: ProofTools
+) -> AuthlibOAuthServer:
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
-        public_origin=public_origin,
+        public_origin=settings.public_origin,
         consent=Consent(deps),
         read_details=read_details,
         detail_types=detail_type_names(),
+        assertions=proofs.assertions,
+        proofs=proofs.proofs,
     )
 
 
-def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
+    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings, proofs: ProofTools
+) -> Access:
     limits = RateLimits(
         deps.clock,
         own_app_per_s=settings.rate_own_app_per_s,
@@ -231,6 +245,7 @@ def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, setting
         clock=deps.clock,
         public_origin=settings.public_origin,
         limits=limits,
+        proofs=proofs.requests,
     )
 
 

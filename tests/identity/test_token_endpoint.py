@@ -16,15 +16,12 @@ from joserfc.jwk import KeySet
 
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.apps import Apps
-from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
-from platform_core.identity.oauth.adapter import AuthlibOAuthServer
-from platform_core.identity.oauth.details import read_details
 from platform_core.identity.parties import Parties
 from platform_core.identity.schemas import AppCreate, IsvCreate
 from platform_core.kernel.clock import ManualClock
-from tests.identity.conftest import ORIGIN, Process, Shop
+from tests.identity.conftest import ORIGIN, Process, Shop, open_process
 
 pytestmark = [pytest.mark.database, pytest.mark.api]
 FORM = {"grant_type": "client_credentials"}
@@ -238,14 +235,7 @@ async def test_tokens_are_never_logged(
 
 async def test_an_origin_in_the_clear_is_refused_at_start(process: Process) -> None:
     with pytest.raises(ValueError, match="https"):
-        AuthlibOAuthServer(
-            process.deps,
-            process.keys,
-            process.access,
-            public_origin="http://shop.example",
-            consent=Consent(process.deps),
-            read_details=read_details,
-        )
+        await open_process(process.deps, public_origin="http://shop.example")
 
 
 async def test_the_unmodified_authlib_client_gets_a_token(process: Process, shop: Shop) -> None:

@@ -16,6 +16,7 @@ import pytest
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Approved, Declined
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.models import Profile
 from platform_core.identity.oauth.requests import BROWSER_COOKIE, AuthorizationRequest
 from platform_core.identity.parties import Parties
 from platform_core.identity.schemas import (
@@ -54,7 +55,7 @@ class Journey:
     process: Process
     app: AppCreated
     merchant: MerchantRead
-    profile: str = "confidential"
+    profile: Profile = "confidential"
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48))
     browser: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
@@ -63,8 +64,8 @@ class Journey:
         return self.app.client.id
 
     @property
-    def auth(self) -> tuple[str, str] | None:
-        return None if self.profile == "public" else (self.client_id, self.app.secret.secret)
+    def auth(self) -> httpx.BasicAuth | None:
+        return None if self.profile == "public" else httpx.BasicAuth(self.client_id, self.app.secret.secret)
 
     def who(self, **changes: Any) -> SignedIn:
         now = int(self.process.deps.clock.now().timestamp())
@@ -96,7 +97,7 @@ class Journey:
         }
         return {name: value for name, value in plain.items() if value is not None}
 
-    async def authorize(self, parameters: dict[str, str] | None = None, **changes: str | None) -> httpx.Response:
+    async def authorize(self, parameters: dict[str, str] | None = None, /, **changes: str | None) -> httpx.Response:
         found = parameters if parameters is not None else self.parameters(**changes)
         cookie = {"Cookie": f"{BROWSER_COOKIE}={self.browser}"}
         return await self.process.http.get("/oauth/authorize", params=found, headers=cookie)
@@ -119,13 +120,13 @@ class Journey:
         assert answer["iss"] == ORIGIN
         return answer["code"]
 
-    async def token(self, form: dict[str, str | None], *, process: Process | None = None) -> httpx.Response:
+    async def token(self, form: dict[str, str | None], process: Process | None = None) -> httpx.Response:
         kept = {name: value for name, value in form.items() if value is not None}
         if self.profile == "public":
             kept.setdefault("client_id", self.client_id)
         return await (process or self.process).http.post("/oauth/token", data=kept, auth=self.auth)
 
-    async def exchange(self, code: str, *, process: Process | None = None, **changes: str | None) -> httpx.Response:
+    async def exchange(self, code: str, process: Process | None = None, /, **changes: str | None) -> httpx.Response:
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -133,10 +134,10 @@ class Journey:
             "code_verifier": self.verifier,
             **changes,
         }
-        return await self.token(form, process=process)
+        return await self.token(form, process)
 
-    async def refresh(self, token: str, *, process: Process | None = None, **changes: str | None) -> httpx.Response:
-        return await self.token({"grant_type": "refresh_token", "refresh_token": token, **changes}, process=process)
+    async def refresh(self, token: str, process: Process | None = None, /, **changes: str | None) -> httpx.Response:
+        return await self.token({"grant_type": "refresh_token", "refresh_token": token, **changes}, process)
 
     async def tokens(self, **changes: str | None) -> dict[str, Any]:
         answer = await self.exchange(await self.code(**changes))
@@ -154,7 +155,7 @@ class Journey:
 
 
 async def open_journey(
-    process: Process, *, profile: str = "confidential", redirects: tuple[str, ...] = (CALLBACK,)
+    process: Process, *, profile: Profile = "confidential", redirects: tuple[str, ...] = (CALLBACK,)
 ) -> Journey:
     """A new ISV's app, set up, and a new merchant who has not seen it yet."""
     deps, number = process.deps, next(_numbers)
@@ -164,7 +165,7 @@ async def open_journey(
     )
     app = await Apps(deps).create_app(AppCreate(name="Till", mode="test", api_version="2026-11-22", isv_id=isv.id))
     grants = ALL_GRANTS - {"client_credentials"} if profile == "public" else ALL_GRANTS
-    wanted = ClientConfigure(profile=profile, redirect_uris=redirects, grant_types=grants)  # type: ignore[arg-type]  # one of them
+    wanted = ClientConfigure(profile=profile, redirect_uris=redirects, grant_types=grants)
     await Apps(deps).configure_client(app.client.id, wanted)
     return Journey(process, app, merchant, profile)
 

@@ -35,7 +35,8 @@ async def test_a_valid_request_opens_the_consent_page_and_writes_nothing(journey
     assert (request.redirect_uri, request.state, request.nonce) == (CALLBACK, "st-1", "n-1")
     assert request.scopes == {"merchant:read", "payments:read", "stores:read"}
     assert (request.max_age, request.acr_values, request.ui_locales) == (300, ("urn:arsenal:acr:mfa",), ("zh", "en"))
-    assert (request.prompt, request.resource) == ({"login", "consent"}, f"{ORIGIN}/v1")
+    assert request.prompt == {"login", "consent"}
+    assert request.resource == f"{ORIGIN}/v1"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     for table in ("oauth_code", "oauth_pushed_request", "oauth_used_once", "access_grant"):

@@ -182,7 +182,7 @@ async def test_f07_of_many_uses_of_one_code_exactly_one_wins(journey: Journey, o
     for _ in range(3):
         code = await journey.code()
         processes = [journey.process, other_process] * 20
-        answers = await asyncio.gather(*(journey.exchange(code, process=process) for process in processes))
+        answers = await asyncio.gather(*(journey.exchange(code, process) for process in processes))
         won = [answer for answer in answers if answer.status_code == 200]
         assert len(won) == 1
         lost = [answer.json()["error"] for answer in answers if answer.status_code != 200]

@@ -8,6 +8,7 @@ import pytest
 
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.models import Profile
 from platform_core.kernel.clock import ManualClock
 from tests.identity.conftest import ORIGIN, Process, Shop
 from tests.identity.oauth.conftest import CALLBACK, SCOPE, Journey, count, open_journey
@@ -77,7 +78,9 @@ async def test_a_request_without_token_or_client_is_refused(journey: Journey, pa
 
 
 @pytest.mark.parametrize("profile", ["confidential", "public"])
-async def test_revoking_a_refresh_token_ends_its_family_and_leaves_the_grant(process: Process, profile: str) -> None:
+async def test_revoking_a_refresh_token_ends_its_family_and_leaves_the_grant(
+    process: Process, profile: Profile
+) -> None:
     journey = await open_journey(process, profile=profile)
     tokens = await journey.tokens()
     other = await journey.tokens()
@@ -148,7 +151,9 @@ async def test_metadata_lists_what_works_and_nothing_else(journey: Journey, shop
         assert (await journey.token({"grant_type": kind})).json()["error"] == "unsupported_grant_type"
     for prefix in ("token", "introspection", "revocation"):
         methods = listed[f"{prefix}_endpoint_auth_methods_supported"]
-        expected = {"client_secret_basic", "client_secret_post"} | ({"none"} if prefix != "introspection" else set())
+        expected = {"client_secret_basic", "client_secret_post", "private_key_jwt"} | (
+            {"none"} if prefix != "introspection" else set()
+        )
         assert set(methods) == expected
     for scope in listed["scopes_supported"]:
         assert journey.opened(await journey.authorize(scope=scope)).scopes == {scope}

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.models import Profile
 from platform_core.identity.oauth.grants.refresh_token import Refresh
 from platform_core.kernel.clock import ManualClock
 from tests.identity.conftest import Process, open_process
@@ -94,7 +95,7 @@ async def test_a08_a_retry_after_the_successor_was_used_is_reuse(public: Journey
 
 
 @pytest.mark.parametrize("profile", ["confidential", "public"])
-async def test_a08_another_client_gets_nothing_and_ends_nothing(process: Process, profile: str) -> None:
+async def test_a08_another_client_gets_nothing_and_ends_nothing(process: Process, profile: Profile) -> None:
     owner, thief = await open_journey(process, profile=profile), await open_journey(process, profile=profile)
     tokens = await owner.tokens()
     assert (await thief.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
@@ -111,7 +112,7 @@ async def test_f07_with_grace_all_get_the_one_successor(public: Journey, other_p
     for _ in range(3):
         token = (await public.tokens())["refresh_token"]
         processes = [public.process, other_process] * 20
-        answers = await asyncio.gather(*(public.refresh(token, process=process) for process in processes))
+        answers = await asyncio.gather(*(public.refresh(token, process) for process in processes))
         assert [answer.status_code for answer in answers] == [200] * 40
         assert len({answer.json()["refresh_token"] for answer in answers}) == 1
         assert len({answer.json()["access_token"] for answer in answers}) == 40
@@ -128,7 +129,7 @@ async def test_f07_without_grace_exactly_one_is_answered(strict: Process) -> Non
 
 @pytest.mark.parametrize(("profile", "unused", "overall"), [("confidential", 90, 365), ("public", 30, 180)])
 async def test_a_token_dies_unused_and_a_family_dies_in_all(
-    process: Process, clock: ManualClock, profile: str, unused: int, overall: int
+    process: Process, clock: ManualClock, profile: Profile, unused: int, overall: int
 ) -> None:
     journey = await open_journey(process, profile=profile)
     left = (await journey.tokens())["refresh_token"]

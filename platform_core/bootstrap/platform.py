@@ -235,7 +235,7 @@ def _oauth(
         read_details=read_details,
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
-        proofs=proofs.endpoints,
+        proofs=proofs.proofs,
         more_grants=(DeviceCode,),
     )
 

@@ -8,7 +8,7 @@ from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.key_sets import KeySets
 from platform_core.identity.oauth.assertion import Assertions
-from platform_core.identity.oauth.dpop import EndpointProofs, Proofs
+from platform_core.identity.oauth.dpop import Proofs
 from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.request_proofs import RequestProofs
 from platform_core.kernel.http.guarded_client import GuardedClient
@@ -24,7 +24,7 @@ class ProofTools:
     keys: ClientKeys
     assertions: Assertions
     nonces: Nonces
-    endpoints: EndpointProofs
+    proofs: Proofs
     requests: RequestProofs
 
 
@@ -40,6 +40,6 @@ def assemble(deps: IdentityDeps, *, public_origin: str, allow_loopback_http: boo
         keys=keys,
         assertions=Assertions(keys),
         nonces=nonces,
-        endpoints=EndpointProofs(proofs, deps.clock),
+        proofs=proofs,
         requests=RequestProofs(deps, proofs, public_origin=public_origin),
     )

@@ -17,7 +17,7 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
-from platform_core.identity.oauth.details import read_details
+from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
@@ -90,22 +90,17 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         public_origin=ORIGIN,
         proofs=proofs.requests,
     )
-    consent = Consent(deps, Grants(deps))
     wired: dict[str, Any] = {
+        "public_origin": ORIGIN,
+        "consent": Consent(deps, Grants(deps)),
+        "read_details": read_details,
+        "detail_types": detail_type_names(),
         "assertions": proofs.assertions,
-        "proofs": proofs.endpoints,
+        "proofs": proofs.proofs,
         "more_grants": (DeviceCode,),
         **options,
     }
-    oauth = AuthlibOAuthServer(
-        deps,
-        keys,
-        access,
-        public_origin=ORIGIN,
-        consent=consent,
-        read_details=read_details,
-        **wired,
-    )
+    oauth = AuthlibOAuthServer(deps, keys, access, **wired)
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
     app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))

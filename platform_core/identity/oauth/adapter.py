@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
@@ -21,9 +21,11 @@ from platform_core.identity.errors import ACCESS_UNAVAILABLE
 from platform_core.identity.models import APP_SECRETS
 from platform_core.identity.oauth.authorization import Authorizations, GivesGrants
 from platform_core.identity.oauth.authorize import DetailsReader, Rules
-from platform_core.identity.oauth.clients import Assertions, Client, ClientAuthentication
+from platform_core.identity.oauth.clients import METHODS, Assertions, Client, ClientAuthentication
 from platform_core.identity.oauth.device import GRANT_TYPE as DEVICE_GRANT
 from platform_core.identity.oauth.device import DeviceAuthorization
+from platform_core.identity.oauth.dpop import ALGORITHMS as PROOF_ALGORITHMS
+from platform_core.identity.oauth.dpop import Proof, Proofs
 from platform_core.identity.oauth.endpoints import TokenFinder, make_endpoints
 from platform_core.identity.oauth.errors import error_page
 from platform_core.identity.oauth.grants import GrantType
@@ -33,11 +35,11 @@ from platform_core.identity.oauth.grants.refresh_token import GRACE, Refresh
 from platform_core.identity.oauth.guards import refusal_of
 from platform_core.identity.oauth.metadata import Offer, make_metadata
 from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal, OAuthRequest, Redirect
+from platform_core.identity.oauth.proving import EndpointProofs
 from platform_core.identity.oauth.requests import AuthorizationRequest, ConsentTokens
 from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
 from platform_core.identity.oauth.tokens import TokenGenerator
 from platform_core.identity.revocation import DATABASE_AWAY
-from platform_core.identity.seen_jti import Forgotten
 from platform_core.identity.sessions import SignedIn
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.commit import Change, Plan, PlanRefused
@@ -47,27 +49,6 @@ USE_RECORDED_EVERY: Final = timedelta(hours=1)
 ATTEMPTS_MAX: Final = 4
 """How often a decision is made anew when what it was based on moved; the last refusal is the answer."""
 log = structlog.get_logger(__name__)
-
-
-class Proofs(Protocol):
-    """DPoP proofs (RFC 9449) at our endpoints."""
-
-    @property
-    def algorithms(self) -> Sequence[str]:
-        """What signatures may be."""
-        ...
-
-    def check(self, headers: Sequence[str], method: str, url: str) -> Any:
-        """The proof, with `jkt`. Raises `OAuthRefusal` `invalid_dpop_proof` or `use_dpop_nonce`."""
-        ...
-
-    def claim(self, proof: Any) -> object:
-        """The part of a plan of the platform's own that uses the proof up."""
-        ...
-
-    def begin_anew(self, born: int) -> OAuthRefusal:
-        """What used-up proofs are kept in was lost and began anew: the refusal that names a nonce of the new one."""
-        ...
 
 
 class AuthlibOAuthServer:
@@ -83,8 +64,8 @@ class AuthlibOAuthServer:
         consent: GivesGrants,
         read_details: DetailsReader,
         detail_types: Sequence[str] = (),
-        assertions: Assertions | None = None,
-        proofs: Proofs | None = None,
+        assertions: Assertions,
+        proofs: Proofs,
         more_grants: Sequence[Callable[[IdentityDeps], GrantType]] = (),
         refresh_grace: timedelta = GRACE,
     ) -> None:
@@ -94,7 +75,7 @@ class AuthlibOAuthServer:
         self._origin = public_origin
         self._audience = audience(public_origin)
         self._reads = single_reads(deps.database)
-        self._proofs = proofs
+        self._proofs = EndpointProofs(deps, proofs, public_origin)
         self._clients = ClientAuthentication(deps, self._reads, origin=public_origin, assertions=assertions)
         self._finder = TokenFinder(deps, self._reads, access, issuer=public_origin)
         grants: list[GrantType] = [
@@ -118,9 +99,9 @@ class AuthlibOAuthServer:
         )
         offer = Offer(
             grant_types=tuple(self._grants),
-            methods=self._clients.methods,
-            assertion_algorithms=self._clients.algorithms,
-            proof_algorithms=tuple(proofs.algorithms) if proofs is not None else (),
+            methods=METHODS,
+            assertion_algorithms=tuple(assertions.algorithms),
+            proof_algorithms=PROOF_ALGORITHMS,
             detail_types=detail_types,
             has_device_flow=DEVICE_GRANT in self._grants,
         )
@@ -157,8 +138,10 @@ class AuthlibOAuthServer:
         """See `OAuthServer`."""
         with _database():
             try:
-                client, proof_jkt = await self._authenticate(request)
-                return await self._authorizations.push(request.form, client, proof_jkt=proof_jkt)
+                client, proof = await self._authenticate(request)
+                jkt = proof.jkt if proof is not None else None
+                answer = await self._authorizations.push(request.form, client, proof_jkt=jkt)
+                return self._proofs.renew_nonce(answer, proof)
             except OAuthRefusal as refusal:
                 return self._explained(refusal.answer())
 
@@ -170,13 +153,13 @@ class AuthlibOAuthServer:
                     raise OAuthRefusal("invalid_target", "The resource is not served here.")
                 if "grant_type" not in request.form:
                     raise OAuthRefusal("invalid_request", "The parameter grant_type is missing.")
-                client, proof_jkt = await self._authenticate(request)
-                answer = await self._issue(request, client, proof_jkt)
+                client, proof = await self._authenticate(request)
+                answer = await self._issue(request, client, proof)
             except OAuthRefusal as refusal:
                 return self._explained(refusal.answer())
             if answer.status == 200:
                 await self._record_use(client)
-            return self._explained(_with_nonce(answer, client))
+            return self._explained(self._proofs.renew_nonce(answer, proof))
 
     async def authorize_device(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""
@@ -209,14 +192,14 @@ class AuthlibOAuthServer:
         """See `OAuthServer`."""
         return self._metadata
 
-    async def _issue(self, request: OAuthRequest, client: Client, proof_jkt: str | None) -> OAuthAnswer:
+    async def _issue(self, request: OAuthRequest, client: Client, proof: Proof | None) -> OAuthAnswer:
         """Decide, commit, and decide anew when somebody else was faster: a loser sees what the winner wrote."""
         grant = self._grants.get(request.form["grant_type"])
-        if client.state.profile == "money" and proof_jkt is None:
+        if client.state.profile == "money" and proof is None:
             raise OAuthRefusal("invalid_dpop_proof", "This client must bind its tokens to a key.")
         refused: PlanRefused | None = None
         for _ in range(ATTEMPTS_MAX):
-            token_request = self._token_request(request, client, proof_jkt=proof_jkt)
+            token_request = self._token_request(request, client, proof=proof)
             if grant is not None:
                 await grant.prepare(token_request)
             answer: OAuthAnswer = self._server.create_token_response(token_request)
@@ -244,12 +227,12 @@ class AuthlibOAuthServer:
     async def _about_token(self, endpoint: str, request: OAuthRequest) -> OAuthAnswer:
         with _database():
             try:
-                client, proof_jkt = await self._authenticate(request)
+                client, proof = await self._authenticate(request)
                 if "token" not in request.form:
                     raise OAuthRefusal("invalid_request", "The parameter token is missing.")
                 refused: PlanRefused | None = None
                 for _ in range(ATTEMPTS_MAX):
-                    about = self._token_request(request, client, proof_jkt=proof_jkt)
+                    about = self._token_request(request, client, proof=proof)
                     about.prepared = await self._finder.find(request.form["token"])
                     answer: OAuthAnswer = self._server.create_endpoint_response(endpoint, about)
                     refused = await self._commit(about)
@@ -260,41 +243,23 @@ class AuthlibOAuthServer:
             except OAuthRefusal as refusal:
                 return self._explained(refusal.answer())
 
-    async def _authenticate(self, request: OAuthRequest) -> tuple[Client, str | None]:
-        """The client, and the thumbprint of the key whose proof came along. What is good once is used up here.
+    async def _authenticate(self, request: OAuthRequest) -> tuple[Client, Proof | None]:
+        """The client, and the proof of possession that came along. What is good once is used up here.
 
         Raises `OAuthRefusal`.
         """
         client = await self._clients.authenticate(request)
-        parts: list[object] = [client.claim] if client.claim is not None else []
-        proof_jkt: str | None = None
-        if request.dpop:
-            if self._proofs is None:
-                raise OAuthRefusal("invalid_dpop_proof", "Proofs of possession are not supported.")
-            proof = self._proofs.check(request.dpop, request.method, self._origin + request.path)
-            proof_jkt, client.next_nonce = proof.jkt, proof.next_nonce
-            parts.append(self._proofs.claim(proof))
-        if parts:
-            await self._use_up(parts)
-        return client, proof_jkt
+        proof = self._proofs.check(request)
+        await self._proofs.use_up(client, proof)
+        return client, proof
 
-    async def _use_up(self, parts: Sequence[object]) -> None:
-        """Assertion and proof together, so that neither is lost to the other's refusal."""
-        try:
-            await self._deps.committer.commit(Plan(None).add(*parts))
-        except PlanRefused as refused:
-            forgotten = refused.refusal
-            if self._proofs is not None and isinstance(forgotten, Forgotten) and forgotten.kind == "dpop":
-                raise self._proofs.begin_anew(forgotten.born) from refused
-            raise refusal_of(refused) from refused
-
-    def _token_request(self, request: OAuthRequest, client: Client, *, proof_jkt: str | None) -> TokenRequest:
+    def _token_request(self, request: OAuthRequest, client: Client, *, proof: Proof | None) -> TokenRequest:
         return TokenRequest(
             uri=self._origin + request.path,  # the address is ours, not the Host header's (F10)
             form=dict(request.form),
             client=client,
             now=self._deps.clock.now(),
-            proof_jkt=proof_jkt,
+            proof_jkt=proof.jkt if proof is not None else None,
         )
 
     def _explained(self, answer: OAuthAnswer) -> OAuthAnswer:
@@ -318,13 +283,6 @@ class AuthlibOAuthServer:
             await self._deps.committer.commit(plan)
         except (PlatformError, PlanRefused) as error:
             log.warning("identity.secret_use_not_recorded", secret=client.secret.id, error=str(error))
-
-
-def _with_nonce(answer: OAuthAnswer, client: Client) -> OAuthAnswer:
-    """The answer, with the nonce to use from now on, if that changed (RFC 9449 section 8.2)."""
-    if client.next_nonce is None:
-        return answer
-    return OAuthAnswer(answer.status, answer.body, {**answer.headers, "DPoP-Nonce": client.next_nonce})
 
 
 @contextmanager

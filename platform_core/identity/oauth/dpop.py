@@ -8,7 +8,6 @@ nothing later.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,7 +25,6 @@ from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.oauth.public_keys import PROOF_KINDS, KeyRefused, PublicKey, import_public_jwk
 from platform_core.identity.seen_jti import OnceOnly, claim
-from platform_core.kernel.clock import Clock
 
 ALGORITHMS: Final = ("ES256", "Ed25519")
 AGE_S_MAX: Final = 300
@@ -77,7 +75,7 @@ class Proofs:
             raise _refused()
         nonce = claims.get("nonce")
         if not isinstance(nonce, str) or not self.nonces.is_good(nonce, now):
-            raise _nonce_needed()
+            raise OAuthRefusal("use_dpop_nonce", "The proof needs the nonce of the header DPoP-Nonce.")
         fresh = self.nonces.current(now)
         expires = datetime.fromtimestamp(issued + AGE_S_MAX + 1, tz=UTC)
         return Proof(key.thumbprint, jti, expires, self.nonces.birth, fresh if fresh != nonce else None)
@@ -122,40 +120,3 @@ def _without_query(address: Any) -> str | None:  # Any: JSON
 
 def _refused() -> OAuthRefusal:
     return OAuthRefusal("invalid_dpop_proof", "The DPoP proof is not valid for this request.")
-
-
-def _nonce_needed() -> OAuthRefusal:
-    return OAuthRefusal("use_dpop_nonce", "The proof needs the nonce of the header DPoP-Nonce.")
-
-
-class EndpointProofs:
-    """Proofs at the OAuth endpoints of one process."""
-
-    algorithms: Final = ALGORITHMS
-
-    def __init__(self, proofs: Proofs, clock: Clock) -> None:
-        self._proofs = proofs
-        self._clock = clock
-
-    def check(self, headers: Sequence[str], method: str, url: str) -> Proof:
-        """The proof in the one DPoP header. Raises `OAuthRefusal`, the one about the nonce with DPoP-Nonce."""
-        if len(headers) != 1:
-            raise _refused()
-        now = self._clock.now()
-        try:
-            return self._proofs.check(headers[0], method, url, now=now)
-        except OAuthRefusal as refusal:
-            if refusal.error == "use_dpop_nonce":
-                refusal.headers |= self._proofs.nonce_headers(now)
-            raise
-
-    def claim(self, proof: Proof) -> OnceOnly:
-        """See `claim_proof`."""
-        return claim_proof(proof)
-
-    def begin_anew(self, born: int) -> OAuthRefusal:
-        """The table of claims was born anew: older nonces are void, and this refusal names a new one."""
-        self._proofs.nonces.learn(born)
-        refusal = _nonce_needed()
-        refusal.headers |= self._proofs.nonce_headers(self._clock.now())
-        return refusal

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from platform_core.identity.oauth.protocol import OAuthRefusal
-from platform_core.identity.seen_jti import AlreadySeen, Forgotten, Kind
 from platform_core.kernel.commit import Duplicate, Missing, PlanRefused, VersionConflict
 
 _GUARDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -18,17 +17,9 @@ _GUARDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-_SEEN: Final[Mapping[Kind, tuple[str, str]]] = {
-    "assertion": ("invalid_client", "The assertion was used before, or is too old to tell."),
-    "dpop": ("invalid_dpop_proof", "The proof was used before."),
-}
-
-
 def refusal_of(refused: PlanRefused) -> OAuthRefusal:
     """The answer for a plan that lost its race. Anything that is no guard of ours is a bug and is raised again."""
     refusal = refused.refusal
-    if isinstance(refusal, AlreadySeen | Forgotten) and refusal.kind in _SEEN:
-        return OAuthRefusal(*_SEEN[refusal.kind])
     if isinstance(refusal, Duplicate | VersionConflict | Missing) and refusal.table in _GUARDS:
         return OAuthRefusal(*_GUARDS[refusal.table])
     raise refused

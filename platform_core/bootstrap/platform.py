@@ -34,12 +34,14 @@ from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -226,6 +228,10 @@ def assemble(
 def _oauth(
     deps: IdentityDeps, keys: SigningKeys, access: Access, proofs: ProofTools, *, consent: Consent, public_origin: str
 ) -> AuthlibOAuthServer:
+    def exchange(deps: IdentityDeps) -> TokenExchange:
+        sessions = SessionTokens(deps, keys, issuer=public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=public_origin)
+
     return AuthlibOAuthServer(
         deps,
         keys,
@@ -236,7 +242,7 @@ def _oauth(
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
-        more_grants=(DeviceCode,),
+        more_grants=(DeviceCode, exchange),
     )
 
 

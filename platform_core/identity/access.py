@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -227,7 +228,15 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         auth_time=claims.get("auth_time"),
         tier=state.tier,
         jkt=claims["cnf"]["jkt"] if "cnf" in claims else None,
+        actors=tuple(_actors(claims.get("act"))),
     )
+
+
+def _actors(act: dict[str, Any] | None) -> Iterator[str]:
+    """Who passed the token on, the latest first (RFC 8693 section 4.1)."""
+    while act is not None:
+        yield act["sub"]
+        act = act.get("act")
 
 
 def _invalid() -> PlatformError:

@@ -19,12 +19,14 @@ from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import ManualClock
@@ -90,6 +92,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         public_origin=ORIGIN,
         proofs=proofs.requests,
     )
+    sessions = SessionTokens(deps, keys, issuer=ORIGIN)
     wired: dict[str, Any] = {
         "public_origin": ORIGIN,
         "consent": Consent(deps, Grants(deps)),
@@ -97,7 +100,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         "detail_types": detail_type_names(),
         "assertions": proofs.assertions,
         "proofs": proofs.proofs,
-        "more_grants": (DeviceCode,),
+        "more_grants": (DeviceCode, lambda deps: TokenExchange(deps, access, sessions, public_origin=ORIGIN)),
         **options,
     }
     oauth = AuthlibOAuthServer(deps, keys, access, **wired)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from platform_core.identity.oauth.protocol import OAuthRefusal
+from platform_core.identity.seen_jti import AlreadySeen, Forgotten
 from platform_core.kernel.commit import Duplicate, Missing, PlanRefused, VersionConflict
 
 _GUARDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -20,6 +21,8 @@ _GUARDS: Final[Mapping[str, tuple[str, str]]] = {
 def refusal_of(refused: PlanRefused) -> OAuthRefusal:
     """The answer for a plan that lost its race. Anything that is no guard of ours is a bug and is raised again."""
     refusal = refused.refusal
+    if isinstance(refusal, AlreadySeen | Forgotten) and refusal.kind == "session":
+        return OAuthRefusal("invalid_request", "The session token was used.")
     if isinstance(refusal, Duplicate | VersionConflict | Missing) and refusal.table in _GUARDS:
         return OAuthRefusal(*_GUARDS[refusal.table])
     raise refused

@@ -19,7 +19,7 @@ from platform_core.identity import repository_people
 from platform_core.identity.deps import IdentityDeps, single_reads
 from platform_core.identity.oauth.compact import CompactRefused, read_compact
 from platform_core.identity.seen_jti import OnceOnly, claim
-from platform_core.identity.sessions import SignedIn
+from platform_core.identity.sessions import SignedIn, next_step, signed_in_of, without_lost_rights
 from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
 
 LIFE_S: Final = 60
@@ -34,7 +34,7 @@ class SessionTokenRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SessionSubject:
-    """Whom a session token speaks for."""
+    """Whom a session token speaks for, with the rights that the session's rows give now."""
 
     person_id: str
     merchant_id: str
@@ -74,12 +74,7 @@ class SessionTokens:
             "jti": self._deps.ids.mint("tok"),
             "sid": who.session_id,
             "merchant": who.merchant_id,
-            "scope": " ".join(sorted(who.scopes)),
-            "acr": who.acr,
-            "auth_time": who.auth_time,
         }
-        if who.stores is not None:
-            claims["stores"] = sorted(who.stores)
         # A set of the one key: a bare key gets no `kid` (F01).
         return jwt.encode({"alg": ALGORITHM, "typ": _TYPE}, claims, self._keys.signing, algorithms=[ALGORITHM])
 
@@ -88,16 +83,21 @@ class SessionTokens:
         claims = self._verified(text, client_id)
         async with self._reads.connect() as connection:
             state = await repository_people.read_session(connection, claims["sid"])
-        is_living = state is not None and state.ended_at is None and state.session_epoch == state.person_epoch
-        if not is_living:
+        if state is None or state.ended_at is not None or state.session_epoch != state.person_epoch:
             raise SessionTokenRefused("the session ended")
+        state = without_lost_rights(state, self._deps.clock.now())
+        if next_step(state) is not None:
+            raise SessionTokenRefused("the person has lost the place")
+        who = signed_in_of(state)
+        if who.merchant_id is None or who.merchant_id != claims["merchant"]:
+            raise SessionTokenRefused("the person acts for somebody else now")
         return SessionSubject(
-            person_id=claims["sub"],
-            merchant_id=claims["merchant"],
-            scopes=frozenset(claims["scope"].split()),
-            stores=frozenset(claims["stores"]) if "stores" in claims else None,
-            acr=claims["acr"],
-            auth_time=claims["auth_time"],
+            person_id=who.person_id,
+            merchant_id=who.merchant_id,
+            scopes=who.scopes,
+            stores=who.stores,
+            acr=who.acr,
+            auth_time=who.auth_time,
             jti=claims["jti"],
             issued=datetime.fromtimestamp(claims["iat"], tz=UTC),
             expires=datetime.fromtimestamp(claims["exp"], tz=UTC),

@@ -15,12 +15,15 @@ from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.consoles.consent.router import consent_router
+from platform_core.consoles.shared.pages import static_routes
 from platform_core.contracts.versions import versions
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
 from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.requires import requires
 from platform_core.identity.router import parties_router
+from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.http.redaction import redactors_of
@@ -70,10 +73,13 @@ def attach(app: FastAPI, platform: Platform) -> None:
     """Put a platform behind the application's routes."""
     app.state.access = platform.access
     app.state.payments = platform.payments
+    app.state.console_access = platform.console_access
     app.include_router(oauth_router(platform.oauth))
     app.include_router(parties_router(platform.parties, platform.cursors))
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(webhooks_router(_webhook_deps(platform)))
+    app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
+    app.include_router(static_routes())
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits

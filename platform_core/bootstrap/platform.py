@@ -26,6 +26,7 @@ from platform_core.delivery.nudges import Nudger
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
+from platform_core.identity.console_access import ConsoleAccess
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
@@ -37,6 +38,7 @@ from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.sessions import Sessions
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -77,6 +79,7 @@ class Platform:
     request_log: RequestLog
     oauth: AuthlibOAuthServer
     consent: Consent
+    console_access: ConsoleAccess
     parties: Parties
     apps: Apps
     grants: Grants
@@ -203,6 +206,7 @@ def assemble(
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
         consent=consent,
+        console_access=ConsoleAccess(sessions=Sessions(deps), vault=vault, public_origin=settings.public_origin),
         parties=Parties(deps),
         apps=Apps(deps),
         grants=grants,

@@ -20,7 +20,6 @@ from platform_core.delivery.webhooks.router import make_router as webhooks_route
 from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.requires import requires
-from platform_core.identity.router import parties_router
 from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.http.redaction import redactors_of
@@ -71,7 +70,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.state.access = platform.access
     app.state.payments = platform.payments
     app.include_router(oauth_router(platform.oauth))
-    app.include_router(parties_router(platform.parties, platform.cursors))
+    platform.people.mount(app)
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(webhooks_router(_webhook_deps(platform)))
     app.include_router(page_routes(platform, lambda: document_of(app)))

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.hooks import OPEN_PATHS
+from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -73,6 +74,7 @@ class Platform:
     request_log: RequestLog
     oauth: AuthlibOAuthServer
     parties: Parties
+    people: People
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
@@ -113,6 +115,7 @@ async def open_platform(
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
@@ -176,6 +179,8 @@ def assemble(
         ids=ids,
         public_origin=settings.public_origin,
     )
+    parties, apps = Parties(deps), Apps(deps)
+    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,
@@ -192,8 +197,9 @@ def assemble(
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
-        parties=Parties(deps),
-        apps=Apps(deps),
+        parties=parties,
+        people=people,
+        apps=apps,
         grants=Grants(deps),
         directory=directory,
         registry=registry,

@@ -58,7 +58,12 @@ class Scope:
     @property
     def is_for_app_alone(self) -> bool:
         """Whether an app may use it without acting for a merchant."""
-        return "I" in self.marks
+        return self.is_for_apps and not self.needs_merchant
+
+    @property
+    def needs_merchant(self) -> bool:
+        """Whether whoever uses it acts for a merchant."""
+        return "I" not in self.marks
 
     @property
     def is_test_only(self) -> bool:

@@ -4,8 +4,8 @@ from alembic import op
 
 from platform_core.kernel.database.tenancy import TENANT, run_script, tenant_table_sql
 
-revision = "identity_0002"
-down_revision = "identity_0001"
+revision = "identity_0004"
+down_revision = "identity_0002"
 branch_labels = None
 depends_on = None
 

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from platform_core.identity.errors import MERCHANT_NOT_FOUND, STORE_NOT_FOUND
 from platform_core.identity.parties import Parties
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import requires
 from platform_core.identity.schemas import MerchantRead, StoreRead
+from platform_core.kernel.http.openapi import refusals
 from platform_core.kernel.ids import id_pattern
 from platform_core.kernel.pagination import CURSOR_LENGTH_MAX, LIMIT_DEFAULT, Cursors, Page, PageLimit, Position
 
@@ -24,7 +26,7 @@ def parties_router(parties: Parties, cursors: Cursors) -> APIRouter:
     """The routes over one service; bootstrap mounts them."""
     router = APIRouter(prefix="/v1", tags=["identity"])
 
-    @router.get("/merchants/{merchant_id}", operation_id="merchants.get")
+    @router.get("/merchants/{merchant_id}", operation_id="merchants.get", responses=refusals(MERCHANT_NOT_FOUND))
     async def get_merchant(who: MayReadMerchant, merchant_id: MerchantId) -> MerchantRead:
         """Your merchant's business profile. Another merchant's is 404, like one that does not exist."""
         return await parties.own_merchant(who, merchant_id)
@@ -39,7 +41,7 @@ def parties_router(parties: Parties, cursors: Cursors) -> APIRouter:
         rows = await parties.stores(who, after=after, limit=limit + 1)
         return cursors.page(rows, limit=limit, bound_to=bound_to, position_of=_position, show=lambda store: store)
 
-    @router.get("/stores/{store_id}", operation_id="stores.get")
+    @router.get("/stores/{store_id}", operation_id="stores.get", responses=refusals(STORE_NOT_FOUND))
     async def get_store(who: MayReadStores, store_id: StoreId) -> StoreRead:
         """One store of the merchant, if the grant covers it."""
         return await parties.store(who, store_id)

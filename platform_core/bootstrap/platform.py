@@ -29,6 +29,7 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.rate_limits import RateLimits
@@ -72,6 +73,7 @@ class Platform:
     access: Access
     processes: ServerProcesses
     request_log: RequestLog
+    operations: Operations
     oauth: AuthlibOAuthServer
     parties: Parties
     people: People
@@ -195,6 +197,7 @@ def assemble(
         keys=keys,
         access=access,
         processes=ServerProcesses(deps, access.limits),
+        operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
         parties=parties,

@@ -16,7 +16,7 @@ from platform_core.identity.schemas_people import MerchantUpdate, StoreUpdate, S
 from platform_core.kernel.http.body import parse_body
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
-from platform_core.kernel.http.preconditions import PRECONDITION_FAILED, PRECONDITION_MISSING, expected_version, shown
+from platform_core.kernel.http.preconditions import expected_version, shown
 from platform_core.kernel.ids import id_pattern
 from platform_core.kernel.pagination import CURSOR_LENGTH_MAX, LIMIT_DEFAULT, Page, PageLimit, Position
 
@@ -27,7 +27,6 @@ MayWriteStores = Annotated[Principal, permits("stores:write")]
 MerchantId = Annotated[str, Path(pattern=id_pattern("mer"))]
 StoreId = Annotated[str, Path(pattern=id_pattern("sto"))]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
-_STALE = (PRECONDITION_FAILED, PRECONDITION_MISSING)
 
 
 def parties_router(services: PartyServices) -> APIRouter:
@@ -43,7 +42,7 @@ def _merchant_routes(router: APIRouter, services: PartyServices) -> None:
     @router.get(
         "/merchants/{merchant_id}",
         operation_id="merchants.get",
-        **documented(answer=MerchantRead, errors=(MERCHANT_NOT_FOUND,)),
+        **documented(answer=MerchantRead, errors=(MERCHANT_NOT_FOUND,), has_etag=True),
     )
     async def get_merchant(who: MayReadMerchant, merchant_id: MerchantId, request: Request) -> Response:
         """Your merchant's business profile. Another merchant's is 404, like one that does not exist."""
@@ -53,7 +52,7 @@ def _merchant_routes(router: APIRouter, services: PartyServices) -> None:
     @router.patch(
         "/merchants/{merchant_id}",
         operation_id="merchants.update",
-        **changing(answer=MerchantRead, body=MerchantUpdate, errors=(MERCHANT_NOT_FOUND, *_STALE)),
+        **changing(answer=MerchantRead, body=MerchantUpdate, errors=(MERCHANT_NOT_FOUND,)),
     )
     async def update_merchant(who: MayWriteMerchant, merchant_id: MerchantId, request: Request) -> Response:
         """Change the profile. With another name or industry a verified merchant is verified anew."""
@@ -78,7 +77,9 @@ def _store_reads(router: APIRouter, services: PartyServices) -> None:
         )
 
     @router.get(
-        "/stores/{store_id}", operation_id="stores.get", **documented(answer=StoreRead, errors=(STORE_NOT_FOUND,))
+        "/stores/{store_id}",
+        operation_id="stores.get",
+        **documented(answer=StoreRead, errors=(STORE_NOT_FOUND,), has_etag=True),
     )
     async def get_store(who: MayReadStores, store_id: StoreId, request: Request) -> Response:
         """One store of the merchant, if the grant or the role covers it."""
@@ -108,7 +109,7 @@ def _store_writes(router: APIRouter, services: PartyServices) -> None:
     @router.patch(
         "/stores/{store_id}",
         operation_id="stores.update",
-        **changing(answer=StoreRead, body=StoreUpdate, errors=(STORE_NOT_FOUND, *_STALE)),
+        **changing(answer=StoreRead, body=StoreUpdate, errors=(STORE_NOT_FOUND,)),
     )
     async def update_store(who: MayWriteStores, store_id: StoreId, request: Request) -> Response:
         """Rename a store, close it or open it again. A closed one takes no payments."""

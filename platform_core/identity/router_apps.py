@@ -34,8 +34,8 @@ from platform_core.identity.schemas_people import (
 )
 from platform_core.kernel.http.body import parse_body
 from platform_core.kernel.http.idempotency import IdempotentRequest
-from platform_core.kernel.http.openapi import documented
-from platform_core.kernel.http.preconditions import PRECONDITION_FAILED, PRECONDITION_MISSING, expected_version, shown
+from platform_core.kernel.http.openapi import documented, refusals
+from platform_core.kernel.http.preconditions import expected_version, shown
 from platform_core.kernel.ids import id_pattern
 from platform_core.kernel.pagination import CURSOR_LENGTH_MAX, LIMIT_DEFAULT, Page, PageLimit, Position
 
@@ -48,7 +48,6 @@ AppId = Annotated[str, Path(pattern=id_pattern("app"))]
 KeyId = Annotated[str, Path(pattern=id_pattern("sec"))]
 DestinationId = Annotated[str, Path(pattern=id_pattern("pod"))]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
-_STALE = (PRECONDITION_FAILED, PRECONDITION_MISSING)
 
 
 def apps_router(services: PartyServices) -> APIRouter:
@@ -70,7 +69,9 @@ def _app_reads(router: APIRouter, services: PartyServices) -> None:
         rows = await services.apps.list(who, after=after, limit=limit + 1)
         return services.cursors.page(rows, limit=limit, bound_to=bound_to, position_of=_position, show=lambda app: app)
 
-    @router.get("/apps/{app_id}", operation_id="apps.get", **documented(answer=AppRead, errors=(APP_NOT_FOUND,)))
+    @router.get(
+        "/apps/{app_id}", operation_id="apps.get", **documented(answer=AppRead, errors=(APP_NOT_FOUND,), has_etag=True)
+    )
     async def get_app(who: MayReadApps, app_id: AppId, request: Request) -> Response:
         """One of your own apps."""
         app = await services.apps.get(who, app_id)
@@ -95,7 +96,7 @@ def _app_writes(router: APIRouter, services: PartyServices) -> None:
     @router.patch(
         "/apps/{app_id}",
         operation_id="apps.update",
-        **changing(answer=AppRead, body=AppUpdate, errors=(APP_NOT_FOUND, *_STALE)),
+        **changing(answer=AppRead, body=AppUpdate, errors=(APP_NOT_FOUND,)),
     )
     async def update_app(who: MayWriteApps, app_id: AppId, request: Request) -> Response:
         """Rename an app, disable it (its tokens are refused within a second) or enable it again."""
@@ -107,7 +108,7 @@ def _app_writes(router: APIRouter, services: PartyServices) -> None:
 
 
 def _key_routes(router: APIRouter, services: PartyServices) -> None:
-    @router.get("/apps/{app_id}/keys", operation_id="app_keys.list")
+    @router.get("/apps/{app_id}/keys", operation_id="app_keys.list", responses=refusals(APP_NOT_FOUND))
     async def list_keys(who: MayReadApps, app_id: AppId) -> Page[KeyRead]:
         """The living keys of an app, the oldest first."""
         return Page(data=list(await services.apps.keys(who, app_id)), next_cursor=None)
@@ -135,8 +136,7 @@ def _key_routes(router: APIRouter, services: PartyServices) -> None:
     @router.delete(
         "/apps/{app_id}/keys/{key_id}",
         operation_id="app_keys.remove",
-        status_code=204,
-        responses={404: {"description": KEY_NOT_FOUND.code}, 409: {"description": CHANGED_MEANWHILE.code}},
+        **documented(answer=None, status=204, errors=(APP_NOT_FOUND, KEY_NOT_FOUND, CHANGED_MEANWHILE)),
     )
     async def revoke_key(who: MayWriteKeys, app_id: AppId, key_id: KeyId) -> Response:
         """End a secret now."""

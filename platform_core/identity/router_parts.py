@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -26,13 +26,6 @@ from platform_core.kernel.http.openapi import documented
 from platform_core.kernel.pagination import Cursors
 
 Body = TypeVar("Body", bound=BaseModel)
-_IF_MATCH: Final = {
-    "name": "If-Match",
-    "in": "header",
-    "required": True,
-    "description": "The ETag of the version that the change was decided on.",
-    "schema": {"type": "string", "pattern": '^"[0-9]{1,18}"$'},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +43,12 @@ class PartyServices:
 
 
 def changing(
-    *, answer: type[BaseModel], body: type[BaseModel] | None = None, errors: Iterable[ErrorCode] = ()
+    *, answer: type[BaseModel] | None, body: type[BaseModel] | None = None, errors: Iterable[ErrorCode] = ()
 ) -> dict[str, Any]:
-    """`documented` for a change that names in If-Match what it was decided on."""
-    told = documented(answer=answer, body=body, errors=errors)
-    told["openapi_extra"] = {**told["openapi_extra"], "parameters": [_IF_MATCH]}
-    return told
-
-
-def removing(*, answer: type[BaseModel], errors: Iterable[ErrorCode] = ()) -> dict[str, Any]:
-    """`changing` for a removal, which answers 204 with nothing. `answer` is what was removed."""
-    told = changing(answer=answer, errors=errors)
-    refused = {code: said for code, said in told["responses"].items() if code != 200}
-    return {**told, "status_code": 204, "responses": {204: {"description": "Done."}, **refused}}
+    """`documented` for a change that names in If-Match what it was decided on; without an answer it removes."""
+    if answer is None:
+        return documented(answer=None, status=204, errors=errors, needs_match=True)
+    return documented(answer=answer, body=body, errors=errors, has_etag=True, needs_match=True)
 
 
 async def once(

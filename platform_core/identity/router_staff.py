@@ -10,13 +10,13 @@ from platform_core.identity.errors import CHANGED_MEANWHILE
 from platform_core.identity.errors_people import LAST_OWNER, STAFF_EXISTS, STAFF_NOT_FOUND, STAFF_REFUSED
 from platform_core.identity.permits import permits
 from platform_core.identity.principal import Principal
-from platform_core.identity.router_parts import PartyServices, changing, once, removing
+from platform_core.identity.router_parts import PartyServices, changing, once
 from platform_core.identity.schemas_people import InvitationRead, StaffInvite, StaffRead, StaffUpdate
 from platform_core.identity.staff import Giver, Party
 from platform_core.kernel.http.body import parse_body
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
-from platform_core.kernel.http.preconditions import PRECONDITION_FAILED, PRECONDITION_MISSING, expected_version, shown
+from platform_core.kernel.http.preconditions import expected_version, shown
 from platform_core.kernel.ids import id_pattern
 from platform_core.kernel.pagination import CURSOR_LENGTH_MAX, LIMIT_DEFAULT, Page, PageLimit, Position
 
@@ -25,7 +25,7 @@ MayWriteStaff = Annotated[Principal, permits("staff:write")]
 StaffId = Annotated[str, Path(pattern=id_pattern("mbr"))]
 InvitationId = Annotated[str, Path(pattern=id_pattern("inv"))]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
-_CHANGES = (STAFF_NOT_FOUND, STAFF_REFUSED, LAST_OWNER, CHANGED_MEANWHILE, PRECONDITION_FAILED, PRECONDITION_MISSING)
+_CHANGES = (STAFF_NOT_FOUND, STAFF_REFUSED, LAST_OWNER, CHANGED_MEANWHILE)
 
 
 def staff_router(services: PartyServices) -> APIRouter:
@@ -49,7 +49,9 @@ def _reads(router: APIRouter, services: PartyServices) -> None:
         )
 
     @router.get(
-        "/staff/{staff_id}", operation_id="staff.get", **documented(answer=StaffRead, errors=(STAFF_NOT_FOUND,))
+        "/staff/{staff_id}",
+        operation_id="staff.get",
+        **documented(answer=StaffRead, errors=(STAFF_NOT_FOUND,), has_etag=True),
     )
     async def get_staff(who: MayReadStaff, staff_id: StaffId, request: Request) -> Response:
         """One of your party's staff."""
@@ -90,8 +92,7 @@ def _invitation_routes(router: APIRouter, services: PartyServices) -> None:
     @router.delete(
         "/staff-invitations/{invitation_id}",
         operation_id="staff_invitations.remove",
-        status_code=204,
-        responses={404: {"description": STAFF_NOT_FOUND.code}, 409: {"description": CHANGED_MEANWHILE.code}},
+        **documented(answer=None, status=204, errors=(STAFF_NOT_FOUND, CHANGED_MEANWHILE)),
     )
     async def withdraw(who: MayWriteStaff, invitation_id: InvitationId) -> Response:
         """Take an invitation back."""
@@ -114,7 +115,7 @@ def _changes(router: APIRouter, services: PartyServices) -> None:
         staff = await services.staff.update(party, staff_id, wanted, by=_giver(who), expected=expected)
         return shown(request, staff, version=staff.version)
 
-    @router.delete("/staff/{staff_id}", operation_id="staff.remove", **removing(answer=StaffRead, errors=_CHANGES))
+    @router.delete("/staff/{staff_id}", operation_id="staff.remove", **changing(answer=None, errors=_CHANGES))
     async def remove_staff(who: MayWriteStaff, staff_id: StaffId, request: Request) -> Response:
         """Take somebody off the staff. Sessions stop acting for the party at once."""
         party = _party(who)

@@ -25,8 +25,8 @@ _NAME: Final = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)?(:[a-z]+)?", re.ASCII)
 class Scope:
     """One permission. `name` reads `<resource>[.<part>]:<verb>` and is never changed once released.
 
-    `marks`: M metered by limits, S needs a fresh second factor, P personal data, I may be used by an app that acts for
-    no merchant, T test mode only, O owner or administrator and never an app.
+    `marks`: M metered by limits, S needs a fresh second factor, P personal data, I used without acting for a merchant,
+    T test mode only, O held by people and never by an app.
     """
 
     name: str

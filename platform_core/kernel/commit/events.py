@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
 
 from platform_core.kernel.commit.plan import Plan, Refusal, Statement
+from platform_core.kernel.telemetry import current_traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Event:
     sequence: int
     occurred_at: datetime
     body: str
-    traceparent: str | None = None
+    traceparent: str | None = field(default_factory=current_traceparent)
+    """The trace of the request or task that made the event, which relay, consumers and webhooks continue."""
 
 
 class EventApplier:

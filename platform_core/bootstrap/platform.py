@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.hooks import OPEN_PATHS
+from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -26,19 +27,18 @@ from platform_core.delivery.nudges import Nudger
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
-from platform_core.identity.console_access import ConsoleAccess
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
-from platform_core.identity.sessions import Sessions
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -77,10 +77,11 @@ class Platform:
     access: Access
     processes: ServerProcesses
     request_log: RequestLog
+    operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
-    console_access: ConsoleAccess
     parties: Parties
+    people: People
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
@@ -121,6 +122,7 @@ async def open_platform(
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
@@ -189,6 +191,8 @@ def assemble(
         ids=ids,
         public_origin=settings.public_origin,
     )
+    parties, apps = Parties(deps), Apps(deps)
+    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,
@@ -203,12 +207,13 @@ def assemble(
         keys=keys,
         access=access,
         processes=ServerProcesses(deps, access.limits),
+        operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
         consent=consent,
-        console_access=ConsoleAccess(sessions=Sessions(deps), vault=vault, public_origin=settings.public_origin),
-        parties=Parties(deps),
-        apps=Apps(deps),
+        parties=parties,
+        people=people,
+        apps=apps,
         grants=grants,
         directory=directory,
         registry=registry,

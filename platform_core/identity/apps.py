@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,10 +17,17 @@ from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.redirects import is_loopback
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, ClientRead, SecretShown
-from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused, Replayed
 from platform_core.kernel.i18n import Text
 
 SECRET_OVERLAP: Final = timedelta(days=7)
+AlsoMade = Callable[[AppCreated], Iterable[object]]
+AlsoShown = Callable[[SecretShown], Iterable[object]]
+
+
+def nothing_else(_: object) -> Iterable[object]:
+    """No further part."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +36,11 @@ class Apps:
 
     deps: IdentityDeps
 
-    async def create_app(self, wanted: AppCreate) -> AppCreated:
+    async def create_app(self, wanted: AppCreate, *, also: AlsoMade = nothing_else) -> AppCreated:
         """An app with one client and one secret, which is shown in this answer and never again.
 
-        422 `identity.owner_not_found` unless exactly one owner is named and exists. Emits `app.secret_created`.
+        `also`: more parts of its plan. Emits `app.secret_created`. 422 `identity.owner_not_found` unless one owner
+        is named and exists.
         """
         await self._check_owner(wanted)
         now = self.deps.clock.now()
@@ -66,15 +75,18 @@ class Apps:
             insert,
             self._event("app.secret_created", client, now),
         )
-        await self.deps.committer.commit(plan)
         owner = {"isv_id": wanted.isv_id, "merchant_id": wanted.merchant_id}
-        return AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+        made = AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+        await self.deps.committer.commit(plan.add(*also(made)))
+        return made
 
-    async def rotate_secret(self, client_id: str, *, overlap: timedelta = SECRET_OVERLAP) -> SecretShown:
+    async def rotate_secret(
+        self, client_id: str, *, overlap: timedelta = SECRET_OVERLAP, also: AlsoShown = nothing_else
+    ) -> SecretShown:
         """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
 
-        404 `identity.client_not_found`; 409 `identity.changed_meanwhile` when two rotate at once. Emits
-        `app.secret_created`.
+        `also`: more parts of its plan. Emits `app.secret_created`. 404 `identity.client_not_found`; 409
+        `identity.changed_meanwhile` when two rotate at once.
         """
         if overlap < timedelta(0):
             raise ValueError("a secret cannot end before now")
@@ -93,7 +105,7 @@ class Apps:
                 plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now + overlap}))
             elif secret.expires_at > now:
                 plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now}))
-        plan.add(self._event("app.secret_created", after, now))
+        plan.add(self._event("app.secret_created", after, now), *also(shown))
         await self._commit(plan, client_id)
         return shown
 
@@ -202,6 +214,8 @@ class Apps:
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
+            if isinstance(refused.refusal, Replayed):
+                raise
             raise CHANGED_MEANWHILE.error({"id": client_id}) from refused
 
 

@@ -252,12 +252,17 @@ class Grants:
         await self._commit(outcome, "narrowed", by=by)
         return after
 
-    async def revoke(self, grant_id: str, *, merchant_id: str, by: str, why: str) -> GrantRead:
+    async def revoke(
+        self, grant_id: str, *, merchant_id: str, by: str, why: str, expected: int | None = None
+    ) -> GrantRead:
         """End a grant: its tokens are refused everywhere within a second, its limits at once. Emits `grant.revoked`.
 
-        404 `identity.grant_not_found` when the merchant has no such active grant; 409 `identity.changed_meanwhile`.
+        `expected`: the version that the caller saw. 404 `identity.grant_not_found` when the merchant has no such active
+        grant; 409 `identity.changed_meanwhile`.
         """
         row, zone = await self._active(grant_id, merchant_id)
+        if expected is not None and row.version != expected:
+            raise CHANGED_MEANWHILE.error({"id": grant_id})
         ended = self._ended(row, by=by, why=why)
         outcome = Outcome(before=_read(row), after=ended, details_before=granted_of(row.details), details=(), zone=zone)
         await self._commit(outcome, "revoked", by=by)

@@ -132,13 +132,16 @@ class History:
         amount, is_held = rng.randint(1, 120), rng.random() < 0.6
         windows = self.model.now(self.clock.now())
         fits = windows["day"].left >= amount and windows["month"].left >= 1
+        refused: PlatformError | None = None
         try:
             charge = await self.act(rng.choice(self.processes), await self.principal(), amount, is_held=is_held)
         except PlatformError as error:
-            assert error.declared is LIMIT_EXCEEDED
+            refused = error
+        if refused is not None:
+            assert refused.declared is LIMIT_EXCEEDED
             assert not fits
             first = windows["day"] if windows["day"].left < amount else windows["month"]
-            assert error.members["left"] == first.left
+            assert refused.members["left"] == first.left
             self.refusals += 1
             return
         assert fits

@@ -18,7 +18,7 @@ from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.delivery.nudges import Nudger
@@ -28,6 +28,7 @@ from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
@@ -35,6 +36,7 @@ from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
@@ -71,6 +73,7 @@ class Platform:
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    refusals: Refusals
     keys: SigningKeys
     access: Access
     proof_tools: ProofTools
@@ -124,6 +127,8 @@ async def open_platform(
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
         stack.push_async_callback(platform.committer.stop)
+        await platform.refusals.start()
+        stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
@@ -176,11 +181,18 @@ def assemble(
         deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings, proofs)
+    refusals = Refusals(committer, clock=real_clock)
+    repository = PaymentRepository(database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
     tools = Tools(
         committer=committer,
-        repository=PaymentRepository(database),
+        repository=repository,
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
@@ -196,12 +208,13 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
+        refusals=refusals,
         keys=keys,
         access=access,
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, settings, proofs),
+        oauth=_oauth(deps, keys, access, settings, proofs, refusals),
         parties=Parties(deps),
         apps=Apps(deps),
         grants=Grants(deps),
@@ -214,7 +227,12 @@ def assemble(
 
 
 def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
-    deps: IdentityDeps, keys: SigningKeys, access: Access, settings: Settings, proofs: ProofTools
+    deps: IdentityDeps,
+    keys: SigningKeys,
+    access: Access,
+    settings: Settings,
+    proofs: ProofTools,
+    refusals: Refusals,
 ) -> AuthlibOAuthServer:
     return AuthlibOAuthServer(
         deps,
@@ -226,6 +244,7 @@ def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
+        refusals=refusals,
     )
 
 
@@ -252,7 +271,7 @@ def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
 def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
     return Committer(
         database.connect_writer,
-        make_appliers(clock),
+        make_appliers(clock, audit_clock=SystemClock()),
         clock=clock,
         ids=ids,
         batch_plans_max=settings.commit_batch_plans_max,

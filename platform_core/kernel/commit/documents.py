@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import asyncpg
+import msgspec
 from sqlalchemy import ARRAY, String, Table
 from sqlalchemy.dialects import postgresql
 from sqlmodel import SQLModel
@@ -129,16 +129,14 @@ class DocumentTable:
         return f' AND t."{self.tenant}" IS NOT DISTINCT FROM v.plan_tenant' if self.tenant else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(msgspec.Struct, frozen=True):
     """A new document. `row` holds every column; JSON columns as encoded text."""
 
     table: DocumentTable
     row: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """New values for some columns of one document. `expected` is the version decided on; the writer raises it by one.
 
     `raise_to` sets a version that moves by more than one, for a plan that emits several events of one object. Without
@@ -152,8 +150,7 @@ class Change:
     raise_to: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True):
     """A document that is no history, such as a finished piece of work, is taken away."""
 
     table: DocumentTable
@@ -161,8 +158,7 @@ class Remove:
     expected: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(msgspec.Struct, frozen=True):
     """Nothing is written to the document; the plan is refused unless it still stands at the version decided on."""
 
     table: DocumentTable

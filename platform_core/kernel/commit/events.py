@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+import msgspec
 
 from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened, in the words of its capability (`payment.captured`).
 
     `id` is also the webhook's id; `sequence` counts the object's events from 1 without gaps and is set by the service

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement, lock_key
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyClaim:
+class IdempotencyClaim(msgspec.Struct, frozen=True):
     """Claim `key` of a client for this act, with the answer if the act is complete, else (`status` None) in flight.
 
     `fingerprint` is the SHA-256 of method, path and canonical body; `body` the encoded JSON of the answer.
@@ -28,8 +28,7 @@ class IdempotencyClaim:
     body: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyAnswer:
+class IdempotencyAnswer(msgspec.Struct, frozen=True):
     """The answer to an act that was claimed in flight by an earlier plan."""
 
     client_id: str

@@ -19,16 +19,18 @@ from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
@@ -36,7 +38,9 @@ from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
@@ -73,8 +77,10 @@ class Platform:
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    refusals: Refusals
     keys: SigningKeys
     access: Access
+    proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
     operations: Operations
@@ -124,10 +130,13 @@ async def open_platform(
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
+        stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
         stack.push_async_callback(platform.committer.stop)
+        await platform.refusals.start()
+        stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
@@ -180,13 +189,23 @@ def assemble(
     consent = Consent(deps, grants)
     check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    access = _access(deps, keys, feed, settings)
+    proofs = proof_tools.assemble(
+        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
+    access = _access(deps, keys, feed, settings, proofs)
+    refusals = Refusals(committer, clock=real_clock)
+    repository = PaymentRepository(database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
     tools = Tools(
         committer=committer,
-        repository=PaymentRepository(database),
+        repository=repository,
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
         limits=limits,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
@@ -204,12 +223,14 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
+        refusals=refusals,
         keys=keys,
         access=access,
+        proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
+        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
         consent=consent,
         parties=parties,
         people=people,
@@ -223,21 +244,32 @@ def assemble(
     )
 
 
-def _oauth(
-    deps: IdentityDeps, keys: SigningKeys, access: Access, *, consent: Consent, public_origin: str
+def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+    deps: IdentityDeps,
+    keys: SigningKeys,
+    access: Access,
+    settings: Settings,
+    proofs: ProofTools,
+    refusals: Refusals,
+    consent: Consent,
 ) -> AuthlibOAuthServer:
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
-        public_origin=public_origin,
+        public_origin=settings.public_origin,
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
+        assertions=proofs.assertions,
+        proofs=proofs.proofs,
+        refusals=refusals,
     )
 
 
-def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
+    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings, proofs: ProofTools
+) -> Access:
     limits = RateLimits(
         deps.clock,
         own_app_per_s=settings.rate_own_app_per_s,
@@ -251,13 +283,14 @@ def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, setting
         clock=deps.clock,
         public_origin=settings.public_origin,
         limits=limits,
+        proofs=proofs.requests,
     )
 
 
 def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
     return Committer(
         database.connect_writer,
-        make_appliers(clock),
+        make_appliers(clock, audit_clock=SystemClock()),
         clock=clock,
         ids=ids,
         batch_plans_max=settings.commit_batch_plans_max,

@@ -18,11 +18,11 @@ from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
 from platform_core.identity import repository
-from platform_core.identity.deps import single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
+from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, RevocationFeed
 from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
 from platform_core.kernel.clock import Clock
@@ -61,15 +61,17 @@ class Access:
         clock: Clock,
         public_origin: str,
         limits: RateLimits | None = None,
+        proofs: RequestProofs | None = None,
     ) -> None:
-        """`limits`: by default those of a process by itself."""
-        self._reads = single_reads(database)
+        """`limits`: by default those of a process by itself. Without `proofs` no bound token passes."""
+        self._reads = database.singles("auth")
         self._keys = keys
         self._feed = feed
         self._clock = clock
         self._issuer = public_origin
         self._audience = audience(public_origin)
         self.limits = limits or RateLimits(clock)
+        self.proofs = proofs
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     async def authenticate(self, token: str) -> Principal:
@@ -134,15 +136,14 @@ class Access:
     async def _back(self, kid: str, claims: dict[str, Any], now: datetime) -> Principal:
         """The principal, if the rows stand behind the claims."""
         try:
-            async with self._reads.connect() as connection:
-                state = await repository.read_token_state(
-                    connection,
-                    client_id=claims["client_id"],
-                    grant_id=claims.get("grant_id"),
-                    family_id=claims.get("fam"),
-                    token_id=claims["jti"],
-                    now=now,
-                )
+            state = await repository.read_token_state(
+                self._reads,
+                client_id=claims["client_id"],
+                grant_id=claims.get("grant_id"),
+                family_id=claims.get("fam"),
+                token_id=claims["jti"],
+                now=now,
+            )
         except DATABASE_AWAY as error:
             raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
         if state is None or not _is_backed(state, claims):
@@ -223,6 +224,7 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         acr=claims.get("acr"),
         auth_time=claims.get("auth_time"),
         tier=state.tier,
+        jkt=claims["cnf"]["jkt"] if "cnf" in claims else None,
     )
 
 

@@ -147,7 +147,7 @@ KEY_NOT_FOUND = declare(
     "identity.key_not_found",
     status=404,
     title=Text(en="No such key", zh="密钥不存在"),
-    detail=Text(en="There is no live key {key_id}.", zh="不存在有效密钥 {key_id}。"),
+    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
 )
 PAYOUT_DESTINATION_NOT_FOUND = declare(
     "identity.payout_destination_not_found",

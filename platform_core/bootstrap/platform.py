@@ -14,11 +14,12 @@ from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.hooks import OPEN_PATHS
+from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
@@ -29,16 +30,19 @@ from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.oauth.grants.token_exchange import TokenExchange
+from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.session_tokens import SessionTokens
@@ -76,14 +80,17 @@ class Platform:
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    refusals: Refusals
     keys: SigningKeys
     access: Access
     proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
+    operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
     parties: Parties
+    people: People
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
@@ -124,12 +131,15 @@ async def open_platform(
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
         stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
         stack.push_async_callback(platform.committer.stop)
+        await platform.refusals.start()
+        stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
@@ -186,16 +196,25 @@ def assemble(
         deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings, proofs)
+    refusals = Refusals(committer, clock=real_clock)
+    repository = PaymentRepository(database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
     tools = Tools(
         committer=committer,
-        repository=PaymentRepository(database),
+        repository=repository,
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
         limits=limits,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
     )
+    parties, apps = Parties(deps), Apps(deps)
+    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,
@@ -207,15 +226,18 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
+        refusals=refusals,
         keys=keys,
         access=access,
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
+        operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, proofs, consent=consent, public_origin=settings.public_origin),
+        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
         consent=consent,
-        parties=Parties(deps),
-        apps=Apps(deps),
+        parties=parties,
+        people=people,
+        apps=apps,
         grants=grants,
         directory=directory,
         registry=registry,
@@ -225,24 +247,31 @@ def assemble(
     )
 
 
-def _oauth(
-    deps: IdentityDeps, keys: SigningKeys, access: Access, proofs: ProofTools, *, consent: Consent, public_origin: str
+def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+    deps: IdentityDeps,
+    keys: SigningKeys,
+    access: Access,
+    settings: Settings,
+    proofs: ProofTools,
+    refusals: Refusals,
+    consent: Consent,
 ) -> AuthlibOAuthServer:
     def exchange(deps: IdentityDeps) -> TokenExchange:
-        sessions = SessionTokens(deps, keys, issuer=public_origin)
-        return TokenExchange(deps, access, sessions, public_origin=public_origin)
+        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
 
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
-        public_origin=public_origin,
+        public_origin=settings.public_origin,
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
         more_grants=(DeviceCode, exchange),
+        refusals=refusals,
     )
 
 
@@ -269,7 +298,7 @@ def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
 def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
     return Committer(
         database.connect_writer,
-        make_appliers(clock),
+        make_appliers(clock, audit_clock=SystemClock()),
         clock=clock,
         ids=ids,
         batch_plans_max=settings.commit_batch_plans_max,

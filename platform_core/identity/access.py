@@ -19,7 +19,6 @@ from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
 from platform_core.identity import repository
-from platform_core.identity.deps import single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal, narrowed
 from platform_core.identity.rate_limits import RateLimits
@@ -66,7 +65,7 @@ class Access:
         proofs: RequestProofs | None = None,
     ) -> None:
         """`limits`: by default those of a process by itself. Without `proofs` no bound token passes."""
-        self._reads = single_reads(database)
+        self._reads = database.singles("auth")
         self._keys = keys
         self._feed = feed
         self._clock = clock
@@ -138,15 +137,14 @@ class Access:
     async def _back(self, kid: str, claims: dict[str, Any], now: datetime) -> Principal:
         """The principal, if the rows stand behind the claims."""
         try:
-            async with self._reads.connect() as connection:
-                state = await repository.read_token_state(
-                    connection,
-                    client_id=claims["client_id"],
-                    grant_id=claims.get("grant_id"),
-                    family_id=claims.get("fam"),
-                    token_id=claims["jti"],
-                    now=now,
-                )
+            state = await repository.read_token_state(
+                self._reads,
+                client_id=claims["client_id"],
+                grant_id=claims.get("grant_id"),
+                family_id=claims.get("fam"),
+                token_id=claims["jti"],
+                now=now,
+            )
         except DATABASE_AWAY as error:
             raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
         if state is None or not _is_backed(state, claims):

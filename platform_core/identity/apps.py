@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,10 +17,18 @@ from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.redirects import is_loopback
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, ClientRead, SecretShown
-from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused, Replayed
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.i18n import Text
 
 SECRET_OVERLAP: Final = timedelta(days=7)
+AlsoMade = Callable[[AppCreated], Iterable[object]]
+AlsoShown = Callable[[SecretShown], Iterable[object]]
+
+
+def nothing_else(_: object) -> Iterable[object]:
+    """No further part."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +37,11 @@ class Apps:
 
     deps: IdentityDeps
 
-    async def create_app(self, wanted: AppCreate) -> AppCreated:
+    async def create_app(self, wanted: AppCreate, *, also: AlsoMade = nothing_else, by: str = PLATFORM) -> AppCreated:
         """An app with one client and one secret, which is shown in this answer and never again.
 
-        422 `identity.owner_not_found` unless exactly one owner is named and exists. Emits `app.secret_created`.
+        `also`: more parts of its plan. Emits `app.secret_created`. 422 `identity.owner_not_found` unless one owner
+        is named and exists.
         """
         await self._check_owner(wanted)
         now = self.deps.clock.now()
@@ -65,16 +75,25 @@ class Apps:
             Insert(APP_CLIENTS, _row(client, wanted.merchant_id)),
             insert,
             self._event("app.secret_created", client, now),
+            Audit("app.created", by, app_id, wanted.merchant_id, {"client": client.id, "secret": secret.id}),
         )
-        await self.deps.committer.commit(plan)
         owner = {"isv_id": wanted.isv_id, "merchant_id": wanted.merchant_id}
-        return AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+        made = AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+        await self.deps.committer.commit(plan.add(*also(made)))
+        return made
 
-    async def rotate_secret(self, client_id: str, *, overlap: timedelta = SECRET_OVERLAP) -> SecretShown:
+    async def rotate_secret(
+        self,
+        client_id: str,
+        *,
+        overlap: timedelta = SECRET_OVERLAP,
+        also: AlsoShown = nothing_else,
+        by: str = PLATFORM,
+    ) -> SecretShown:
         """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
 
-        404 `identity.client_not_found`; 409 `identity.changed_meanwhile` when two rotate at once. Emits
-        `app.secret_created`.
+        `also`: more parts of its plan. Emits `app.secret_created`. 404 `identity.client_not_found`; 409
+        `identity.changed_meanwhile` when two rotate at once.
         """
         if overlap < timedelta(0):
             raise ValueError("a secret cannot end before now")
@@ -93,11 +112,16 @@ class Apps:
                 plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now + overlap}))
             elif secret.expires_at > now:
                 plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now}))
-        plan.add(self._event("app.secret_created", after, now))
+        facts = {"secret": shown.id, "overlap_s": int(overlap.total_seconds())}
+        plan.add(
+            self._event("app.secret_created", after, now),
+            Audit("app.secret_created", by, client_id, row.merchant_id, facts),
+            *also(shown),
+        )
         await self._commit(plan, client_id)
         return shown
 
-    async def disable_client(self, client_id: str) -> ClientRead:
+    async def disable_client(self, client_id: str, *, by: str = PLATFORM) -> ClientRead:
         """Refuse a client's tokens within a second, and new ones at once.
 
         404 `identity.client_not_found`; 409 `identity.changed_meanwhile`.
@@ -112,11 +136,12 @@ class Apps:
         plan = Plan(row.merchant_id).add(
             Change(APP_CLIENTS, client_id, {"state": "disabled"}, expected=before.version),
             news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
+            Audit("app.client_disabled", by, client_id, row.merchant_id),
         )
         await self._commit(plan, client_id)
         return after
 
-    async def configure_client(self, client_id: str, wanted: ClientConfigure) -> ClientRead:
+    async def configure_client(self, client_id: str, wanted: ClientConfigure, *, by: str = PLATFORM) -> ClientRead:
         """Say how a client may use the authorization server. Emits `app.client_changed`.
 
         A client that becomes public keeps no secret: its secrets end now. 404 `identity.client_not_found`; 422
@@ -140,6 +165,7 @@ class Apps:
             Change(APP_CLIENTS, client_id, _joined(values), expected=before.version),
             news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
             self._event("app.client_changed", after, now),
+            Audit("app.client_changed", by, client_id, row.merchant_id, _joined(values)),
         )
         if wanted.profile == "public":
             live = (secret for secret in secrets if secret.expires_at is None or secret.expires_at > now)
@@ -147,7 +173,7 @@ class Apps:
         await self._commit(plan, client_id)
         return after
 
-    async def let_introspect_any(self, client_id: str, *, is_allowed: bool) -> None:
+    async def let_introspect_any(self, client_id: str, *, is_allowed: bool, by: str = PLATFORM) -> None:
         """Make a client a resource server of the operator, which may introspect every token, or end that.
 
         404 `identity.client_not_found`; 409 `identity.changed_meanwhile`.
@@ -157,7 +183,10 @@ class Apps:
         if row is None:
             raise CLIENT_NOT_FOUND.error({"client_id": client_id})
         plan = Plan(row.merchant_id)
-        plan.add(Change(APP_CLIENTS, client_id, {"may_introspect_any": is_allowed}, expected=row.version))
+        plan.add(
+            Change(APP_CLIENTS, client_id, {"may_introspect_any": is_allowed}, expected=row.version),
+            Audit("app.introspection_changed", by, client_id, row.merchant_id, {"may_introspect_any": is_allowed}),
+        )
         await self._commit(plan, client_id)
 
     async def _check_owner(self, wanted: AppCreate) -> None:
@@ -202,6 +231,8 @@ class Apps:
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
+            if isinstance(refused.refusal, Replayed):
+                raise
             raise CHANGED_MEANWHILE.error({"id": client_id}) from refused
 
 

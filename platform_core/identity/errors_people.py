@@ -147,7 +147,7 @@ KEY_NOT_FOUND = declare(
     "identity.key_not_found",
     status=404,
     title=Text(en="No such key", zh="密钥不存在"),
-    detail=Text(en="There is no live key {key_id}.", zh="不存在有效密钥 {key_id}。"),
+    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
 )
 PAYOUT_DESTINATION_NOT_FOUND = declare(
     "identity.payout_destination_not_found",
@@ -161,4 +161,16 @@ SECOND_PERSON_NEEDED = declare(
     title=Text(en="A second person must decide", zh="须由另一人确认"),
     detail=Text(en="Whoever proposed this cannot decide on it.", zh="提出变更的人不能自行确认。"),
     hint=Text(en="Ask another owner or administrator.", zh="请另一位所有者或管理员确认。"),
+)
+APP_REFUSED = declare(
+    "identity.app_refused",
+    status=422,
+    title=Text(en="The app cannot be created", zh="无法创建应用"),
+    detail=Text(en="{reason}", zh="{reason}"),
+)
+ALL_STORES_NEEDED = declare(
+    "identity.all_stores_needed",
+    status=403,
+    title=Text(en="This needs every store", zh="此操作需要全部门店权限"),
+    detail=Text(en="Whoever is bound to some stores cannot add one.", zh="权限限于部分门店者不能新增门店。"),
 )

@@ -1,4 +1,4 @@
-"""Who acts: the same shape for an app's token, later for a person's session and a plugin's handle."""
+"""Who acts: the same shape for an app's token, a person's session, and later a plugin's handle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from platform_core.identity.models import GrantKind, Mode, Standing
+from platform_core.identity.models_people import PartyKind
 from platform_core.identity.rar import Granted
 from platform_core.kernel.i18n import Language
 
@@ -22,9 +23,9 @@ def narrowed(stores: frozenset[str] | None, to: Iterable[str] | None) -> frozens
 class Principal:
     """The caller, with everything that authorising needs. Services read this and nothing of the request's headers."""
 
-    kind: Literal["app"]
-    client_id: str
-    app_id: str
+    kind: Literal["app", "person"]
+    client_id: str  # of a person: its id
+    app_id: str  # of a person: empty
     merchant_id: str | None  # None: an app that acts for no merchant
     standing: Standing  # of the merchant; of an app alone `active`
     mode: Mode
@@ -45,6 +46,8 @@ class Principal:
     acr: str | None = None
     auth_time: int | None = None
     locale: Language | None = None  # None: by the request's Accept-Language
+    party_kind: PartyKind | None = None  # of a person's party; None: an app
+    party_id: str | None = None
 
     def can(self, scope: str) -> bool:
         """Whether the scope was given."""

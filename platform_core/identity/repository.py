@@ -26,6 +26,7 @@ from platform_core.identity.models import (
     Standing,
 )
 from platform_core.identity.rar import Granted, granted_of
+from platform_core.kernel.database.singles import Singles
 from platform_core.kernel.pagination import Position
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
@@ -205,7 +206,7 @@ class TokenState:
     details: Granted
 
 
-_TOKEN_STATE: Final = text("""
+_STANDS_BEHIND: Final = """
 SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
        EXISTS (SELECT FROM revocation r WHERE r.kind = 'token' AND r.subject_id = :token_id),
        CAST(:family_id AS text) IS NOT NULL
@@ -219,11 +220,11 @@ LEFT JOIN isv i ON i.id = a.isv_id
 LEFT JOIN access_grant g ON g.id = :grant_id AND g.app_id = a.id
 LEFT JOIN merchant m ON m.id = g.merchant_id
 WHERE c.id = :client_id
-""")
+"""
 
 
 async def read_token_state(
-    connection: AsyncConnection,
+    reads: Singles,
     *,
     client_id: str,
     grant_id: str | None,
@@ -239,7 +240,7 @@ async def read_token_state(
         "token_id": token_id,
         "now": now,
     }
-    row = (await connection.execute(_TOKEN_STATE, values)).one_or_none()
+    row = await reads.row(_STANDS_BEHIND, values)
     if row is None:
         return None
     return TokenState(

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from platform_core.bootstrap.people import make_people
 from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
@@ -23,8 +24,8 @@ from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
 from platform_core.identity.proof_tools import ProofTools
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.revocation import RevocationFeed
-from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
 from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
@@ -101,12 +102,14 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         "assertions": proofs.assertions,
         "proofs": proofs.proofs,
         "more_grants": (DeviceCode, lambda deps: TokenExchange(deps, access, sessions, public_origin=ORIGIN)),
+        "refusals": Refusals(deps.committer, clock=deps.clock),
         **options,
     }
     oauth = AuthlibOAuthServer(deps, keys, access, **wired)
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
-    app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))
+    people = make_people(deps, Parties(deps), Apps(deps), cursors=Cursors(b"k" * 32), public_origin=ORIGIN)
+    people.mount(app)
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)

@@ -20,7 +20,7 @@ from platform_core.identity.oauth.server import TokenRequest
 from platform_core.identity.principal import Principal
 from platform_core.identity.repository_oauth import RefreshState, read_refresh
 from platform_core.identity.revocation import news
-from platform_core.kernel.commit import Plan
+from platform_core.kernel.commit import Audit, Plan
 from platform_core.kernel.errors import PlatformError
 
 _ABOUT_ACCESS = (
@@ -150,7 +150,8 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib ships no 
             part = news(
                 self.deps.ids, kind="token", subject_id=who.token_id, merchant_id=who.merchant_id, now=request.now
             )
-            request.plan = Plan(who.merchant_id).add(part)
+            seen = Audit("token.revoked", who.client_id, who.token_id, who.merchant_id, {"grant": who.grant_id})
+            request.plan = Plan(who.merchant_id).add(part, seen)
         elif token.state.family.state == "active":
             family = token.state.family
             request.plan = Families(self.deps).end(

@@ -12,7 +12,7 @@ from platform_core.identity.models import Profile
 from platform_core.identity.models_oauth import FAMILIES, REFRESH_TOKENS
 from platform_core.identity.oauth.handles import make_handle, make_secret
 from platform_core.identity.revocation import news
-from platform_core.kernel.commit import Change, Event, Insert, Plan
+from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class Families:
         plan = Plan(merchant_id).add(
             Change(FAMILIES, family_id, {"state": "revoked", "revoked_at": now, "revoked_why": why}, expected=version),
             news(self.deps.ids, kind="family", subject_id=family_id, merchant_id=merchant_id, now=now),
+            Audit("token.family_ended", client_id, family_id, merchant_id, {"why": why}),
         )
         if why == REUSED:
             body = {"family_id": family_id, "client_id": client_id, "merchant_id": merchant_id}

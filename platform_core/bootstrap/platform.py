@@ -13,6 +13,8 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.hooks import OPEN_PATHS
+from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -20,17 +22,30 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
+from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
+from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
+from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
+from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
+from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.proof_tools import ProofTools
+from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.refusals import Refusals
+from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -68,8 +83,14 @@ class Platform:
     refusals: Refusals
     keys: SigningKeys
     access: Access
+    proof_tools: ProofTools
+    processes: ServerProcesses
+    request_log: RequestLog
+    operations: Operations
     oauth: AuthlibOAuthServer
+    consent: Consent
     parties: Parties
+    people: People
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
@@ -110,7 +131,9 @@ async def open_platform(
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
+        stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
@@ -120,6 +143,8 @@ async def open_platform(
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
+        await platform.request_log.start()
+        stack.push_async_callback(platform.request_log.stop)
         yield platform
 
 
@@ -162,7 +187,16 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
+    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    grants = Grants(deps, limits=limits)
+    consent = Consent(deps, grants)
+    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
+    proofs = proof_tools.assemble(
+        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
+    access = _access(deps, keys, feed, settings, proofs)
+    refusals = Refusals(committer, clock=real_clock)
     repository = PaymentRepository(database)
 
     async def read_terms(merchant_id: str) -> MerchantTerms:
@@ -173,11 +207,14 @@ def assemble(
         repository=repository,
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
+        limits=limits,
         terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
     )
+    parties, apps = Parties(deps), Apps(deps)
+    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,
@@ -189,18 +226,72 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
-        refusals=Refusals(committer, clock=real_clock),
+        refusals=refusals,
         keys=keys,
-        access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
-        oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
-        parties=Parties(deps),
-        apps=Apps(deps),
-        grants=Grants(deps),
+        access=access,
+        proof_tools=proofs,
+        processes=ServerProcesses(deps, access.limits),
+        operations=Operations(deps),
+        request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
+        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
+        consent=consent,
+        parties=parties,
+        people=people,
+        apps=apps,
+        grants=grants,
         directory=directory,
         registry=registry,
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+    deps: IdentityDeps,
+    keys: SigningKeys,
+    access: Access,
+    settings: Settings,
+    proofs: ProofTools,
+    refusals: Refusals,
+    consent: Consent,
+) -> AuthlibOAuthServer:
+    def exchange(deps: IdentityDeps) -> TokenExchange:
+        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
+
+    return AuthlibOAuthServer(
+        deps,
+        keys,
+        access,
+        public_origin=settings.public_origin,
+        consent=consent,
+        read_details=read_details,
+        detail_types=detail_type_names(),
+        assertions=proofs.assertions,
+        proofs=proofs.proofs,
+        more_grants=(DeviceCode, exchange),
+        refusals=refusals,
+    )
+
+
+def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
+    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings, proofs: ProofTools
+) -> Access:
+    limits = RateLimits(
+        deps.clock,
+        own_app_per_s=settings.rate_own_app_per_s,
+        address_per_s=settings.rate_address_per_s,
+        open_paths=OPEN_PATHS,
+    )
+    return Access(
+        database=deps.database,
+        keys=keys,
+        feed=feed,
+        clock=deps.clock,
+        public_origin=settings.public_origin,
+        limits=limits,
+        proofs=proofs.requests,
     )
 
 

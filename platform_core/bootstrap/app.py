@@ -9,11 +9,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from platform_core.bootstrap.catalogue import event_catalogue
+from platform_core.bootstrap.hooks import RequestHooks
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.contracts.versions import versions
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
 from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.oauth.router import oauth_router
@@ -21,12 +23,12 @@ from platform_core.identity.requires import requires
 from platform_core.identity.router import parties_router
 from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
+from platform_core.kernel.http.redaction import redactors_of
 from platform_core.kernel.i18n import Language
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.router import SCOPE as LEDGER_SCOPE
 from platform_core.ledger.router import ledger_router
 
-VERSIONS = ("2026-11-22",)
 DESCRIPTION = (
     "Payments and what hangs on them. Amounts are integers of the currency's minor unit; moments are RFC 3339 in UTC."
 )
@@ -41,12 +43,15 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with platform as opened:
             attach(app, opened)
-            yield
+            async with opened.processes.counted():
+                yield
 
+    hooks = RequestHooks()
     app = Application(
         ids=ids,
         problems=Problems(type_base=f"{public_origin}/problems/", language=language),
-        versions=VERSIONS,
+        versions=versions(),
+        hooks=hooks,
         direct=PAYMENTS_DIRECT,
         title="Arsenal",
         version="0.1.0",
@@ -56,6 +61,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
+    app.state.hooks = hooks
     app.include_router(payments_router)
     return app
 
@@ -69,6 +75,10 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(webhooks_router(_webhook_deps(platform)))
     app.include_router(page_routes(platform, lambda: document_of(app)))
+    platform.request_log.know(redactors_of(document_of(app)))
+    app.state.hooks.limits = platform.access.limits
+    app.state.hooks.log = platform.request_log
+    app.state.hooks.refusals = platform.refusals
 
 
 def document_of(app: FastAPI) -> dict[str, Any]:  # Any: JSON
@@ -88,6 +98,6 @@ def _webhook_deps(platform: Platform) -> WebhookDeps:
         vault=platform.vault,
         catalogue=event_catalogue(),
         cursors=platform.cursors,
-        api_versions=VERSIONS,
+        api_versions=versions().names,
         allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
     )

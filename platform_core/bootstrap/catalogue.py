@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from platform_core.capabilities.payments.events import SCOPES_AND_PATHS
+from platform_core.contracts.versions import versions
 from platform_core.delivery.catalogue import EventCatalogue, EventKind
 
 # Grants and secrets belong to identity; an app hears of its own grant under the scope that reads it.
 _IDENTITY: Final = {
     "grant.created": ("grant_management_query", "/v1/grants/{id}"),
+    "grant.changed": ("grant_management_query", "/v1/grants/{id}"),
+    "grant.expired": ("grant_management_query", "/v1/grants/{id}"),
     "grant.revoked": ("grant_management_query", "/v1/grants/{id}"),
 }
 
@@ -17,4 +20,4 @@ _IDENTITY: Final = {
 def event_catalogue() -> EventCatalogue:
     """The catalogue of this release."""
     kinds = {**SCOPES_AND_PATHS, **_IDENTITY}
-    return EventCatalogue(EventKind(type_, scope, path) for type_, (scope, path) in kinds.items())
+    return EventCatalogue((EventKind(type_, scope, path) for type_, (scope, path) in kinds.items()), versions())

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import httpx
 
-from platform_core.bootstrap.app import VERSIONS
 from platform_core.bootstrap.demo_checks import (
     Books,
     Check,
@@ -32,6 +31,7 @@ from platform_core.bootstrap.demo_processes import Child, child
 from platform_core.bootstrap.demo_receiver import Inbox, receiving
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.kernel.database.pools import DatabaseUrls
+from platform_core.kernel.http.version import VERSION
 from platform_core.kernel.settings import PREFIX, Settings
 from sandbox.testbed.seed import Credentials, Seeded, SeededMerchant, Seeding, seed
 from sandbox.testbed.trigger import Order, Played, Player
@@ -121,7 +121,7 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
                 grants=platform.grants,
                 setup=platform.payment_setup,
                 acquirer_url=acquirer_url,
-                api_version=VERSIONS[-1],
+                api_version=VERSION,
             )
         )
         made = Scene(url, acquirer_url, platform, seeded, client, inbox, (acquirer, server, worker))

@@ -13,6 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -20,15 +21,22 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
+from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
+from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
+from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
+from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.refusals import Refusals
+from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
@@ -67,7 +75,10 @@ class Platform:
     refusals: Refusals
     keys: SigningKeys
     access: Access
+    processes: ServerProcesses
+    request_log: RequestLog
     oauth: AuthlibOAuthServer
+    consent: Consent
     parties: Parties
     apps: Apps
     grants: Grants
@@ -119,6 +130,8 @@ async def open_platform(
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
+        await platform.request_log.start()
+        stack.push_async_callback(platform.request_log.stop)
         yield platform
 
 
@@ -161,12 +174,18 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
+    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    grants = Grants(deps, limits=limits)
+    consent = Consent(deps, grants)
+    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
+    access = _access(deps, keys, feed, settings)
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
+        limits=limits,
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
@@ -184,16 +203,50 @@ def assemble(
         feed=feed,
         refusals=Refusals(committer, clock=real_clock),
         keys=keys,
-        access=Access(database=database, keys=keys, feed=feed, clock=real_clock, public_origin=settings.public_origin),
-        oauth=AuthlibOAuthServer(deps, keys, public_origin=settings.public_origin),
+        access=access,
+        processes=ServerProcesses(deps, access.limits),
+        request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
+        oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
+        consent=consent,
         parties=Parties(deps),
         apps=Apps(deps),
-        grants=Grants(deps),
+        grants=grants,
         directory=directory,
         registry=registry,
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _oauth(
+    deps: IdentityDeps, keys: SigningKeys, access: Access, *, consent: Consent, public_origin: str
+) -> AuthlibOAuthServer:
+    return AuthlibOAuthServer(
+        deps,
+        keys,
+        access,
+        public_origin=public_origin,
+        consent=consent,
+        read_details=read_details,
+        detail_types=detail_type_names(),
+    )
+
+
+def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+    limits = RateLimits(
+        deps.clock,
+        own_app_per_s=settings.rate_own_app_per_s,
+        address_per_s=settings.rate_address_per_s,
+        open_paths=OPEN_PATHS,
+    )
+    return Access(
+        database=deps.database,
+        keys=keys,
+        feed=feed,
+        clock=deps.clock,
+        public_origin=settings.public_origin,
+        limits=limits,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from platform_core.kernel.commit import Plan
+from platform_core.kernel.http.version import ONE_VERSION, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class EventConsumer:
 class EventCatalogue:
     """Every event type by its name. A type that is not in it is delivered to nobody."""
 
-    def __init__(self, kinds: Iterable[EventKind]) -> None:
+    def __init__(self, kinds: Iterable[EventKind], versions: Versions = ONE_VERSION) -> None:
         """ValueError when a type is declared twice, or its path does not say where the id stands."""
         found: dict[str, EventKind] = {}
         for kind in kinds:
@@ -66,6 +67,7 @@ class EventCatalogue:
             if "{id}" not in kind.path:
                 raise ValueError(f"{kind.type}: the path {kind.path} does not say where the id stands")
         self.kinds: Mapping[str, EventKind] = MappingProxyType(found)
+        self.versions = versions
 
     def scope_of(self, type_: str) -> str | None:
         """The scope under which a type may be told, None for an unknown type."""

@@ -142,8 +142,9 @@ class Relay:
             event = events[row["place"]]
             key = message_id(event.id, row["api_version"])
             if key not in messages:
-                kind = self._catalogue.kinds[event.type]
-                body = encode_message(event, kind=kind, api_version=row["api_version"], mode=row["mode"])
+                body = encode_message(
+                    event, catalogue=self._catalogue, api_version=row["api_version"], mode=row["mode"]
+                )
                 messages[key] = (event.id, body)
         event_ids, bodies = zip(*messages.values(), strict=True)
         await connection.execute(_ADD_MESSAGES, list(messages), list(event_ids), list(bodies))

@@ -20,6 +20,7 @@ from joserfc.jws import JWSRegistry
 from platform_core.identity import repository
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal
+from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
 from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, RevocationFeed
 from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
@@ -58,13 +59,16 @@ class Access:
         feed: RevocationFeed,
         clock: Clock,
         public_origin: str,
+        limits: RateLimits | None = None,
     ) -> None:
+        """`limits`: by default those of a process by itself."""
         self._reads = database.singles("auth")
         self._keys = keys
         self._feed = feed
         self._clock = clock
         self._issuer = public_origin
         self._audience = audience(public_origin)
+        self.limits = limits or RateLimits(clock)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     async def authenticate(self, token: str) -> Principal:
@@ -104,19 +108,36 @@ class Access:
             or feed.has_news("client", who.client_id, since=since)
             or feed.has_news("app", who.app_id, since=since)
             or feed.has_news("token", who.token_id, since=since)
+            or feed.has_news("family", who.family_id, since=since)
             or feed.has_news("keys", who.key_id, since=since)
         )
         if not is_touched:
             entry.epoch = feed.epoch
         return not is_touched
 
+    async def inspect(self, token: str) -> tuple[Principal, dict[str, Any]]:
+        """The principal and the claims of a token, read anew and kept nowhere: for introspection and revocation.
+
+        Raises like `authenticate`.
+        """
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            raise _invalid()
+        now = self._clock.now()
+        kid, claims = self._verify(token, now)
+        return await self._back(kid, claims, now), claims
+
     async def _examine(self, token: str, now: datetime) -> Principal:
         kid, claims = self._verify(token, now)
+        return await self._back(kid, claims, now)
+
+    async def _back(self, kid: str, claims: dict[str, Any], now: datetime) -> Principal:
+        """The principal, if the rows stand behind the claims."""
         try:
             state = await repository.read_token_state(
                 self._reads,
                 client_id=claims["client_id"],
                 grant_id=claims.get("grant_id"),
+                family_id=claims.get("fam"),
                 token_id=claims["jti"],
                 now=now,
             )
@@ -160,7 +181,12 @@ class Access:
 
 def _is_backed(state: TokenState, claims: dict[str, Any]) -> bool:
     """Whether the rows still stand behind the token."""
-    if state.is_token_revoked or not state.is_client_active or state.mode != claims.get("mode"):
+    if (
+        state.is_token_revoked
+        or state.is_family_ended
+        or not state.is_client_active
+        or state.mode != claims.get("mode")
+    ):
         return False
     if claims.get("grant_id") is None:
         return claims.get("merchant") is None
@@ -185,10 +211,16 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         stores=state.stores,
         grant_id=claims.get("grant_id"),
         grant_version=state.grant_version,
+        grant_kind=state.grant_kind,
+        details=state.details,
         token_id=claims["jti"],
         key_id=kid,
         expires_at=claims["exp"],
         api_version=state.api_version,
+        family_id=claims.get("fam"),
+        acr=claims.get("acr"),
+        auth_time=claims.get("auth_time"),
+        tier=state.tier,
     )
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import Row
 
 from platform_core.identity import repository
 from platform_core.identity.app_secrets import make_secret
 from platform_core.identity.deps import IdentityDeps
-from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND, OWNER_NOT_FOUND
+from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND, CLIENT_REFUSED, OWNER_NOT_FOUND
 from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
+from platform_core.identity.redirects import is_loopback
 from platform_core.identity.revocation import news
-from platform_core.identity.schemas import AppCreate, AppCreated, ClientRead, SecretShown
+from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, ClientRead, SecretShown
 from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.commit.audit import PLATFORM
+from platform_core.kernel.i18n import Text
 
 SECRET_OVERLAP: Final = timedelta(days=7)
 
@@ -39,6 +43,11 @@ class Apps:
             mode=wanted.mode,
             state="active",
             api_version=wanted.api_version,
+            profile="confidential",
+            redirect_uris=(),
+            grant_types=("client_credentials",),
+            requires_par=False,
+            may_introspect_any=False,
             version=1,
             created_at=now,
         )
@@ -54,7 +63,7 @@ class Apps:
         secret, insert = self._new_secret(client, wanted.merchant_id, now)
         plan = Plan(wanted.merchant_id).add(
             Insert(APPS, app),
-            Insert(APP_CLIENTS, {**client.model_dump(), "merchant_id": wanted.merchant_id}),
+            Insert(APP_CLIENTS, _row(client, wanted.merchant_id)),
             insert,
             self._event("app.secret_created", client, now),
             Audit("app.created", by, app_id, wanted.merchant_id, {"client": client.id, "secret": secret.id}),
@@ -79,7 +88,7 @@ class Apps:
         if row is None:
             raise CLIENT_NOT_FOUND.error({"client_id": client_id})
         now = self.deps.clock.now()
-        before = ClientRead.model_validate(row)
+        before = _read(row)
         after = before.model_copy(update={"version": before.version + 1})
         shown, insert = self._new_secret(after, row.merchant_id, now)
         plan = Plan(row.merchant_id).add(Change(APP_CLIENTS, client_id, {}, expected=before.version), insert)
@@ -106,7 +115,7 @@ class Apps:
         if row is None:
             raise CLIENT_NOT_FOUND.error({"client_id": client_id})
         now = self.deps.clock.now()
-        before = ClientRead.model_validate(row)
+        before = _read(row)
         after = before.model_copy(update={"state": "disabled", "version": before.version + 1})
         plan = Plan(row.merchant_id).add(
             Change(APP_CLIENTS, client_id, {"state": "disabled"}, expected=before.version),
@@ -115,6 +124,54 @@ class Apps:
         )
         await self._commit(plan, client_id)
         return after
+
+    async def configure_client(self, client_id: str, wanted: ClientConfigure, *, by: str = PLATFORM) -> ClientRead:
+        """Say how a client may use the authorization server. Emits `app.client_changed`.
+
+        A client that becomes public keeps no secret: its secrets end now. 404 `identity.client_not_found`; 422
+        `identity.client_refused`; 409 `identity.changed_meanwhile`.
+        """
+        async with self.deps.database.read_auth() as connection:
+            row = await repository.read_client(connection, client_id)
+            secrets = await repository.read_secrets(connection, client_id)
+        if row is None:
+            raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+        before, now = _read(row), self.deps.clock.now()
+        _check_configuration(wanted, before)
+        values = {
+            "profile": wanted.profile,
+            "redirect_uris": wanted.redirect_uris,
+            "grant_types": tuple(sorted(wanted.grant_types)),
+            "requires_par": wanted.requires_par or wanted.profile == "money",
+        }
+        after = before.model_copy(update={**values, "version": before.version + 1})
+        plan = Plan(row.merchant_id).add(
+            Change(APP_CLIENTS, client_id, _joined(values), expected=before.version),
+            news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
+            self._event("app.client_changed", after, now),
+            Audit("app.client_changed", by, client_id, row.merchant_id, {"profile": wanted.profile}),
+        )
+        if wanted.profile == "public":
+            live = (secret for secret in secrets if secret.expires_at is None or secret.expires_at > now)
+            plan.add(*(Change(APP_SECRETS, secret.id, {"expires_at": now}) for secret in live))
+        await self._commit(plan, client_id)
+        return after
+
+    async def let_introspect_any(self, client_id: str, *, is_allowed: bool, by: str = PLATFORM) -> None:
+        """Make a client a resource server of the operator, which may introspect every token, or end that.
+
+        404 `identity.client_not_found`; 409 `identity.changed_meanwhile`.
+        """
+        async with self.deps.database.read_auth() as connection:
+            row = await repository.read_client(connection, client_id)
+        if row is None:
+            raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+        plan = Plan(row.merchant_id)
+        plan.add(
+            Change(APP_CLIENTS, client_id, {"may_introspect_any": is_allowed}, expected=row.version),
+            Audit("app.introspection_changed", by, client_id, row.merchant_id, {"is_allowed": is_allowed}),
+        )
+        await self._commit(plan, client_id)
 
     async def _check_owner(self, wanted: AppCreate) -> None:
         async with self.deps.database.read_auth() as connection:
@@ -159,3 +216,34 @@ class Apps:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
             raise CHANGED_MEANWHILE.error({"id": client_id}) from refused
+
+
+def _check_configuration(wanted: ClientConfigure, client: ClientRead) -> None:
+    """Raise 422 `identity.client_refused` for what does not go together."""
+    if len(set(wanted.redirect_uris)) != len(wanted.redirect_uris):
+        raise _refused("a redirect address is named twice", "回调地址重复")
+    is_local_allowed = wanted.profile == "public" or client.mode == "test"
+    if not is_local_allowed and any(is_loopback(uri) for uri in wanted.redirect_uris):
+        raise _refused("a live client that keeps a secret needs https", "正式环境的机密客户端回调地址须使用 https")
+    if "authorization_code" in wanted.grant_types and not wanted.redirect_uris:
+        raise _refused("authorization_code needs a redirect address", "授权码模式须登记回调地址")
+    if wanted.profile == "public" and "client_credentials" in wanted.grant_types:
+        raise _refused("a public client has no credentials", "公开客户端不能使用 client_credentials")
+
+
+def _refused(en: str, zh: str) -> Exception:
+    return CLIENT_REFUSED.error({"reason": Text(en=en, zh=zh)})
+
+
+def _joined(values: dict[str, Any]) -> dict[str, Any]:
+    lists = ("redirect_uris", "grant_types")
+    return {name: " ".join(value) if name in lists else value for name, value in values.items()}
+
+
+def _row(client: ClientRead, merchant_id: str | None) -> dict[str, Any]:
+    return {**_joined(client.model_dump()), "merchant_id": merchant_id}
+
+
+def _read(row: Row[Any]) -> ClientRead:
+    lists = {"redirect_uris": tuple(row.redirect_uris.split()), "grant_types": tuple(row.grant_types.split())}
+    return ClientRead.model_validate({**row._mapping, **lists})

@@ -77,7 +77,7 @@ class Parties:
             id=self.deps.ids.mint("isv"),
             name=wanted.name,
             verification=wanted.verification,
-            tier="basic",
+            tier="sandbox",
             version=1,
             created_at=self.deps.clock.now(),
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from platform_core.identity.models import Mode, Standing
+from platform_core.identity.models import GrantKind, Mode, Standing
+from platform_core.identity.rar import Granted
 from platform_core.kernel.i18n import Language
 
 
@@ -23,10 +24,14 @@ class Principal:
     stores: frozenset[str] | None  # None: every store of the merchant
     grant_id: str | None
     grant_version: int
+    grant_kind: GrantKind | None = None
+    details: Granted = ()  # what limits the grant's metered scopes
     token_id: str
     key_id: str  # `kid` of the key that signed the token
     expires_at: int  # seconds since the epoch, UTC
     api_version: str
+    family_id: str | None = None  # of the tokens born of one code; None for an app by itself
+    tier: str | None = None  # of the ISV that owns the app; None: a merchant's own app
     actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
     acr: str | None = None
     auth_time: int | None = None

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import parse_qsl
 
+import msgspec
 import structlog
 
+from platform_core.identity.principal import Principal
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Audit, Committer, Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
+from platform_core.kernel.http.envelope import Exchange
+from platform_core.kernel.http.recast import operation_of
 
 UNKNOWN: Final = "unknown"
 OTHERS: Final = "others"
@@ -21,6 +27,9 @@ KEYS_MAX: Final = 1_000  # of one minute; a row each
 FLUSH_S: Final = 5.0
 _MINUTE_S: Final = 60
 _CLIENT: Final = re.compile(r"app_(?:test|live)_[0-9a-z]{26}", re.ASCII)
+_OAUTH: Final = "/oauth/"
+_REFUSED: Final = frozenset({401, 403})
+_REFUSED_BY_OAUTH: Final = frozenset({400, 401, 403, 413})
 _Key = tuple[int, str, str, str]  # minute, place, client, reason
 log = structlog.get_logger(__name__)
 
@@ -57,6 +66,17 @@ class Refusals:
             self._keys += 1
         self._counts[key] += 1
 
+    def note(self, exchange: Exchange) -> None:
+        """Count a request that was refused for who asked: 401, 403, and whatever OAuth endpoints refuse."""
+        is_oauth = exchange.scope["path"].startswith(_OAUTH)
+        if exchange.status not in (_REFUSED_BY_OAUTH if is_oauth else _REFUSED):
+            return
+        reason = _member(exchange.answer_body, "error" if is_oauth else "code")
+        if reason is not None:
+            caller = exchange.envelope.caller
+            client_id = caller.client_id if isinstance(caller, Principal) else _claimed(exchange)
+            self.count(operation_of(exchange.scope) or "oauth", client_id=client_id, reason=reason)
+
     async def start(self) -> None:
         """Write in the background."""
         self._task = asyncio.create_task(self._run(), name="identity.refusals")
@@ -89,6 +109,26 @@ class Refusals:
         while True:
             await asyncio.sleep(FLUSH_S)
             await self.flush()
+
+
+def _member(raw: bytes | None, name: str) -> str | None:
+    """A text of a JSON object of ours."""
+    try:
+        found = msgspec.json.decode(raw or b"")[name]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _claimed(exchange: Exchange) -> str | None:
+    """The client that a request to an OAuth endpoint said it came from, proven or not."""
+    for name, value in exchange.scope["headers"]:
+        if name == b"authorization" and value[:6].lower() == b"basic ":
+            with contextlib.suppress(ValueError):
+                return base64.b64decode(value[6:]).decode("ascii").partition(":")[0]
+    with contextlib.suppress(ValueError):  # more fields than were allowed, too
+        return dict(parse_qsl((exchange.request_body or b"").decode("ascii"), max_num_fields=64)).get("client_id")
+    return None
 
 
 def _row(key: _Key, count: int) -> Audit:

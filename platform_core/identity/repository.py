@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Row, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,9 +20,12 @@ from platform_core.identity.models import (
     MERCHANTS,
     SIGNING_KEYS,
     STORES,
+    GrantKind,
     Mode,
+    Profile,
     Standing,
 )
+from platform_core.identity.rar import Granted, granted_of
 from platform_core.kernel.database.singles import Singles
 from platform_core.kernel.pagination import Position
 
@@ -95,6 +99,14 @@ async def read_grant(connection: AsyncConnection, grant_id: str, *, merchant_id:
     return (await connection.execute(query)).one_or_none()
 
 
+async def read_active_grant(connection: AsyncConnection, app_id: str, *, merchant_id: str) -> Record | None:
+    """The merchant's active grant for an app."""
+    query = select(_grants).where(
+        _grants.c.app_id == app_id, _grants.c.merchant_id == merchant_id, _grants.c.state == "active"
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
 async def read_signing_keys(connection: AsyncConnection) -> Sequence[Record]:
     """Every key that is not revoked, the newest first."""
     query = select(_keys).where(_keys.c.state != "revoked").order_by(_keys.c.generation.desc())
@@ -125,11 +137,17 @@ class ClientState:
     grant_scopes: frozenset[str] = frozenset()
     grant_stores: frozenset[str] | None = None
     merchant_mode: Mode | None = None
+    profile: Profile = "confidential"
+    redirect_uris: tuple[str, ...] = ()
+    grant_types: frozenset[str] = frozenset()
+    requires_par: bool = False
+    may_introspect_any: bool = False
 
 
 _CLIENT_STATE: Final = text("""
 SELECT c.id, c.app_id, c.merchant_id, c.mode, c.state = 'active' AND a.state = 'active',
-       s.id, s.digest, s.last_used_at, g.id, g.version, g.scopes, g.stores, m.mode
+       s.id, s.digest, s.last_used_at, g.id, g.version, g.scopes, g.stores, m.mode,
+       c.profile, c.redirect_uris, c.grant_types, c.requires_par, c.may_introspect_any
 FROM app_client c
 JOIN app a ON a.id = c.app_id
 LEFT JOIN app_secret s ON s.client_id = c.id AND (s.expires_at IS NULL OR s.expires_at > :now)
@@ -158,6 +176,11 @@ async def read_client_state(connection: AsyncConnection, client_id: str, *, now:
         grant_scopes=frozenset((first[10] or "").split()),
         grant_stores=frozenset(first[11].split()) if first[11] is not None else None,
         merchant_mode=first[12],
+        profile=first[13],
+        redirect_uris=tuple(first[14].split()),
+        grant_types=frozenset(first[15].split()),
+        requires_par=first[16],
+        may_introspect_any=first[17],
     )
 
 
@@ -170,6 +193,7 @@ class TokenState:
     api_version: str
     is_client_active: bool
     is_token_revoked: bool
+    is_family_ended: bool
     merchant_id: str | None
     merchant_mode: Mode | None
     standing: Standing | None
@@ -177,16 +201,22 @@ class TokenState:
     grant_version: int
     scopes: frozenset[str]
     stores: frozenset[str] | None
+    tier: str | None
+    grant_kind: GrantKind | None
+    details: Granted
 
 
 _STANDS_BEHIND: Final = """
 SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
        EXISTS (SELECT FROM revocation r WHERE r.kind = 'token' AND r.subject_id = :token_id),
+       CAST(:family_id AS text) IS NOT NULL
+         AND NOT EXISTS (SELECT FROM oauth_token_family f WHERE f.id = :family_id AND f.state = 'active'),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
-       g.version, g.scopes, g.stores
+       g.version, g.scopes, g.stores, i.tier, g.kind, g.details::text
 FROM app_client c
 JOIN app a ON a.id = c.app_id
+LEFT JOIN isv i ON i.id = a.isv_id
 LEFT JOIN access_grant g ON g.id = :grant_id AND g.app_id = a.id
 LEFT JOIN merchant m ON m.id = g.merchant_id
 WHERE c.id = :client_id
@@ -194,10 +224,22 @@ WHERE c.id = :client_id
 
 
 async def read_token_state(
-    reads: Singles, *, client_id: str, grant_id: str | None, token_id: str, now: datetime
+    reads: Singles,
+    *,
+    client_id: str,
+    grant_id: str | None,
+    family_id: str | None,
+    token_id: str,
+    now: datetime,
 ) -> TokenState | None:
     """One statement for a token that was not seen before; None for an unknown client. `now` is aware."""
-    values = {"client_id": client_id, "grant_id": grant_id, "token_id": token_id, "now": now}
+    values = {
+        "client_id": client_id,
+        "grant_id": grant_id,
+        "family_id": family_id,
+        "token_id": token_id,
+        "now": now,
+    }
     row = await reads.row(_STANDS_BEHIND, values)
     if row is None:
         return None
@@ -207,11 +249,15 @@ async def read_token_state(
         api_version=row[2],
         is_client_active=row[3],
         is_token_revoked=row[4],
-        merchant_id=row[5],
-        merchant_mode=row[6],
-        standing=row[7],
-        is_grant_active=row[8],
-        grant_version=row[9] or 0,
-        scopes=frozenset((row[10] or "").split()),
-        stores=frozenset(row[11].split()) if row[11] is not None else None,
+        is_family_ended=row[5],
+        merchant_id=row[6],
+        merchant_mode=row[7],
+        standing=row[8],
+        is_grant_active=row[9],
+        grant_version=row[10] or 0,
+        scopes=frozenset((row[11] or "").split()),
+        stores=frozenset(row[12].split()) if row[12] is not None else None,
+        tier=row[13],
+        grant_kind=row[14],
+        details=granted_of(msgspec.json.decode(row[15])) if row[15] is not None else (),
     )

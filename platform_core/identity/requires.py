@@ -15,6 +15,7 @@ from platform_core.contracts.scopes import catalogue
 from platform_core.identity.access import Access
 from platform_core.identity.errors import MERCHANT_NEEDED, SCOPE_MISSING, TOKEN_INVALID, TOKEN_MISSING
 from platform_core.identity.principal import Principal
+from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.envelope import envelope_of
 
 SCHEME: Final = "oauth2"
@@ -31,16 +32,26 @@ class Requirement(SecurityBase):
         self.scheme_name = SCHEME
         self.model = _model()
         self._needs_merchant = not declared.is_for_app_alone
+        self._is_kept = scope.endswith(":read") or scope.startswith("refunds:")
 
     async def __call__(self, request: Request) -> Principal:
-        """The caller. 401 `identity.token_missing`, `identity.token_invalid`; 403 `identity.scope_missing`,
-        `identity.merchant_needed`; 503 `identity.access_unavailable`.
+        """The caller: 401, then 429, then 400 `kernel.version_unknown`, then 403, as every route answers them.
+
+        401 `identity.token_missing`, `identity.token_invalid`; 429 `identity.rate_exceeded`,
+        `identity.concurrency_exceeded`; 403 `identity.scope_missing`, `identity.merchant_needed`; 503
+        `identity.access_unavailable`.
         """
         access: Access = request.app.state.access
-        principal = await access.authenticate(bearer_token(request))
         envelope = envelope_of(request.scope)
-        if not envelope.is_version_named:
-            envelope.version = principal.api_version
+        try:
+            principal = await access.authenticate(bearer_token(request))
+        except PlatformError as error:
+            if error.declared is TOKEN_INVALID:  # who guesses tokens is slowed like any other stranger
+                access.limits.admit_stranger(request.scope, envelope)
+            raise
+        envelope.caller = principal
+        access.limits.admit(principal, envelope, is_kept=self._is_kept)
+        envelope.settle_version(principal.api_version)
         if self.scope not in principal.scopes:
             challenge = f'Bearer realm="arsenal", error="insufficient_scope", scope="{self.scope}"'
             raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})

@@ -108,6 +108,21 @@ class Settings(BaseSettings):
         "`home`.",
     )
 
+    rate_own_app_per_s: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Requests a second of a merchant's own app, over all server processes; twice as many at once. An "
+        "ISV's apps have the limits of its tier.",
+    )
+    rate_address_per_s: int = Field(
+        default=300,
+        ge=1,
+        le=100_000,
+        description="Requests a second from one address without a valid access token, over all server processes; twice "
+        "as many at once.",
+    )
+
     language: Language = Field(
         default="en", description="Language of answers when a caller's Accept-Language names none of ours: en or zh."
     )

@@ -15,7 +15,9 @@ from fastapi import APIRouter, FastAPI
 from platform_core.delivery.webhooks.router import make_router
 from platform_core.delivery.webhooks.service import ENDPOINTS_MAX, WebhookDeps
 from platform_core.identity.principal import Principal
+from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.requires import scopes_by_route
+from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.pagination import Cursors
@@ -31,6 +33,7 @@ class Tokens:
 
     def __init__(self) -> None:
         self.principals: dict[str, Principal] = {}
+        self.limits = RateLimits(SystemClock())
 
     async def authenticate(self, token: str) -> Principal:
         return self.principals[token]

@@ -14,10 +14,13 @@ from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from platform_core.contracts.scopes import catalogue
 from platform_core.identity.apps import Apps
+from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
+from platform_core.identity.oauth.details import read_details
 from platform_core.identity.parties import Parties
 from platform_core.identity.schemas import AppCreate, IsvCreate
 from platform_core.kernel.clock import ManualClock
@@ -68,7 +71,7 @@ async def test_an_isvs_app_by_itself_gets_only_scopes_for_apps_alone(process: Pr
     token = await process.token(app)
     who = await process.access.authenticate(token)
     assert who.merchant_id is None
-    assert who.scopes == {"webhooks:read", "webhooks:resend", "webhooks:write"}
+    assert who.scopes == {name for name, scope in catalogue().items() if scope.is_for_app_alone}
     refused = await process.http.post(
         "/oauth/token", data={**FORM, "scope": "payments:write"}, auth=(app.client.id, app.secret.secret)
     )
@@ -244,7 +247,14 @@ async def test_metadata_lists_only_what_works(process: Process, shop: Shop) -> N
 
 async def test_an_origin_in_the_clear_is_refused_at_start(process: Process) -> None:
     with pytest.raises(ValueError, match="https"):
-        AuthlibOAuthServer(process.deps, process.keys, public_origin="http://shop.example")
+        AuthlibOAuthServer(
+            process.deps,
+            process.keys,
+            process.access,
+            public_origin="http://shop.example",
+            consent=Consent(process.deps, Grants(process.deps)),
+            read_details=read_details,
+        )
 
 
 async def test_the_unmodified_authlib_client_gets_a_token(process: Process, shop: Shop) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Literal, TypeVar
 
@@ -30,6 +30,7 @@ from platform_core.capabilities.payments.schemas import (
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
+from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, requires
 from platform_core.kernel.commit import PlanRefused
@@ -63,6 +64,7 @@ COMMITTING = (
     KEY_REUSED,
     IN_FLIGHT,
 )
+METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
@@ -131,6 +133,7 @@ async def _act(
             errors.STORE_UNKNOWN,
             errors.SUMS_DIFFER,
             errors.EXPIRES_IN_PAST,
+            *METERED,
         ),
     ),
 )
@@ -147,7 +150,7 @@ async def _create_payment_directly(request: Request) -> Response:
     return await create_payment(request, await _may_write(request))
 
 
-DIRECT_ROUTES: Mapping[tuple[str, str], DirectRoute] = {("POST", "/v1/payments"): _create_payment_directly}
+DIRECT_ROUTES = (DirectRoute("POST", "/v1/payments", "payments.create", _create_payment_directly),)
 """Routes that are also registered below `router`, for `kernel.http.direct`."""
 
 
@@ -394,6 +397,7 @@ async def close_payment(request: Request, payment_id: str, principal: Writer) ->
             errors.STATE_CONFLICT,
             errors.OUTCOME_UNKNOWN,
             errors.OUT_REQUEST_NO_TAKEN,
+            *METERED,
         ),
     ),
 )

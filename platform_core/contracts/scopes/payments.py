@@ -1,5 +1,6 @@
-"""Scopes of payments."""
+"""Scopes and limits of payments."""
 
+from platform_core.contracts.rar import DetailType
 from platform_core.contracts.scopes import Scope
 from platform_core.kernel.i18n import Text
 
@@ -17,4 +18,31 @@ SCOPES = (
     Scope("disputes:read", Text(en="See disputes", zh="查看交易争议")),
     Scope("disputes:write", Text(en="Answer or accept disputes", zh="处理交易争议")),
     Scope("exports:read", Text(en="Download exports", zh="下载导出文件"), marks="S"),
+)
+
+DETAIL_TYPES = (
+    DetailType(
+        "payment_create",
+        scopes=("payments:write",),
+        measures=("amount", "quantity"),
+        actions=("create",),
+        text=Text(en="Take payments", zh="发起收款"),
+        counted=Text(en="payments", zh="笔收款"),
+    ),
+    DetailType(
+        "payment_refund",
+        scopes=("refunds:write",),
+        measures=("amount", "quantity"),
+        actions=("create",),
+        text=Text(en="Refund your customers", zh="向顾客退款"),
+        counted=Text(en="refunds", zh="笔退款"),
+    ),
+    DetailType(
+        "split_transfer",
+        scopes=("splits:write",),
+        measures=("amount", "receivers"),
+        actions=("create",),
+        text=Text(en="Share receipts", zh="分账"),
+        counted=Text(en="shares", zh="次分账"),
+    ),
 )

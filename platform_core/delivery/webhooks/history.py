@@ -139,8 +139,7 @@ class Deliveries:
         event, version = EventSeen(*tuple(row)[:8]), endpoint["api_version"]
         parts: list[object] = []
         if row.message_id is None:
-            kind = self.deps.catalogue.kinds[event.type]
-            body = encode_message(event, kind=kind, api_version=version, mode=endpoint["mode"])
+            body = encode_message(event, catalogue=self.deps.catalogue, api_version=version, mode=endpoint["mode"])
             message = {"id": message_id(event.id, version), "event_id": event.id, "body": body}
             parts.append(Insert(WEBHOOK_MESSAGES, message))
         delivery = _again(now) | {

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from platform_core.delivery.catalogue import EventKind, EventSeen
+from platform_core.delivery.catalogue import EventCatalogue, EventSeen
 
 MESSAGE_BYTES_MAX: Final = 20_000
 
@@ -17,8 +17,9 @@ def message_id(event_id: str, api_version: str) -> str:
     return f"{event_id}:{api_version}"
 
 
-def encode_message(event: EventSeen, *, kind: EventKind, api_version: str, mode: str) -> bytes:
-    """The bytes to sign and send: at most 20,000, else thin, with the path to read the object at."""
+def encode_message(event: EventSeen, *, catalogue: EventCatalogue, api_version: str, mode: str) -> bytes:
+    """The bytes to sign and send, in the endpoint's version: at most 20,000, else thin, with the path of the object."""
+    kind, versions = catalogue.kinds[event.type], catalogue.versions
     head = {
         "type": event.type,
         "timestamp": event.occurred_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -28,7 +29,10 @@ def encode_message(event: EventSeen, *, kind: EventKind, api_version: str, mode:
         "mode": mode,
         "merchant": event.merchant_id,
     }
-    body = msgspec.json.encode({**head, "data": msgspec.Raw(event.body.encode())})
+    data: object = msgspec.Raw(event.body.encode())
+    if api_version != versions.newest:
+        data = versions.downgrade_event(event.type, msgspec.json.decode(event.body), version=api_version)
+    body = msgspec.json.encode({**head, "data": data})
     if len(body) <= MESSAGE_BYTES_MAX:
         return body
     return msgspec.json.encode({**head, "data": {"id": event.object_id, "path": kind.path.format(id=event.object_id)}})

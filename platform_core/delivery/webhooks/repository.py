@@ -22,14 +22,12 @@ Record = Row[Any]  # columns are named by the statement; schemas check them
 
 _endpoints, _health = WEBHOOK_ENDPOINTS.table, WEBHOOK_HEALTH.table
 _deliveries, _attempts = WEBHOOK_DELIVERIES.table, WEBHOOK_ATTEMPTS.table
-_SET_APP: Final = text("SELECT set_config('arsenal.app', :app_id, true)")
 
 
 @asynccontextmanager
 async def read_as_app(database: Database, app_id: str) -> AsyncIterator[AsyncConnection]:
     """A read transaction that sees the rows of one app, and no tenant's."""
-    async with database.read(None) as connection:
-        await connection.execute(_SET_APP, {"app_id": app_id})
+    async with database.read_as_app(app_id) as connection:
         yield connection
 
 

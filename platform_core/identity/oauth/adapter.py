@@ -1,74 +1,185 @@
-"""`OAuthServer` by Authlib: one read before, Authlib's synchronous part on values alone, one write after if need be.
+"""`OAuthServer` by Authlib: reads before, Authlib's synchronous part on values alone, one plan after it.
 
 Authlib does no input or output here, so it runs on the loop: it holds it for about 0.1 ms, most of which is the ES256
-signature, and needs neither threads nor connections of its own.
+signature, and needs neither threads nor connections of its own. The answer goes out when the plan is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
-from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
-from platform_core.contracts.scopes import catalogue
-from platform_core.identity import repository
-from platform_core.identity.access import audience
-from platform_core.identity.app_secrets import is_well_formed
+from platform_core.identity import repository_oauth
+from platform_core.identity.access import Access, audience
+from platform_core.identity.consent import Approved, Declined
 from platform_core.identity.deps import IdentityDeps, single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE
 from platform_core.identity.models import APP_SECRETS
-from platform_core.identity.oauth.clients import METHODS, Client, Credentials, match_secret, read_credentials
-from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal, OAuthRequest
-from platform_core.identity.oauth.server import DESCRIPTIONS, AuthlibServer, TokenGenerator, TokenRequest
+from platform_core.identity.oauth.audited import audit_issue
+from platform_core.identity.oauth.authorization import Authorizations, GivesGrants
+from platform_core.identity.oauth.authorize import DetailsReader, Rules
+from platform_core.identity.oauth.clients import Assertions, Client, ClientAuthentication
+from platform_core.identity.oauth.endpoints import TokenFinder, make_endpoints
+from platform_core.identity.oauth.errors import error_page
+from platform_core.identity.oauth.grants import GrantType
+from platform_core.identity.oauth.grants.authorization_code import AuthorizationCode
+from platform_core.identity.oauth.grants.client_credentials import ClientCredentials
+from platform_core.identity.oauth.grants.refresh_token import GRACE, Refresh
+from platform_core.identity.oauth.guards import refusal_of
+from platform_core.identity.oauth.metadata import Offer, make_metadata
+from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal, OAuthRequest, Redirect
+from platform_core.identity.oauth.requests import AuthorizationRequest, ConsentTokens
+from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
+from platform_core.identity.oauth.tokens import TokenGenerator
 from platform_core.identity.revocation import DATABASE_AWAY
+from platform_core.identity.sessions import SignedIn
 from platform_core.identity.signing_keys import SigningKeys
-from platform_core.kernel.commit import Change, Plan, PlanRefused
+from platform_core.kernel.commit import Change, Duplicate, Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
 
 USE_RECORDED_EVERY: Final = timedelta(hours=1)
-_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="arsenal"'}
+ATTEMPTS_MAX: Final = 4
+"""How often a decision is made anew when what it was based on moved; the last refusal is the answer."""
 log = structlog.get_logger(__name__)
+
+
+class Proofs(Protocol):
+    """DPoP proofs (RFC 9449) at our endpoints."""
+
+    algorithms: Sequence[str]
+
+    def check(self, headers: Sequence[str], method: str, url: str) -> Any:
+        """The proof, with `jkt`. Raises `OAuthRefusal` `invalid_dpop_proof` or `use_dpop_nonce`."""
+        ...
+
+    def claim(self, proof: Any) -> object:
+        """The part of a plan of the platform's own that uses the proof up."""
+        ...
 
 
 class AuthlibOAuthServer:
     """The authorization server of one process."""
 
-    def __init__(self, deps: IdentityDeps, keys: SigningKeys, *, public_origin: str) -> None:
+    def __init__(
+        self,
+        deps: IdentityDeps,
+        keys: SigningKeys,
+        access: Access,
+        *,
+        public_origin: str,
+        consent: GivesGrants,
+        read_details: DetailsReader,
+        detail_types: Sequence[str] = (),
+        assertions: Assertions | None = None,
+        proofs: Proofs | None = None,
+        more_grants: Sequence[Callable[[IdentityDeps], GrantType]] = (),
+        refresh_grace: timedelta = GRACE,
+    ) -> None:
         """Raises ValueError for an origin that is neither https nor loopback: tokens would travel in the clear."""
         self._deps = deps
         self._keys = keys
-        self._reads = single_reads(deps.database)
         self._origin = public_origin
         self._audience = audience(public_origin)
-        generator = TokenGenerator(
+        self._reads = single_reads(deps.database)
+        self._proofs = proofs
+        self._clients = ClientAuthentication(deps, self._reads, origin=public_origin, assertions=assertions)
+        self._finder = TokenFinder(deps, self._reads, access, issuer=public_origin)
+        grants: list[GrantType] = [
+            AuthorizationCode(deps, self._reads),
+            Refresh(deps, self._reads, grace=refresh_grace),
+            ClientCredentials(),
+            *(make(deps) for make in more_grants),
+        ]
+        self._grants = {grant.name: grant for grant in grants}
+        self._server = self._make_server(grants)
+        self.consent_tokens = ConsentTokens(deps.vault, deps.clock)
+        self._authorizations = Authorizations(
+            deps=deps,
+            reads=self._reads,
             issuer=public_origin,
-            audience=self._audience,
-            keys=lambda: keys.signing,
-            clock=deps.clock,
-            ids=deps.ids,
+            rules=Rules(self._audience, read_details),
+            tokens=self.consent_tokens,
+            consent=consent,
         )
-        self._server = AuthlibServer(generator)
-        self._metadata = _metadata(public_origin)
+        offer = Offer(
+            grant_types=tuple(self._grants),
+            methods=self._clients.methods,
+            assertion_algorithms=self._clients.algorithms,
+            proof_algorithms=tuple(proofs.algorithms) if proofs is not None else (),
+            detail_types=detail_types,
+            has_device_flow="urn:ietf:params:oauth:grant-type:device_code" in self._grants,
+        )
+        self._metadata = make_metadata(public_origin, offer)
+
+    def _make_server(self, grants: Sequence[GrantType]) -> AuthlibServer:
+        generator = TokenGenerator(
+            issuer=self._origin,
+            audience=self._audience,
+            keys=lambda: self._keys.signing,
+            clock=self._deps.clock,
+            ids=self._deps.ids,
+        )
+        server = AuthlibServer(generator)
+        for grant in grants:
+            server.register_grant(grant.authlib, list(grant.extensions))
+        for endpoint in make_endpoints(self._deps):
+            server.register_endpoint(endpoint)
+        return server
+
+    async def open_authorization(
+        self, parameters: Mapping[str, str], *, browser: str, who: SignedIn | None
+    ) -> Redirect:
+        """See `OAuthServer`."""
+        with _database():
+            return await self._authorizations.open(parameters, browser=browser, who=who)
+
+    async def decide(self, request: AuthorizationRequest, who: SignedIn, decision: Approved | Declined) -> str:
+        """See `OAuthServer`."""
+        with _database():
+            return await self._authorizations.decide(request, who, decision)
+
+    async def push_authorization(self, request: OAuthRequest) -> OAuthAnswer:
+        """See `OAuthServer`."""
+        with _database():
+            try:
+                client, proof_jkt = await self._authenticate(request)
+                return await self._authorizations.push(request.form, client, proof_jkt=proof_jkt)
+            except OAuthRefusal as refusal:
+                return self._explained(refusal.answer())
 
     async def issue_token(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""
-        try:
-            if request.form.get("resource", self._audience) != self._audience:
-                raise OAuthRefusal("invalid_target", "The resource is not served here.")
-            if "grant_type" not in request.form:
-                raise OAuthRefusal("invalid_request", "The parameter grant_type is missing.")
-            client = await self._authenticate(read_credentials(request.authorization, request.form))
-        except OAuthRefusal as refusal:
-            return _refuse(refusal, request)
-        # The address is ours, not the Host header's (F10).
-        token_request = TokenRequest(uri=self._origin + request.path, form=dict(request.form), client=client)
-        answer: OAuthAnswer = self._server.create_token_response(token_request)
-        if token_request.refused is None:
-            await self._record_use(client)
-        return answer
+        with _database():
+            try:
+                if request.form.get("resource", self._audience) != self._audience:
+                    raise OAuthRefusal("invalid_target", "The resource is not served here.")
+                if "grant_type" not in request.form:
+                    raise OAuthRefusal("invalid_request", "The parameter grant_type is missing.")
+                client, proof_jkt = await self._authenticate(request)
+                answer = await self._issue(request, client, proof_jkt)
+            except OAuthRefusal as refusal:
+                return self._explained(refusal.answer())
+            if answer.status == 200:
+                await self._record_use(client)
+            return self._explained(answer)
+
+    async def introspect(self, request: OAuthRequest) -> OAuthAnswer:
+        """See `OAuthServer`."""
+        return await self._about_token("introspection", request)
+
+    async def revoke(self, request: OAuthRequest) -> OAuthAnswer:
+        """See `OAuthServer`."""
+        return await self._about_token("revocation", request)
+
+    async def allows_origin(self, origin: str) -> bool:
+        """See `OAuthServer`."""
+        with _database():
+            async with self._reads.connect() as connection:
+                return await repository_oauth.is_public_origin(connection, origin)
 
     def jwks(self) -> Mapping[str, Any]:
         """See `OAuthServer`."""
@@ -78,23 +189,105 @@ class AuthlibOAuthServer:
         """See `OAuthServer`."""
         return self._metadata
 
-    async def _authenticate(self, shown: Credentials | None) -> Client:
-        """The client that proved itself. Raises `OAuthRefusal` in one text for all that did not (F35)."""
-        state = None
-        if shown is not None and is_well_formed(shown.secret):
+    async def _issue(self, request: OAuthRequest, client: Client, proof_jkt: str | None) -> OAuthAnswer:
+        """Decide, commit, and decide anew when somebody else was faster: a loser sees what the winner wrote."""
+        grant = self._grants.get(request.form["grant_type"])
+        if client.state.profile == "money" and proof_jkt is None:
+            raise OAuthRefusal("invalid_dpop_proof", "This client must bind its tokens to a key.")
+        refused: PlanRefused | None = None
+        for _ in range(ATTEMPTS_MAX):
+            token_request = self._token_request(request, client, proof_jkt=proof_jkt)
+            if grant is not None:
+                await grant.prepare(token_request)
+            answer: OAuthAnswer = self._server.create_token_response(token_request)
+            if token_request.refused is None:
+                audit_issue(token_request, answer)
+            refused = await self._commit(token_request)
+            if refused is None:
+                return answer
+        assert refused is not None, "the last attempt was refused"
+        raise refusal_of(refused)
+
+    async def _commit(self, request: TokenRequest) -> PlanRefused | None:
+        """Write what was decided; the refusal when what it was based on has moved."""
+        is_refusal = request.refused is not None
+        plan = request.plan_on_error if is_refusal else request.plan
+        if plan is None:
+            return None
+        try:
+            await self._deps.committer.commit(plan)
+        except PlanRefused as refused:
+            if is_refusal:  # another process saw the same and wrote it first
+                log.info("identity.oauth_refusal_recorded_elsewhere", refusal=str(refused))
+                return None
+            return refused
+        return None
+
+    async def _about_token(self, endpoint: str, request: OAuthRequest) -> OAuthAnswer:
+        with _database():
             try:
-                async with self._reads.connect() as connection:
-                    now = self._deps.clock.now()
-                    state = await repository.read_client_state(connection, shown.client_id, now=now)
-            except DATABASE_AWAY as error:
-                raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
-            secret = match_secret(self._deps.vault, state, shown.secret)
-            if state is not None and secret is not None and state.is_active:
-                return Client(state, secret, shown.method)
-        raise OAuthRefusal("invalid_client", DESCRIPTIONS["invalid_client"])
+                client, proof_jkt = await self._authenticate(request)
+                if "token" not in request.form:
+                    raise OAuthRefusal("invalid_request", "The parameter token is missing.")
+                refused: PlanRefused | None = None
+                for _ in range(ATTEMPTS_MAX):
+                    about = self._token_request(request, client, proof_jkt=proof_jkt)
+                    about.prepared = await self._finder.find(request.form["token"])
+                    answer: OAuthAnswer = self._server.create_endpoint_response(endpoint, about)
+                    refused = await self._commit(about)
+                    if refused is None:
+                        return self._explained(answer)
+                assert refused is not None, "the last attempt was refused"
+                raise refusal_of(refused)
+            except OAuthRefusal as refusal:
+                return self._explained(refusal.answer())
+
+    async def _authenticate(self, request: OAuthRequest) -> tuple[Client, str | None]:
+        """The client, and the thumbprint of the key whose proof came along. What is good once is used up here.
+
+        Raises `OAuthRefusal`.
+        """
+        client = await self._clients.authenticate(request)
+        claims: list[tuple[object, OAuthRefusal]] = []
+        if client.claim is not None:
+            claims.append((client.claim, OAuthRefusal("invalid_client", "The assertion was used before.")))
+        proof_jkt: str | None = None
+        if request.dpop:
+            if self._proofs is None:
+                raise OAuthRefusal("invalid_dpop_proof", "Proofs of possession are not supported.")
+            proof = self._proofs.check(request.dpop, request.method, self._origin + request.path)
+            proof_jkt = proof.jkt
+            claims.append((self._proofs.claim(proof), OAuthRefusal("invalid_dpop_proof", "The proof was used before.")))
+        for part, refusal in claims:
+            try:
+                await self._deps.committer.commit(Plan(None).add(part))
+            except PlanRefused as refused:
+                if not isinstance(refused.refusal, Duplicate):
+                    raise
+                raise refusal from refused
+        return client, proof_jkt
+
+    def _token_request(self, request: OAuthRequest, client: Client, *, proof_jkt: str | None) -> TokenRequest:
+        return TokenRequest(
+            uri=self._origin + request.path,  # the address is ours, not the Host header's (F10)
+            form=dict(request.form),
+            client=client,
+            now=self._deps.clock.now(),
+            proof_jkt=proof_jkt,
+        )
+
+    def _explained(self, answer: OAuthAnswer) -> OAuthAnswer:
+        """The answer, an error with the page about it."""
+        error = answer.body.get("error")
+        page = error_page(self._origin, error) if isinstance(error, str) else None
+        if page is None:
+            return answer
+        return OAuthAnswer(answer.status, {**answer.body, "error_uri": page}, answer.headers)
 
     async def _record_use(self, client: Client) -> None:
         """Note at most hourly that the secret is in use. Failing to note it does not fail the token."""
+        if client.secret is None:
+            return
         now, last = self._deps.clock.now(), client.secret.last_used_at
         if last is not None and now - last < USE_RECORDED_EVERY:
             return
@@ -106,26 +299,10 @@ class AuthlibOAuthServer:
             log.warning("identity.secret_use_not_recorded", secret=client.secret.id, error=str(error))
 
 
-def _refuse(refusal: OAuthRefusal, request: OAuthRequest) -> OAuthAnswer:
-    """401 with a challenge for whoever used the header, else 400 (RFC 6749 section 5.2)."""
-    if refusal.error == "invalid_client" and request.authorization is not None:
-        refusal.status = 401
-        return refusal.answer(_CHALLENGE)
-    return refusal.answer()
-
-
-def _metadata(origin: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "issuer": origin,
-        "token_endpoint": f"{origin}/oauth/token",
-        "jwks_uri": f"{origin}/oauth/jwks",
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": list(METHODS),
-        "scopes_supported": [scope.name for scope in catalogue().values() if scope.is_for_apps],
-        "ui_locales_supported": ["en", "zh"],
-    }
-    checked = AuthorizationServerMetadata(metadata)
-    for name in metadata:
-        getattr(checked, f"validate_{name}")()
-    # Required by RFC 8414 section 2, and truly empty: there is no authorization endpoint yet.
-    return {**metadata, "response_types_supported": []}
+@contextmanager
+def _database() -> Iterator[None]:
+    """503 while the database cannot be read."""
+    try:
+        yield
+    except DATABASE_AWAY as error:
+        raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error

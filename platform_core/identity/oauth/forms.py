@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,7 @@ from platform_core.identity.oauth.protocol import OAuthRefusal, OAuthRequest
 BODY_BYTES_MAX: Final = 64 * 1024
 PARAMETERS_MAX: Final = 64
 VALUE_MAX: Final = 2048
+VALUE_MAX_OF: Final[Mapping[str, int]] = {"state": 1024, "authorization_details": 8192, "client_assertion": 4096}
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -33,22 +35,25 @@ async def read_form_request(request: Request) -> OAuthRequest:
         path=request.url.path,
         authorization=authorization[0] if authorization else None,
         form=parse_form(await _read_body(request)),
+        dpop=tuple(request.headers.getlist("dpop")),
     )
 
 
-def parse_form(body: bytes) -> dict[str, str]:
-    """The parameters of a body. One without a value counts as left out (RFC 6749 section 3.2).
+def parse_form(encoded: bytes) -> dict[str, str]:
+    """The parameters of a body or of a query. One without a value counts as left out (RFC 6749 section 3.2).
 
     Raises `OAuthRefusal`.
     """
     try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX, errors="strict")
+        pairs = parse_qsl(
+            encoded.decode("ascii"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX, errors="strict"
+        )
     except ValueError as error:  # also UnicodeDecodeError, from raw bytes and from percent escapes
-        raise OAuthRefusal("invalid_request", "The body cannot be read as a form.") from error
+        raise OAuthRefusal("invalid_request", "The parameters cannot be read as a form.") from error
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
         raise OAuthRefusal("invalid_request", "A parameter is given twice.")
-    if any(len(name) > VALUE_MAX or len(value) > VALUE_MAX for name, value in pairs):
+    if any(len(name) > VALUE_MAX or len(value) > VALUE_MAX_OF.get(name, VALUE_MAX) for name, value in pairs):
         raise OAuthRefusal("invalid_request", "A parameter is too long.")
     if any("\x00" in name or "\x00" in value for name, value in pairs):
         raise OAuthRefusal("invalid_request", "A parameter holds a NUL character.")

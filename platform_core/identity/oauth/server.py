@@ -4,39 +4,46 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
-from authlib.oauth2.rfc6749 import AuthorizationServer, ClientCredentialsGrant, OAuth2Error, OAuth2Request
-from authlib.oauth2.rfc6749.errors import UnauthorizedClientError
+from authlib.oauth2.rfc6749 import AuthorizationServer, OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
-from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
-from joserfc.jwk import KeySet
 
-from platform_core.identity.oauth.clients import METHODS, Client
+from platform_core.identity.oauth.clients import METHODS, ONE_TEXT, Client
 from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal
-from platform_core.identity.signing_keys import ALGORITHM
-from platform_core.kernel.clock import Clock
-from platform_core.kernel.ids import Ids
+from platform_core.identity.oauth.tokens import Acting, TokenGenerator
+from platform_core.kernel.commit import Plan
 
-ACCESS_TOKEN_S: Final = 600
-STORES_IN_TOKEN_MAX: Final = 20
 DESCRIPTIONS: Final = {
     "invalid_request": "The request is malformed.",
-    "invalid_client": "The client is unknown or its secret is wrong.",
+    "invalid_client": ONE_TEXT,
+    "invalid_grant": "The code or token is unknown, expired, used, or not for this client.",
     "invalid_scope": "A scope is unknown or was not granted.",
-    "unauthorized_client": "The merchant has no active grant for this app.",
+    "unauthorized_client": "The client may not use this grant type, or no grant of a merchant stands behind it.",
     "unsupported_grant_type": "This grant type is not supported.",
 }
 """Our words: Authlib's may repeat the input and tell an unknown client from a wrong secret (F03, F35)."""
 
 
 class TokenRequest(OAuth2Request):  # type: ignore[misc]  # Authlib ships no types
-    """A token request with its client, which was looked up before: Authlib's callbacks read nothing."""
+    """A request with all that was read for it before: Authlib's callbacks read nothing and write nothing.
 
-    def __init__(self, *, uri: str, form: dict[str, str], client: Client | None) -> None:
+    What they would store goes into `plan`; what must outlast a refusal into `plan_on_error`.
+    """
+
+    def __init__(
+        self, *, uri: str, form: dict[str, str], client: Client, now: datetime, proof_jkt: str | None = None
+    ) -> None:
         super().__init__("POST", uri)
         self.payload = BasicOAuth2Payload(form)
         self.shown_client = client
+        self.now = now
+        self.proof_jkt = proof_jkt  # thumbprint of the key whose DPoP proof came with the request
+        self.prepared: Any = None  # what the grant type's `prepare` read
+        self.acting: Acting | None = None
+        self.plan: Plan | None = None
+        self.plan_on_error: Plan | None = None
         self.refused: str | None = None
 
     @property
@@ -46,67 +53,14 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # Authlib ships no typ
         return form
 
 
-class TokenGenerator(JWTBearerTokenGenerator):  # type: ignore[misc]  # Authlib ships no types
-    """RFC 9068 access tokens by our clock and ids: ES256, 600 s whatever the grant (F02, F06, F18, F34)."""
-
-    def __init__(self, *, issuer: str, audience: str, keys: Callable[[], KeySet], clock: Clock, ids: Ids) -> None:
-        super().__init__(issuer, alg=ALGORITHM, expires_generator=lambda client, grant_type: ACCESS_TOKEN_S)
-        self._audience = audience
-        self._keys = keys
-        self._clock = clock
-        self._ids = ids
-
-    def get_jwks(self) -> KeySet:
-        """A set of the current key alone: a bare key gets no `kid`, a set of two signs with either (F01)."""
-        return self._keys()
-
-    def get_audiences(self, client: Client, user: object, scope: str) -> str:
-        """The API, whatever the client (RFC 8707)."""
-        return self._audience
-
-    def get_jti(self, client: Client, grant_type: str, user: object, scope: str) -> str:
-        """An id of ours."""
-        return self._ids.mint("tok")
-
-    def get_extra_claims(self, client: Client, grant_type: str, user: object, scope: str) -> dict[str, Any]:
-        """Whom the token acts for; also the times, which Authlib takes from the operating system (F34)."""
-        now = int(self._clock.now().timestamp())
-        state = client.state
-        claims: dict[str, Any] = {"iat": now, "exp": now + ACCESS_TOKEN_S, "mode": state.mode}
-        if state.owner_merchant_id is None:
-            return claims
-        claims |= {
-            "sub": state.owner_merchant_id,
-            "merchant": state.owner_merchant_id,
-            "grant_id": state.grant_id,
-            "gv": state.grant_version,
-        }
-        if state.grant_stores is not None and len(state.grant_stores) <= STORES_IN_TOKEN_MAX:
-            claims["stores"] = sorted(state.grant_stores)
-        return claims
-
-
-class ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]  # Authlib ships no types
-    """RFC 6749 section 4.4, for merchants' own apps within their grant and for ISVs' apps by themselves."""
-
-    TOKEN_ENDPOINT_AUTH_METHODS = list(METHODS)  # noqa: RUF012 - Authlib's name and kind
-
-    def validate_token_request(self) -> None:
-        """Authlib's checks, then whether a merchant stands behind its own app."""
-        super().validate_token_request()
-        state = self.request.client.state
-        if state.owner_merchant_id is not None and (state.grant_id is None or state.merchant_mode != state.mode):
-            raise UnauthorizedClientError()
-
-
 class AuthlibServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no types
     """Answers as values."""
 
     def __init__(self, generator: TokenGenerator) -> None:
         super().__init__()
         logging.getLogger("authlib").setLevel(logging.WARNING)  # at debug level it writes issued tokens out
+        self.generator = generator
         self.register_token_generator("default", generator)
-        self.register_grant(ClientCredentials)
         for method in METHODS:
             self.register_client_auth_method(method, _shown_by(method))
 

@@ -6,7 +6,7 @@ refusal rolls back nothing, because nothing is written before everything is judg
 """
 
 from platform_core.kernel.commit.audit import Audit
-from platform_core.kernel.commit.documents import Change, DocumentTable, Insert, Remove
+from platform_core.kernel.commit.documents import Change, DocumentTable, Insert, Remove, Unchanged
 from platform_core.kernel.commit.due import Due, DueDone
 from platform_core.kernel.commit.events import Event
 from platform_core.kernel.commit.idempotency import IdempotencyAnswer, IdempotencyClaim, Replayed
@@ -48,5 +48,6 @@ __all__ = [
     "Replayed",
     "Statement",
     "TenantViolation",
+    "Unchanged",
     "VersionConflict",
 ]

@@ -158,15 +158,23 @@ class Remove(msgspec.Struct, frozen=True):
     expected: int | None = None
 
 
+class Unchanged(msgspec.Struct, frozen=True):
+    """Nothing is written to the document; the plan is refused unless it still stands at the version decided on."""
+
+    table: DocumentTable
+    id: str
+    expected: int
+
+
 Unique = tuple[DocumentTable, tuple[str, ...]]
 Slot = tuple[DocumentTable, str]
 Standing = tuple[int, str | None]  # version and tenant of a row
 
 
 class DocumentApplier:
-    """Applies `Insert`, `Change` and `Remove` for every `DocumentTable`."""
+    """Applies `Insert`, `Change`, `Remove` and `Unchanged` for every `DocumentTable`."""
 
-    part_types: tuple[type, ...] = (Insert, Change, Remove)
+    part_types: tuple[type, ...] = (Insert, Change, Remove, Unchanged)
 
     def begin(self, plans: Sequence[tuple[Plan, Sequence[object]]]) -> DocumentWork:
         """Start on a batch."""
@@ -187,7 +195,7 @@ class DocumentWork:
                         if None not in key:  # SQL: NULLs are distinct
                             self._wanted.setdefault((part.table, columns), set()).add(key)
                 else:
-                    assert isinstance(part, Change | Remove)
+                    assert isinstance(part, Change | Remove | Unchanged)
                     self._touched.setdefault(part.table, set()).add(part.id)
         self._taken: dict[tuple[Unique, Key], str] = {}
         self._seen: dict[Slot, Standing] = {}
@@ -236,11 +244,12 @@ class DocumentWork:
         """Duplicate, missing, moved on, or of another tenant."""
         self._staged_tenant = plan.merchant_id
         for part in parts:
-            assert isinstance(part, Insert | Change | Remove)
+            assert isinstance(part, Insert | Change | Remove | Unchanged)
             refusal = self._judge_insert(plan, part) if isinstance(part, Insert) else self._judge_existing(plan, part)
             if refusal is not None:
                 return refusal
-            self._staged_parts.append(part)
+            if not isinstance(part, Unchanged):
+                self._staged_parts.append(part)
         return None
 
     def keep(self) -> None:
@@ -298,10 +307,11 @@ class DocumentWork:
             self._staged_keys[slot] = part.row["id"]
         return None
 
-    def _judge_existing(self, plan: Plan, part: Change | Remove) -> Refusal | None:
+    def _judge_existing(self, plan: Plan, part: Change | Remove | Unchanged) -> Refusal | None:
         table, slot = part.table, (part.table, part.id)
         assert part.expected is None or table.version is not None, f"{table.name} has no version to expect"
-        assert isinstance(part, Remove) or part.values or part.expected is not None, f"{part.id}: nothing to change"
+        if isinstance(part, Change):
+            assert part.values or part.expected is not None, f"{part.id}: nothing to change"
         if table.tenant is None and plan.merchant_id is not None:
             return TenantViolation(f"{table.name} {part.id}")
         seen = self._staged_seen.get(slot) or self._seen.get(slot)
@@ -311,7 +321,7 @@ class DocumentWork:
             return VersionConflict(table.name, part.id, part.expected, seen[0])
         if isinstance(part, Remove):
             self._staged_seen[slot] = (GONE, seen[1])
-        elif part.expected is not None:
+        elif isinstance(part, Change) and part.expected is not None:
             self._staged_seen[slot] = (part.raise_to or part.expected + 1, seen[1])
         return None
 

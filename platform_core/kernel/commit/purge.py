@@ -12,6 +12,7 @@ KEPT: Final = (
     ("idempotency", "created_at", timedelta(days=30)),
     ("commit_batch", "committed_at", timedelta(days=1)),
     ("outbox", "relayed_at", timedelta(days=30)),
+    ("request_log", "created_at", timedelta(days=30)),
 )
 
 

@@ -100,6 +100,13 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def read_as_app(self, app_id: str) -> AsyncIterator[AsyncConnection]:
+        """A read transaction that sees the rows of one app, and no tenant's."""
+        async with self.read(None) as connection:
+            await connection.execute(_SET_APP, {"app_id": app_id})
+            yield connection
+
+    @asynccontextmanager
     async def read_all(self) -> AsyncIterator[AsyncConnection]:
         """A read transaction over all tenants: for workers, never for a request."""
         async with self.engine("job").connect() as connection:
@@ -153,4 +160,5 @@ _AWAY = (
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
 )
+_SET_APP = text("SELECT set_config('arsenal.app', :app_id, true)")
 _SET_TENANT = text("SELECT set_config('arsenal.merchant', :merchant_id, true)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,10 +10,11 @@ from starlette.types import ASGIApp
 
 from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.http.direct import DirectRoute, DirectRoutes
-from platform_core.kernel.http.envelope import VERSION, RequestEnvelope
+from platform_core.kernel.http.envelope import Hooks, RequestEnvelope
 from platform_core.kernel.http.handlers import install_handlers
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.http.turnstile import Turnstile
+from platform_core.kernel.http.version import ONE_VERSION, Versions
 from platform_core.kernel.ids import Ids
 
 
@@ -29,17 +30,19 @@ class Application(FastAPI):
         *,
         ids: Ids,
         problems: Problems,
-        versions: Sequence[str] = (VERSION,),
-        direct: Mapping[tuple[str, str], DirectRoute] | None = None,
+        versions: Versions = ONE_VERSION,
+        hooks: Hooks | None = None,
+        direct: Sequence[DirectRoute] = (),
         entropy: Callable[[int], bytes] = process_entropy,
         **options: Any,  # FastAPI's own
     ) -> None:
-        """`ids` mints request ids, `entropy` trace ids; `versions`: all that are served, oldest first."""
+        """`ids` mints request ids, `entropy` trace ids; `hooks`: what happens to every request besides."""
         super().__init__(**options)
         self._ids = ids
         self._problems = problems
         self._versions = versions
-        self._direct = direct or {}
+        self._hooks = hooks
+        self._direct = direct
         self._entropy = entropy
         install_handlers(self, problems)
 
@@ -51,6 +54,7 @@ class Application(FastAPI):
                 ids=self._ids,
                 problems=self._problems,
                 versions=self._versions,
+                hooks=self._hooks,
                 entropy=self._entropy,
             )
         )

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from platform_core.kernel.errors import declare, validation_failed
+from platform_core.kernel.http.envelope import envelope_of
+from platform_core.kernel.http.recast import ENCODER, operation_of
 from platform_core.kernel.http.strict_json import strict_json
 from platform_core.kernel.http.validation import faults_of
 from platform_core.kernel.i18n import Text
@@ -42,10 +44,20 @@ def require_json(request: Request) -> None:
 
 
 async def read_json(request: Request) -> tuple[bytes, object]:
-    """The body as bytes and parsed. Raises 415 `kernel.media_type_unsupported`, 400 `kernel.json_invalid`, 413."""
+    """The body as bytes and parsed, in the newest version's shape whatever version the caller speaks.
+
+    Raises 415 `kernel.media_type_unsupported`, 400 `kernel.json_invalid`, 413.
+    """
     require_json(request)
     raw = await request.body()
-    return raw, strict_json(raw)
+    document = strict_json(raw)
+    envelope = envelope_of(request.scope)
+    if envelope.version == envelope.versions.newest:
+        return raw, document
+    operation = operation_of(request.scope)
+    assert operation is not None, f"{request.scope['path']}: a route that reads a body has an operationId"
+    document = envelope.versions.upgrade_request(operation, document, version=envelope.version)
+    return ENCODER.encode(document), document
 
 
 def validated(model: type[Body], raw: bytes, document: object) -> Body:

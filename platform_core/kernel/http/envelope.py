@@ -1,35 +1,38 @@
-"""What every request gets before any route sees it: an id, a language, a trace, a version, and bounds on its size.
+"""What every request gets before any route sees it: an id, a language, a trace, and bounds on its size.
 
-One pure ASGI layer. It answers 431, 414, 413 and 400 `kernel.version_unknown` itself, and any
-`PlatformError` that comes up through it before an answer began, so that a route served as plain ASGI may raise like
-every other.
+One pure ASGI layer. It answers 431, 414 and 413 itself, and any `PlatformError` that comes up through it before an
+answer began, so that a route served as plain ASGI may raise like every other. The version is settled later, by whoever
+authenticates (`Envelope.settle_version`): 401 and 429 come before 400.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.errors import PlatformError, declare
 from platform_core.kernel.http.problem import Problems
+from platform_core.kernel.http.recast import RecastSend
+from platform_core.kernel.http.version import ONE_VERSION, Headers, Versions
 from platform_core.kernel.i18n import Language, Text, negotiate
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.telemetry import Correlation, continue_trace, correlated
 
-VERSION: Final = "2026-11-22"
-"""The newest version of the API, and what a caller without the header gets."""
 BODY_BYTES_MAX: Final = 256 * 1024
 DISCARDED_BYTES_MAX: Final = 16 * 1024 * 1024
 DISCARDED_S_MAX: Final = 5.0
 HEADERS_MAX: Final = 100
 HEADERS_BYTES_MAX: Final = 32 * 1024
 TARGET_BYTES_MAX: Final = 8 * 1024
+KEPT_BYTES_MAX: Final = 8 * 1024
+"""How much of a body is kept for whoever records requests."""
 _CLIENT_REQUEST_ID_MAX: Final = 128
 _SCOPE_KEY: Final = "arsenal.envelope"
 _READ: Final = frozenset(
@@ -41,6 +44,7 @@ _READ: Final = frozenset(
         b"traceparent",
         b"tracestate",
         b"expect",
+        b"authorization",
     }
 )
 
@@ -68,34 +72,68 @@ TARGET_TOO_LONG: Final = declare(
     detail=Text(en="Path and query hold at most {limit} bytes.", zh="路径与查询参数合计不得超过 {limit} 字节。"),
     hint=Text(en="Shorten the filters.", zh="请缩短筛选条件。"),
 )
-VERSION_UNKNOWN: Final = declare(
-    "kernel.version_unknown",
-    status=400,
-    title=Text(en="Unknown API version", zh="未知的 API 版本"),
-    detail=Text(en="Arsenal-Version names no version of this API.", zh="Arsenal-Version 不是本 API 的有效版本。"),
-    hint=Text(en="Use one of: {versions}.", zh="请使用以下版本之一：{versions}。"),
-)
 
 
 @dataclass(slots=True)
 class Envelope:
-    """What is known about a request before it is routed."""
+    """What is known about a request before it is routed, and what its route makes known about it."""
 
     request_id: str
     language: Language
     correlation: Correlation
     version: str
-    """The version to answer in, echoed: the caller's, else the newest; access may put the app's pinned one here."""
-    is_version_named: bool
-    """Whether the caller named the version itself; a pinned one must not replace it then."""
+    """The version to answer in, echoed. The newest until `settle_version`."""
+    named_version: str | None
+    """What the caller's Arsenal-Version says, unchecked."""
     client_request_id: str | None
     """The caller's X-Request-Id, at most 128 visible ASCII characters: for the request log, never adopted."""
+    versions: Versions
+    caller: object | None = None
+    """Whoever was authenticated; the kernel knows nobody and only hands it on."""
+    headers: Headers = ()
+    """What goes on the answer besides, such as the caller's rates."""
+    version_headers: Headers = ()
+    """`Deprecation` and `Sunset`, for a version on its way out."""
+    on_end: Callable[[], None] | None = None
+    """Called once when the request is over, however it ended."""
+
+    def settle_version(self, pinned: str) -> None:
+        """Answer in the version that the caller named, else in its pinned one. Raises 400 `kernel.version_unknown`."""
+        self.version = self.versions.settle(self.named_version, pinned)
+        self.version_headers = self.versions.headers(self.version)
 
 
 def envelope_of(scope: Scope) -> Envelope:
     """The envelope of a request that came through `RequestEnvelope`. KeyError when it did not."""
     envelope: Envelope = scope[_SCOPE_KEY]
     return envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer, as they went over the wire, for whoever records them."""
+
+    scope: Scope
+    envelope: Envelope
+    status: int
+    """500 where the application failed and its answer is made outside."""
+    elapsed_s: float
+    request_body: bytes | None
+    """None beyond `KEPT_BYTES_MAX`, and where the route read nothing."""
+    answer_body: bytes | None
+    """None beyond `KEPT_BYTES_MAX`."""
+
+
+class Hooks(Protocol):
+    """What else happens to every request; bootstrap hands it in."""
+
+    def admit(self, scope: Scope, envelope: Envelope, *, shows_token: bool) -> None:
+        """A request comes in; `shows_token`: its Authorization looks like an access token. Raises a 429."""
+        ...
+
+    def record(self, exchange: Exchange) -> None:
+        """A request is over. Must not raise and must not wait."""
+        ...
 
 
 class RequestEnvelope:
@@ -107,15 +145,16 @@ class RequestEnvelope:
         *,
         ids: Ids,
         problems: Problems,
-        versions: Sequence[str] = (VERSION,),
+        versions: Versions = ONE_VERSION,
+        hooks: Hooks | None = None,
         body_bytes_max: int = BODY_BYTES_MAX,
         entropy: Callable[[int], bytes] = process_entropy,
     ) -> None:
-        """`versions`: all that are served, oldest first; the last is the default."""
         self._app = app
         self._ids = ids
         self._problems = problems
-        self._versions = tuple(versions)
+        self._versions = versions
+        self._hooks = hooks
         self._body_bytes_max = body_bytes_max
         self._entropy = entropy
 
@@ -123,26 +162,39 @@ class RequestEnvelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started = time.perf_counter()
         headers, refusal = _read_headers(scope)
         envelope = self._open(headers)
         scope[_SCOPE_KEY] = envelope
         stamped = _StampedSend(send, envelope)
+        bounded = _BoundedReceive(receive, self._body_bytes_max)
         with correlated(envelope.correlation):
             try:
                 if refusal is None:
-                    refusal = self._refusal(scope, headers, envelope)
+                    refusal = self._refusal(scope, headers)
                 if refusal is not None:
                     if refusal.declared is BODY_TOO_LARGE and b"expect" not in headers:
                         await _discard(receive)
                     raise refusal
-                await self._app(scope, _BoundedReceive(receive, self._body_bytes_max), stamped)
+                if self._hooks is not None:
+                    scheme = headers.get(b"authorization", b"")[:7].lower()
+                    self._hooks.admit(scope, envelope, shows_token=scheme in _TOKEN_SCHEMES)
+                await self._app(scope, bounded, RecastSend(stamped, scope, envelope))
             except PlatformError as error:
-                if stamped.has_begun:
+                if stamped.status:
                     raise
                 answer = self._problems.answer(
                     error, language=envelope.language, request_id=envelope.request_id, scope=scope
                 )
                 await answer(scope, receive, stamped)
+            finally:
+                if envelope.on_end is not None:
+                    envelope.on_end()
+                if self._hooks is not None:
+                    elapsed_s = time.perf_counter() - started
+                    self._hooks.record(
+                        Exchange(scope, envelope, stamped.status or 500, elapsed_s, bounded.kept, stamped.kept)
+                    )
 
     def _open(self, headers: dict[bytes, bytes]) -> Envelope:
         request_id = self._ids.mint("req")
@@ -160,37 +212,45 @@ class RequestEnvelope:
                 request_id=request_id,
                 entropy=self._entropy,
             ),
-            version=self._versions[-1] if version is None else version.decode("latin-1"),
-            is_version_named=version is not None,
+            version=self._versions.newest,
+            named_version=None if version is None else version.decode("latin-1"),
             client_request_id=_visible(client_id) if client_id else None,
+            versions=self._versions,
         )
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes], envelope: Envelope) -> PlatformError | None:
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> PlatformError | None:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > self._body_bytes_max):
             return _too_large(self._body_bytes_max)
         if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > TARGET_BYTES_MAX:
             return TARGET_TOO_LONG.error({"limit": TARGET_BYTES_MAX})
-        if envelope.version not in self._versions:
-            envelope.version = self._versions[-1]
-            return VERSION_UNKNOWN.error({"versions": ", ".join(self._versions)}, param="/header/Arsenal-Version")
         return None
+
+
+_TOKEN_SCHEMES: Final = frozenset({b"bearer ", b"dpop ey"})  # a DPoP token is a JWT, which begins so
 
 
 class _BoundedReceive:
     """Hands the body on and refuses it as soon as more came than is allowed, whatever Content-Length said."""
 
-    __slots__ = ("_left", "_limit", "_receive")
+    __slots__ = ("_left", "_limit", "_receive", "kept")
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
         self._limit = limit
         self._left = limit
+        self.kept: bytes | None = None
 
     async def __call__(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
+            piece: bytes = message.get("body", b"")
+            first = self._left == self._limit
+            self._left -= len(piece)
+            if self._limit - self._left <= KEPT_BYTES_MAX:
+                self.kept = piece if first else (self.kept or b"") + piece
+            else:
+                self.kept = None
             if self._left < 0:
                 if message.get("more_body", False):
                     await _discard(self._receive)
@@ -199,23 +259,37 @@ class _BoundedReceive:
 
 
 class _StampedSend:
-    """Puts Request-Id and Arsenal-Version on the answer."""
+    """Puts Request-Id, Arsenal-Version and whatever else the envelope holds on the answer."""
 
-    __slots__ = ("_envelope", "_send", "has_begun")
+    __slots__ = ("_envelope", "_send", "_sent", "kept", "status")
 
     def __init__(self, send: Send, envelope: Envelope) -> None:
         self._send = send
         self._envelope = envelope
-        self.has_begun = False
+        self._sent = 0
+        self.status = 0
+        """0 until the answer begins."""
+        self.kept: bytes | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.has_begun = True
+            self.status = message["status"]
+            envelope = self._envelope
             stamp = (
-                (b"request-id", self._envelope.request_id.encode()),
-                (b"arsenal-version", self._envelope.version.encode()),
+                (b"request-id", envelope.request_id.encode()),
+                (b"arsenal-version", envelope.version.encode()),
             )
-            message = {**message, "headers": [*message.get("headers", ()), *stamp]}
+            headers = [*message.get("headers", ()), *stamp, *envelope.headers, *envelope.version_headers]
+            message = {**message, "headers": headers}
+        else:
+            piece: bytes = message.get("body", b"")
+            if piece:
+                is_first = self._sent == 0
+                self._sent += len(piece)
+                if self._sent <= KEPT_BYTES_MAX:
+                    self.kept = piece if is_first else (self.kept or b"") + piece
+                else:
+                    self.kept = None
         await self._send(message)
 
 

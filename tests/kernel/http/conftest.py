@@ -18,6 +18,7 @@ from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.body import parse_body
 from platform_core.kernel.http.envelope import envelope_of
 from platform_core.kernel.http.problem import Problems
+from platform_core.kernel.http.version import Version, Versions
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.money import AmountMinor, CurrencyCode
 from platform_core.kernel.pagination import PageLimit
@@ -55,7 +56,7 @@ def app() -> FastAPI:
     app = Application(
         ids=Ids(ManualClock(datetime(2026, 11, 22, tzinfo=UTC))),
         problems=Problems(type_base="https://pay.example/docs/errors#"),
-        versions=("2026-01-01", "2026-11-22"),
+        versions=Versions((Version("2026-01-01"), Version("2026-11-22"))),
         entropy=lambda count: TRACE_ENTROPY[:count],
         openapi_url=None,
     )
@@ -84,11 +85,12 @@ def app() -> FastAPI:
     @app.get("/envelope")
     async def envelope(request: Request) -> dict[str, object]:
         found = envelope_of(request.scope)
+        found.settle_version("2026-11-22")
         return {
             "request_id": found.request_id,
             "client_request_id": found.client_request_id,
             "version": found.version,
-            "is_version_named": found.is_version_named,
+            "named_version": found.named_version,
             "traceparent": found.correlation.traceparent,
             "tracestate": found.correlation.tracestate,
         }

@@ -290,7 +290,7 @@ async def test_headers_and_targets_are_bounded(client: httpx.AsyncClient) -> Non
 async def test_a_version_is_echoed_and_an_unknown_one_refused_with_the_list(client: httpx.AsyncClient) -> None:
     known = await client.get("/envelope", headers={"arsenal-version": "2026-01-01"})
     assert known.headers["arsenal-version"] == known.json()["version"] == "2026-01-01"
-    assert known.json()["is_version_named"] is True
+    assert known.json()["named_version"] == "2026-01-01"
     unknown = await client.get("/envelope", headers={"arsenal-version": "1999"})
     assert (unknown.status_code, unknown.json()["code"]) == (400, "kernel.version_unknown")
     assert unknown.json()["param"] == "/header/Arsenal-Version"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from platform_core.identity.seen_jti import OnceOnlyApplier
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.audit import AuditApplier
 from platform_core.kernel.commit.documents import DocumentApplier
@@ -19,6 +20,7 @@ def make_appliers(clock: Clock, *, audit_clock: Clock | None = None) -> list[App
     """
     return [
         IdempotencyApplier(),
+        OnceOnlyApplier(),
         DocumentApplier(),
         LedgerApplier(clock),
         DueApplier(),

@@ -23,6 +23,7 @@ from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
@@ -34,6 +35,7 @@ from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
+from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
@@ -75,6 +77,7 @@ class Platform:
     refusals: Refusals
     keys: SigningKeys
     access: Access
+    proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
     oauth: AuthlibOAuthServer
@@ -121,6 +124,7 @@ async def open_platform(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(_close_providers, platform.registry)
+        stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
@@ -179,7 +183,10 @@ def assemble(
     consent = Consent(deps, grants)
     check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    access = _access(deps, keys, feed, settings)
+    proofs = proof_tools.assemble(
+        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
+    access = _access(deps, keys, feed, settings, proofs)
     tools = Tools(
         committer=committer,
         repository=PaymentRepository(database),
@@ -204,9 +211,10 @@ def assemble(
         refusals=Refusals(committer, clock=real_clock),
         keys=keys,
         access=access,
+        proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, consent=consent, public_origin=settings.public_origin),
+        oauth=_oauth(deps, keys, access, consent=consent, proofs=proofs, public_origin=settings.public_origin),
         consent=consent,
         parties=Parties(deps),
         apps=Apps(deps),
@@ -220,7 +228,13 @@ def assemble(
 
 
 def _oauth(
-    deps: IdentityDeps, keys: SigningKeys, access: Access, *, consent: Consent, public_origin: str
+    deps: IdentityDeps,
+    keys: SigningKeys,
+    access: Access,
+    *,
+    consent: Consent,
+    proofs: ProofTools,
+    public_origin: str,
 ) -> AuthlibOAuthServer:
     return AuthlibOAuthServer(
         deps,
@@ -230,10 +244,14 @@ def _oauth(
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
+        assertions=proofs.assertions,
+        proofs=proofs.proofs,
     )
 
 
-def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings) -> Access:
+def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
+    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings, proofs: ProofTools
+) -> Access:
     limits = RateLimits(
         deps.clock,
         own_app_per_s=settings.rate_own_app_per_s,
@@ -247,6 +265,7 @@ def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, setting
         clock=deps.clock,
         public_origin=settings.public_origin,
         limits=limits,
+        proofs=proofs.requests,
     )
 
 

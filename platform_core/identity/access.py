@@ -22,6 +22,7 @@ from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
+from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, RevocationFeed
 from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
 from platform_core.kernel.clock import Clock
@@ -60,8 +61,9 @@ class Access:
         clock: Clock,
         public_origin: str,
         limits: RateLimits | None = None,
+        proofs: RequestProofs | None = None,
     ) -> None:
-        """`limits`: by default those of a process by itself."""
+        """`limits`: by default those of a process by itself. Without `proofs` no bound token passes."""
         self._reads = database.singles("auth")
         self._keys = keys
         self._feed = feed
@@ -69,6 +71,7 @@ class Access:
         self._issuer = public_origin
         self._audience = audience(public_origin)
         self.limits = limits or RateLimits(clock)
+        self.proofs = proofs
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     async def authenticate(self, token: str) -> Principal:
@@ -221,6 +224,7 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         acr=claims.get("acr"),
         auth_time=claims.get("auth_time"),
         tier=state.tier,
+        jkt=claims["cnf"]["jkt"] if "cnf" in claims else None,
     )
 
 

@@ -32,6 +32,7 @@ class Principal:
     api_version: str
     family_id: str | None = None  # of the tokens born of one code; None for an app by itself
     tier: str | None = None  # of the ISV that owns the app; None: a merchant's own app
+    jkt: str | None = None  # thumbprint of the key that the token is bound to (RFC 9449)
     actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
     acr: str | None = None
     auth_time: int | None = None

@@ -10,15 +10,19 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import OAuth2, OAuthFlowClientCredentials, OAuthFlows
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security.base import SecurityBase
+from starlette.types import Scope
 
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.access import Access
 from platform_core.identity.errors import MERCHANT_NEEDED, SCOPE_MISSING, TOKEN_INVALID, TOKEN_MISSING
+from platform_core.identity.errors_keys import PROOF_INVALID
 from platform_core.identity.principal import Principal
+from platform_core.identity.request_proofs import RequestProofs
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.envelope import envelope_of
 
 SCHEME: Final = "oauth2"
+_SCHEMES: Final = frozenset({"bearer", "dpop"})
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
 
 
@@ -37,16 +41,21 @@ class Requirement(SecurityBase):
     async def __call__(self, request: Request) -> Principal:
         """The caller: 401, then 429, then 400 `kernel.version_unknown`, then 403, as every route answers them.
 
-        401 `identity.token_missing`, `identity.token_invalid`; 429 `identity.rate_exceeded`,
+        401 `identity.token_missing`, `identity.token_invalid`, `identity.proof_invalid`,
+        `identity.proof_nonce_needed`; 429 `identity.rate_exceeded`,
         `identity.concurrency_exceeded`; 403 `identity.scope_missing`, `identity.merchant_needed`; 503
         `identity.access_unavailable`.
         """
         access: Access = request.app.state.access
         envelope = envelope_of(request.scope)
+        proven = None
         try:
-            principal = await access.authenticate(bearer_token(request))
+            is_dpop, token = shown_token(request.scope)
+            principal = await access.authenticate(token)
+            if is_dpop or principal.jkt is not None:
+                proven = _proofs(access).check(request, principal, token=token, is_dpop=is_dpop)
         except PlatformError as error:
-            if error.declared is TOKEN_INVALID:  # who guesses tokens is slowed like any other stranger
+            if error.declared in (TOKEN_INVALID, PROOF_INVALID):  # who guesses is slowed like any other stranger
                 access.limits.admit_stranger(request.scope, envelope)
             raise
         envelope.caller = principal
@@ -57,6 +66,8 @@ class Requirement(SecurityBase):
             raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})
         if self._needs_merchant and principal.merchant_id is None:
             raise MERCHANT_NEEDED.error()
+        if proven is not None:
+            await _proofs(access).use_up(proven, envelope)
         return principal
 
 
@@ -65,15 +76,24 @@ def requires(scope: str) -> Any:  # FastAPI's marker, which it types as Any itse
     return Security(Requirement(scope), scopes=[scope])
 
 
-def bearer_token(request: Request) -> str:
-    """The token of `Authorization: Bearer` (RFC 6750 section 2.1), the only place where we take one."""
-    headers = request.headers.getlist("authorization")
+def shown_token(scope: Scope) -> tuple[bool, str]:
+    """Whether the one Authorization header has the scheme DPoP (RFC 9449 section 7.1) instead of Bearer (RFC 6750
+    section 2.1), and its token. The only place where we take one.
+    """
+    headers = [value for name, value in scope["headers"] if name == b"authorization"]
     if not headers:
         raise TOKEN_MISSING.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal"'})
-    scheme, _, token = headers[0].partition(" ")
-    if len(headers) > 1 or scheme.lower() != "bearer" or not token:
+    scheme, _, token = headers[0].decode("latin-1").partition(" ")
+    kind = scheme.lower()
+    if len(headers) > 1 or kind not in _SCHEMES or not token:
         raise TOKEN_INVALID.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_request"'})
-    return token.strip(" ")
+    return kind == "dpop", token.strip(" ")
+
+
+def _proofs(access: Access) -> RequestProofs:
+    if access.proofs is None:
+        raise TOKEN_INVALID.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_token"'})
+    return access.proofs
 
 
 def scopes_by_route(app: FastAPI) -> dict[str, tuple[str, ...]]:

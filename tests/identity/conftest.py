@@ -11,14 +11,20 @@ import pytest
 
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
+from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
+from platform_core.identity.key_sets import KeySets
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
-from platform_core.identity.oauth.details import read_details
+from platform_core.identity.oauth.assertion import Assertions
+from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.oauth.dpop import Proofs
+from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
+from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
@@ -28,6 +34,7 @@ from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.http.application import Application
+from platform_core.kernel.http.guarded_client import GuardedClient
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
@@ -43,6 +50,7 @@ class Process:
     deps: IdentityDeps
     keys: SigningKeys
     feed: RevocationFeed
+    proofs: Proofs
     access: Access
     directory: MerchantDirectory
     oauth: AuthlibOAuthServer
@@ -77,15 +85,29 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     keys = SigningKeys(deps)
     await keys.start(feed)
     await feed.poll()
-    access = Access(database=deps.database, keys=keys, feed=feed, clock=deps.clock, public_origin=ORIGIN)
+    proofs = Proofs(Nonces(deps.vault))
+    access = Access(
+        database=deps.database,
+        keys=keys,
+        feed=feed,
+        clock=deps.clock,
+        public_origin=ORIGIN,
+        proofs=RequestProofs(deps, proofs, public_origin=ORIGIN),
+    )
+    client_keys = ClientKeys(deps, KeySets(GuardedClient(), deps.clock))
     oauth = AuthlibOAuthServer(
         deps,
         keys,
         access,
-        public_origin=ORIGIN,
-        consent=Consent(deps, Grants(deps)),
-        read_details=read_details,
-        **options,
+        **{
+            "public_origin": ORIGIN,
+            "consent": Consent(deps, Grants(deps)),
+            "read_details": read_details,
+            "detail_types": detail_type_names(),
+            "assertions": Assertions(client_keys),
+            "proofs": proofs,
+            **options,
+        },
     )
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
@@ -93,7 +115,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)
-    return Process(deps, keys, feed, access, directory, oauth, app, http)
+    return Process(deps, keys, feed, proofs, access, directory, oauth, app, http)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
@@ -22,7 +22,9 @@ from platform_core.identity.models import APP_SECRETS
 from platform_core.identity.oauth.audited import audit_issue
 from platform_core.identity.oauth.authorization import Authorizations, GivesGrants
 from platform_core.identity.oauth.authorize import DetailsReader, Rules
-from platform_core.identity.oauth.clients import Assertions, Client, ClientAuthentication
+from platform_core.identity.oauth.clients import METHODS, Assertions, Client, ClientAuthentication
+from platform_core.identity.oauth.dpop import ALGORITHMS as PROOF_ALGORITHMS
+from platform_core.identity.oauth.dpop import Proof, Proofs
 from platform_core.identity.oauth.endpoints import TokenFinder, make_endpoints
 from platform_core.identity.oauth.errors import error_page
 from platform_core.identity.oauth.grants import GrantType
@@ -32,33 +34,20 @@ from platform_core.identity.oauth.grants.refresh_token import GRACE, Refresh
 from platform_core.identity.oauth.guards import refusal_of
 from platform_core.identity.oauth.metadata import Offer, make_metadata
 from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal, OAuthRequest, Redirect
+from platform_core.identity.oauth.proving import EndpointProofs
 from platform_core.identity.oauth.requests import AuthorizationRequest, ConsentTokens
 from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
 from platform_core.identity.oauth.tokens import TokenGenerator
 from platform_core.identity.revocation import DATABASE_AWAY
 from platform_core.identity.sessions import SignedIn
 from platform_core.identity.signing_keys import SigningKeys
-from platform_core.kernel.commit import Change, Duplicate, Plan, PlanRefused
+from platform_core.kernel.commit import Change, Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
 
 USE_RECORDED_EVERY: Final = timedelta(hours=1)
 ATTEMPTS_MAX: Final = 4
 """How often a decision is made anew when what it was based on moved; the last refusal is the answer."""
 log = structlog.get_logger(__name__)
-
-
-class Proofs(Protocol):
-    """DPoP proofs (RFC 9449) at our endpoints."""
-
-    algorithms: Sequence[str]
-
-    def check(self, headers: Sequence[str], method: str, url: str) -> Any:
-        """The proof, with `jkt`. Raises `OAuthRefusal` `invalid_dpop_proof` or `use_dpop_nonce`."""
-        ...
-
-    def claim(self, proof: Any) -> object:
-        """The part of a plan of the platform's own that uses the proof up."""
-        ...
 
 
 class AuthlibOAuthServer:
@@ -74,8 +63,8 @@ class AuthlibOAuthServer:
         consent: GivesGrants,
         read_details: DetailsReader,
         detail_types: Sequence[str] = (),
-        assertions: Assertions | None = None,
-        proofs: Proofs | None = None,
+        assertions: Assertions,
+        proofs: Proofs,
         more_grants: Sequence[Callable[[IdentityDeps], GrantType]] = (),
         refresh_grace: timedelta = GRACE,
     ) -> None:
@@ -85,7 +74,7 @@ class AuthlibOAuthServer:
         self._origin = public_origin
         self._audience = audience(public_origin)
         self._reads = single_reads(deps.database)
-        self._proofs = proofs
+        self._proofs = EndpointProofs(deps, proofs, public_origin)
         self._clients = ClientAuthentication(deps, self._reads, origin=public_origin, assertions=assertions)
         self._finder = TokenFinder(deps, self._reads, access, issuer=public_origin)
         grants: list[GrantType] = [
@@ -107,9 +96,9 @@ class AuthlibOAuthServer:
         )
         offer = Offer(
             grant_types=tuple(self._grants),
-            methods=self._clients.methods,
-            assertion_algorithms=self._clients.algorithms,
-            proof_algorithms=tuple(proofs.algorithms) if proofs is not None else (),
+            methods=METHODS,
+            assertion_algorithms=tuple(assertions.algorithms),
+            proof_algorithms=PROOF_ALGORITHMS,
             detail_types=detail_types,
             has_device_flow="urn:ietf:params:oauth:grant-type:device_code" in self._grants,
         )
@@ -146,8 +135,10 @@ class AuthlibOAuthServer:
         """See `OAuthServer`."""
         with _database():
             try:
-                client, proof_jkt = await self._authenticate(request)
-                return await self._authorizations.push(request.form, client, proof_jkt=proof_jkt)
+                client, proof = await self._authenticate(request)
+                jkt = proof.jkt if proof is not None else None
+                answer = await self._authorizations.push(request.form, client, proof_jkt=jkt)
+                return self._proofs.renew_nonce(answer, proof)
             except OAuthRefusal as refusal:
                 return self._explained(refusal.answer())
 
@@ -159,13 +150,13 @@ class AuthlibOAuthServer:
                     raise OAuthRefusal("invalid_target", "The resource is not served here.")
                 if "grant_type" not in request.form:
                     raise OAuthRefusal("invalid_request", "The parameter grant_type is missing.")
-                client, proof_jkt = await self._authenticate(request)
-                answer = await self._issue(request, client, proof_jkt)
+                client, proof = await self._authenticate(request)
+                answer = await self._issue(request, client, proof)
             except OAuthRefusal as refusal:
                 return self._explained(refusal.answer())
             if answer.status == 200:
                 await self._record_use(client)
-            return self._explained(answer)
+            return self._explained(self._proofs.renew_nonce(answer, proof))
 
     async def introspect(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""
@@ -189,14 +180,14 @@ class AuthlibOAuthServer:
         """See `OAuthServer`."""
         return self._metadata
 
-    async def _issue(self, request: OAuthRequest, client: Client, proof_jkt: str | None) -> OAuthAnswer:
+    async def _issue(self, request: OAuthRequest, client: Client, proof: Proof | None) -> OAuthAnswer:
         """Decide, commit, and decide anew when somebody else was faster: a loser sees what the winner wrote."""
         grant = self._grants.get(request.form["grant_type"])
-        if client.state.profile == "money" and proof_jkt is None:
+        if client.state.profile == "money" and proof is None:
             raise OAuthRefusal("invalid_dpop_proof", "This client must bind its tokens to a key.")
         refused: PlanRefused | None = None
         for _ in range(ATTEMPTS_MAX):
-            token_request = self._token_request(request, client, proof_jkt=proof_jkt)
+            token_request = self._token_request(request, client, proof=proof)
             if grant is not None:
                 await grant.prepare(token_request)
             answer: OAuthAnswer = self._server.create_token_response(token_request)
@@ -226,12 +217,12 @@ class AuthlibOAuthServer:
     async def _about_token(self, endpoint: str, request: OAuthRequest) -> OAuthAnswer:
         with _database():
             try:
-                client, proof_jkt = await self._authenticate(request)
+                client, proof = await self._authenticate(request)
                 if "token" not in request.form:
                     raise OAuthRefusal("invalid_request", "The parameter token is missing.")
                 refused: PlanRefused | None = None
                 for _ in range(ATTEMPTS_MAX):
-                    about = self._token_request(request, client, proof_jkt=proof_jkt)
+                    about = self._token_request(request, client, proof=proof)
                     about.prepared = await self._finder.find(request.form["token"])
                     answer: OAuthAnswer = self._server.create_endpoint_response(endpoint, about)
                     refused = await self._commit(about)
@@ -242,38 +233,23 @@ class AuthlibOAuthServer:
             except OAuthRefusal as refusal:
                 return self._explained(refusal.answer())
 
-    async def _authenticate(self, request: OAuthRequest) -> tuple[Client, str | None]:
-        """The client, and the thumbprint of the key whose proof came along. What is good once is used up here.
+    async def _authenticate(self, request: OAuthRequest) -> tuple[Client, Proof | None]:
+        """The client, and the proof of possession that came along. What is good once is used up here.
 
         Raises `OAuthRefusal`.
         """
         client = await self._clients.authenticate(request)
-        claims: list[tuple[object, OAuthRefusal]] = []
-        if client.claim is not None:
-            claims.append((client.claim, OAuthRefusal("invalid_client", "The assertion was used before.")))
-        proof_jkt: str | None = None
-        if request.dpop:
-            if self._proofs is None:
-                raise OAuthRefusal("invalid_dpop_proof", "Proofs of possession are not supported.")
-            proof = self._proofs.check(request.dpop, request.method, self._origin + request.path)
-            proof_jkt = proof.jkt
-            claims.append((self._proofs.claim(proof), OAuthRefusal("invalid_dpop_proof", "The proof was used before.")))
-        for part, refusal in claims:
-            try:
-                await self._deps.committer.commit(Plan(None).add(part))
-            except PlanRefused as refused:
-                if not isinstance(refused.refusal, Duplicate):
-                    raise
-                raise refusal from refused
-        return client, proof_jkt
+        proof = self._proofs.check(request)
+        await self._proofs.use_up(client, proof)
+        return client, proof
 
-    def _token_request(self, request: OAuthRequest, client: Client, *, proof_jkt: str | None) -> TokenRequest:
+    def _token_request(self, request: OAuthRequest, client: Client, *, proof: Proof | None) -> TokenRequest:
         return TokenRequest(
             uri=self._origin + request.path,  # the address is ours, not the Host header's (F10)
             form=dict(request.form),
             client=client,
             now=self._deps.clock.now(),
-            proof_jkt=proof_jkt,
+            proof_jkt=proof.jkt if proof is not None else None,
         )
 
     def _explained(self, answer: OAuthAnswer) -> OAuthAnswer:

@@ -45,6 +45,11 @@ class ShownAssertion(Protocol):
         """Whose keys to look up."""
         ...
 
+    @property
+    def kid(self) -> str | None:
+        """Which of them."""
+        ...
+
     def verify(self, keys: Sequence[Any], *, audiences: Collection[str], now: datetime) -> Any:
         """The proof, good once. Raises `OAuthRefusal` `invalid_client`."""
         ...
@@ -53,14 +58,17 @@ class ShownAssertion(Protocol):
 class Assertions(Protocol):
     """private_key_jwt (RFC 7523)."""
 
-    algorithms: Sequence[str]
+    @property
+    def algorithms(self) -> Sequence[str]:
+        """What they may be signed with."""
+        ...
 
     def read(self, text: str) -> ShownAssertion:
         """What the client sent. Raises `OAuthRefusal` `invalid_client`."""
         ...
 
-    async def keys_of(self, client_id: str) -> Sequence[Any]:
-        """The client's public keys; none for an unknown client."""
+    async def keys_of(self, client_id: str, *, kid: str | None = None) -> Sequence[Any]:
+        """The client's public keys; none for an unknown client. A `kid` that is not known may be looked for anew."""
         ...
 
     def claim(self, proof: Any) -> object:
@@ -118,21 +126,11 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
 class ClientAuthentication:
     """Finds out which client calls. The one place for all endpoints (RFC 6749 section 2.3)."""
 
-    def __init__(self, deps: IdentityDeps, reads: AsyncEngine, *, origin: str, assertions: Assertions | None) -> None:
+    def __init__(self, deps: IdentityDeps, reads: AsyncEngine, *, origin: str, assertions: Assertions) -> None:
         self._deps = deps
         self._reads = reads
         self._origin = origin
         self._assertions = assertions
-
-    @property
-    def methods(self) -> tuple[Method, ...]:
-        """What is offered."""
-        return tuple(method for method in METHODS if method != "private_key_jwt" or self._assertions is not None)
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """What assertions may be signed with."""
-        return tuple(self._assertions.algorithms) if self._assertions is not None else ()
 
     async def authenticate(self, request: OAuthRequest) -> Client:
         """The client that proved itself. Raises `OAuthRefusal` in one text for all that did not (F35).
@@ -170,8 +168,6 @@ class ClientAuthentication:
         return found
 
     def _read_assertion(self, form: Mapping[str, str]) -> Credentials | None:
-        if self._assertions is None:
-            raise OAuthRefusal("invalid_client", "Client assertions are not supported.")
         if form.get("client_assertion_type") != ASSERTION_TYPE or "client_assertion" not in form:
             return None
         shown = self._assertions.read(form["client_assertion"])
@@ -185,8 +181,7 @@ class ClientAuthentication:
             state = await repository.read_client_state(connection, shown.client_id, now=now)
         secret, claim = None, None
         if shown.assertion is not None:
-            assert self._assertions is not None, "read with it"
-            keys = await self._assertions.keys_of(shown.client_id)
+            keys = await self._assertions.keys_of(shown.client_id, kid=shown.assertion.kid)
             audiences = {self._origin, f"{self._origin}/oauth/token", f"{self._origin}{path}"}
             claim = self._assertions.claim(shown.assertion.verify(keys, audiences=audiences, now=now))
         elif shown.method != "none":

@@ -31,9 +31,9 @@ class Offer:
 
     grant_types: Sequence[str]
     methods: Sequence[str]
-    assertion_algorithms: Sequence[str] = ()
-    proof_algorithms: Sequence[str] = ()
-    detail_types: Sequence[str] = ()
+    assertion_algorithms: Sequence[str]
+    proof_algorithms: Sequence[str]
+    detail_types: Sequence[str]
     has_device_flow: bool = False
 
 
@@ -58,17 +58,14 @@ def make_metadata(origin: str, offer: Offer) -> dict[str, Any]:
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,  # of OpenID Connect: objects at the client; pushed ones are taken
         "grant_management_actions_supported": ["merge", "replace"],
+        "dpop_signing_alg_values_supported": list(offer.proof_algorithms),
+        "authorization_details_types_supported": list(offer.detail_types),
     }
     for endpoint in ("token", "introspection", "revocation"):
         methods = [one for one in offer.methods if endpoint != "introspection" or one != "none"]
         metadata[f"{endpoint}_endpoint_auth_methods_supported"] = methods
-        if offer.assertion_algorithms:
-            algorithms = list(offer.assertion_algorithms)
-            metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = algorithms  # F37
-    if offer.proof_algorithms:
-        metadata["dpop_signing_alg_values_supported"] = list(offer.proof_algorithms)
-    if offer.detail_types:
-        metadata["authorization_details_types_supported"] = list(offer.detail_types)
+        algorithms = list(offer.assertion_algorithms)
+        metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = algorithms  # F37
     if offer.has_device_flow:
         metadata["device_authorization_endpoint"] = f"{origin}/oauth/device_authorization"
     AuthorizationServerMetadata(metadata).validate(metadata_classes=[IssuerMetadata])

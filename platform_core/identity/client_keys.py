@@ -1,0 +1,200 @@
+"""Public keys by which a client's assertions and request signatures are verified: uploaded, or published at a jwks_uri.
+
+A private key is never ours to see: `import_public_jwk` refuses one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Row, select, text
+
+from platform_core.identity import repository
+from platform_core.identity.deps import IdentityDeps, single_reads
+from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND
+from platform_core.identity.errors_keys import (
+    JWKS_URI_REFUSED,
+    KEY_EXISTS,
+    KEY_NOT_FOUND,
+    KEY_REFUSED,
+    KEYS_ELSEWHERE,
+    KEYS_FULL,
+)
+from platform_core.identity.key_sets import KeySets
+from platform_core.identity.models import APP_CLIENTS
+from platform_core.identity.models_keys import CLIENT_KEY_SETS, CLIENT_KEYS
+from platform_core.identity.oauth.public_keys import CLIENT_KINDS, KeyRefused, PublicKey, import_public_jwk
+from platform_core.identity.revocation import news
+from platform_core.identity.schemas_keys import ClientKeyRead, ClientKeysRead
+from platform_core.kernel.commit import Change, Duplicate, Event, Insert, Plan, PlanRefused, Remove
+from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
+
+KEYS_MAX: Final = 5
+_TO_VERIFY: Final = text("""
+SELECT k.public_jwk, s.uri
+FROM app_client c
+LEFT JOIN client_key k ON k.client_id = c.id
+LEFT JOIN client_key_set s ON s.id = c.id
+WHERE c.id = :client_id ORDER BY k.created_at, k.id
+""")
+_keys, _sets = CLIENT_KEYS.table, CLIENT_KEY_SETS.table
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A client and its keys as they were read together."""
+
+    client: Row[Any]
+    keys: Sequence[Row[Any]]
+    key_set: Row[Any] | None
+
+
+class ClientKeys:
+    """Keeps clients' keys. Every change raises the client's version, so two at once cannot exceed what one may do."""
+
+    def __init__(self, deps: IdentityDeps, sets: KeySets, *, allow_loopback_http: bool = False) -> None:
+        self._deps = deps
+        self._sets = sets
+        self._reads = single_reads(deps.database)
+        self._allow_loopback_http = allow_loopback_http
+
+    async def find(self, client_id: str, *, kid: str | None = None) -> tuple[PublicKey, ...]:
+        """The keys that may have signed for the client; none for an unknown client. One read, and a fetch if need be.
+
+        `kid` is what the signature names: a published set that lacks it is fetched anew, at most once a minute.
+        """
+        async with self._reads.connect() as connection:
+            rows = (await connection.execute(_TO_VERIFY, {"client_id": client_id})).all()
+        if rows and rows[0].uri is not None:
+            return await self._sets.keys(rows[0].uri, kid=kid)
+        return tuple(_imported(row.public_jwk) for row in rows if row.public_jwk is not None)
+
+    async def list(self, client_id: str) -> ClientKeysRead:
+        """All keys, the oldest first. 404 `identity.client_not_found`."""
+        held = await self._read(client_id)
+        return ClientKeysRead(
+            client_id=client_id,
+            jwks_uri=held.key_set.uri if held.key_set is not None else None,
+            keys=[ClientKeyRead.model_validate(row) for row in held.keys],
+        )
+
+    async def add(self, client_id: str, jwk: Mapping[str, Any], *, by: str) -> ClientKeyRead:
+        """Take a public key. Emits `app.key_changed`.
+
+        422 `identity.key_refused`, `identity.keys_full`; 409 `identity.key_exists`, `identity.keys_elsewhere`,
+        `identity.changed_meanwhile`; 404 `identity.client_not_found`.
+        """
+        try:
+            key = import_public_jwk(dict(jwk), kinds=CLIENT_KINDS)
+        except KeyRefused as refused:
+            raise KEY_REFUSED.error({"reason": str(refused)}) from refused
+        held = await self._read(client_id)
+        if held.key_set is not None:
+            raise KEYS_ELSEWHERE.error()
+        for other in held.keys:
+            if other.thumbprint == key.thumbprint:
+                raise KEY_EXISTS.error({"key_id": other.id})
+        if len(held.keys) >= KEYS_MAX:
+            raise KEYS_FULL.error({"limit": KEYS_MAX})
+        made = ClientKeyRead(
+            id=self._deps.ids.mint("key"),
+            client_id=client_id,
+            thumbprint=key.thumbprint,
+            kid=key.kid,
+            kind=key.kind,
+            added_by=by,
+            created_at=self._deps.clock.now(),
+        )
+        row = {**made.model_dump(), "merchant_id": held.client.merchant_id, "public_jwk": _stored(key)}
+        await self._commit(held, Insert(CLIENT_KEYS, row))
+        return made
+
+    async def remove(self, client_id: str, key_id: str) -> None:
+        """Refuse what the key signs, at the token endpoint at once. Emits `app.key_changed`.
+
+        404 `identity.key_not_found`, `identity.client_not_found`; 409 `identity.changed_meanwhile`.
+        """
+        held = await self._read(client_id)
+        if all(row.id != key_id for row in held.keys):
+            raise KEY_NOT_FOUND.error({"key_id": key_id})
+        await self._commit(held, Remove(CLIENT_KEYS, key_id))
+
+    async def set_uri(self, client_id: str, uri: str | None, *, by: str) -> None:
+        """Let the set at `uri` count from now on; None ends that. Emits `app.key_changed`.
+
+        422 `identity.jwks_uri_refused`; 409 `identity.keys_elsewhere`, `identity.changed_meanwhile`; 404
+        `identity.client_not_found`.
+        """
+        if uri is not None:
+            try:
+                check_url(uri, allow_loopback_http=self._allow_loopback_http)
+            except OutboundFailed as failed:
+                raise JWKS_URI_REFUSED.error({"reason": failed.detail}) from failed
+        held = await self._read(client_id)
+        if held.keys:
+            raise KEYS_ELSEWHERE.error()
+        before = held.key_set
+        if before is not None:
+            part: object = (
+                Remove(CLIENT_KEY_SETS, client_id, expected=before.version)
+                if uri is None
+                else Change(CLIENT_KEY_SETS, client_id, {"uri": uri, "set_by": by}, expected=before.version)
+            )
+        elif uri is None:
+            return
+        else:
+            row = {"id": client_id, "merchant_id": held.client.merchant_id, "uri": uri, "set_by": by, "version": 1}
+            part = Insert(CLIENT_KEY_SETS, {**row, "created_at": self._deps.clock.now()})
+        await self._commit(held, part)
+
+    async def _read(self, client_id: str) -> _Held:
+        async with self._deps.database.read_auth() as connection:
+            client = await repository.read_client(connection, client_id)
+            if client is None:
+                raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+            keys = select(_keys).where(_keys.c.client_id == client_id).order_by(_keys.c.created_at, _keys.c.id)
+            rows = (await connection.execute(keys)).all()
+            key_set = (await connection.execute(select(_sets).where(_sets.c.id == client_id))).one_or_none()
+        return _Held(client, rows, key_set)
+
+    async def _commit(self, held: _Held, part: object) -> None:
+        client, now = held.client, self._deps.clock.now()
+        plan = Plan(client.merchant_id).add(
+            Change(APP_CLIENTS, client.id, {}, expected=client.version),
+            part,
+            news(self._deps.ids, kind="client", subject_id=client.id, merchant_id=client.merchant_id, now=now),
+            self._event(client, now),
+        )
+        try:
+            await self._deps.committer.commit(plan)
+        except PlanRefused as refused:
+            if isinstance(refused.refusal, Duplicate) and refused.refusal.table == CLIENT_KEYS.name:
+                raise KEY_EXISTS.error({"key_id": refused.refusal.existing_id}) from refused
+            raise CHANGED_MEANWHILE.error({"id": client.id}) from refused
+
+    def _event(self, client: Row[Any], now: datetime) -> Event:
+        body = {"client_id": client.id, "app_id": client.app_id, "mode": client.mode}
+        return Event(
+            id=self._deps.ids.mint("evt"),
+            type="app.key_changed",
+            object_id=client.id,
+            sequence=client.version + 1,
+            occurred_at=now,
+            body=msgspec.json.encode(body).decode(),
+        )
+
+
+def _stored(key: PublicKey) -> str:
+    marks = {name: value for name, value in (("kid", key.kid), ("alg", key.alg)) if value is not None}
+    return msgspec.json.encode({**key.jwk, **marks}).decode()
+
+
+@lru_cache(maxsize=4096)
+def _imported(stored: str) -> PublicKey:
+    """A key of the table; importing one costs most of what verifying with it does."""
+    return import_public_jwk(msgspec.json.decode(stored), kinds=CLIENT_KINDS)

@@ -18,7 +18,7 @@ from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
@@ -29,6 +29,7 @@ from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
@@ -187,12 +188,18 @@ def assemble(
         deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings, proofs)
+    repository = PaymentRepository(database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
     tools = Tools(
         committer=committer,
-        repository=PaymentRepository(database),
+        repository=repository,
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
         limits=limits,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,

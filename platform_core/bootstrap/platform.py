@@ -188,6 +188,7 @@ def assemble(
         deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings, proofs)
+    refusals = Refusals(committer, clock=real_clock)
     repository = PaymentRepository(database)
 
     async def read_terms(merchant_id: str) -> MerchantTerms:
@@ -215,13 +216,21 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
-        refusals=Refusals(committer, clock=real_clock),
+        refusals=refusals,
         keys=keys,
         access=access,
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, consent=consent, proofs=proofs, public_origin=settings.public_origin),
+        oauth=_oauth(
+            deps,
+            keys,
+            access,
+            consent=consent,
+            proofs=proofs,
+            refusals=refusals,
+            public_origin=settings.public_origin,
+        ),
         consent=consent,
         parties=Parties(deps),
         apps=Apps(deps),
@@ -241,6 +250,7 @@ def _oauth(
     *,
     consent: Consent,
     proofs: ProofTools,
+    refusals: Refusals,
     public_origin: str,
 ) -> AuthlibOAuthServer:
     return AuthlibOAuthServer(
@@ -253,6 +263,7 @@ def _oauth(
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
+        refusals=refusals,
     )
 
 

@@ -149,7 +149,7 @@ class Apps:
             Change(APP_CLIENTS, client_id, _joined(values), expected=before.version),
             news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
             self._event("app.client_changed", after, now),
-            Audit("app.client_changed", by, client_id, row.merchant_id, {"profile": wanted.profile}),
+            Audit("app.client_changed", by, client_id, row.merchant_id, _joined(values)),
         )
         if wanted.profile == "public":
             live = (secret for secret in secrets if secret.expires_at is None or secret.expires_at > now)
@@ -169,7 +169,7 @@ class Apps:
         plan = Plan(row.merchant_id)
         plan.add(
             Change(APP_CLIENTS, client_id, {"may_introspect_any": is_allowed}, expected=row.version),
-            Audit("app.introspection_changed", by, client_id, row.merchant_id, {"is_allowed": is_allowed}),
+            Audit("app.introspection_changed", by, client_id, row.merchant_id, {"may_introspect_any": is_allowed}),
         )
         await self._commit(plan, client_id)
 

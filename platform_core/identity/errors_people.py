@@ -143,6 +143,12 @@ APP_NOT_FOUND = declare(
     title=Text(en="No such app", zh="应用不存在"),
     detail=Text(en="There is no app {app_id}.", zh="应用 {app_id} 不存在。"),
 )
+KEY_NOT_FOUND = declare(
+    "identity.key_not_found",
+    status=404,
+    title=Text(en="No such key", zh="密钥不存在"),
+    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
+)
 PAYOUT_DESTINATION_NOT_FOUND = declare(
     "identity.payout_destination_not_found",
     status=404,

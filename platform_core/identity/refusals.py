@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qsl
 
 import msgspec
 import structlog
@@ -29,7 +27,6 @@ _MINUTE_S: Final = 60
 _CLIENT: Final = re.compile(r"app_(?:test|live)_[0-9a-z]{26}", re.ASCII)
 _OAUTH: Final = "/oauth/"
 _REFUSED: Final = frozenset({401, 403})
-_REFUSED_BY_OAUTH: Final = frozenset({400, 401, 403, 413})
 _Key = tuple[int, str, str, str]  # minute, place, client, reason
 log = structlog.get_logger(__name__)
 
@@ -67,15 +64,14 @@ class Refusals:
         self._counts[key] += 1
 
     def note(self, exchange: Exchange) -> None:
-        """Count a request that was refused for who asked: 401, 403, and whatever OAuth endpoints refuse."""
-        is_oauth = exchange.scope["path"].startswith(_OAUTH)
-        if exchange.status not in (_REFUSED_BY_OAUTH if is_oauth else _REFUSED):
+        """Count a request to the API that was refused for who asked. OAuth endpoints count by themselves."""
+        if exchange.status not in _REFUSED or exchange.scope["path"].startswith(_OAUTH):
             return
-        reason = _member(exchange.answer_body, "error" if is_oauth else "code")
+        reason = _code(exchange.answer_body)
         if reason is not None:
             caller = exchange.envelope.caller
-            client_id = caller.client_id if isinstance(caller, Principal) else _claimed(exchange)
-            self.count(operation_of(exchange.scope) or "oauth", client_id=client_id, reason=reason)
+            client_id = caller.client_id if isinstance(caller, Principal) else None
+            self.count(operation_of(exchange.scope) or "api", client_id=client_id, reason=reason)
 
     async def start(self) -> None:
         """Write in the background."""
@@ -111,24 +107,13 @@ class Refusals:
             await self.flush()
 
 
-def _member(raw: bytes | None, name: str) -> str | None:
-    """A text of a JSON object of ours."""
+def _code(raw: bytes | None) -> str | None:
+    """The code of a problem document of ours."""
     try:
-        found = msgspec.json.decode(raw or b"")[name]
+        found = msgspec.json.decode(raw or b"")["code"]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) else None
-
-
-def _claimed(exchange: Exchange) -> str | None:
-    """The client that a request to an OAuth endpoint said it came from, proven or not."""
-    for name, value in exchange.scope["headers"]:
-        if name == b"authorization" and value[:6].lower() == b"basic ":
-            with contextlib.suppress(ValueError):
-                return base64.b64decode(value[6:]).decode("ascii").partition(":")[0]
-    with contextlib.suppress(ValueError):  # more fields than were allowed, too
-        return dict(parse_qsl((exchange.request_body or b"").decode("ascii"), max_num_fields=64)).get("client_id")
-    return None
 
 
 def _row(key: _Key, count: int) -> Audit:

@@ -23,7 +23,7 @@ from platform_core.kernel.commit import Insert
 from platform_core.kernel.ids import Ids
 
 Kind = Literal["grant", "client", "app", "merchant", "token", "family", "keys", "terms"]
-"""What the news is about; `family` is of all tokens born of one code, `merchant` also for its stores and its standing,
+"""What the news is about; `merchant` also for its stores and its standing, `family` for all tokens born of one code,
 `keys` for the set of signing keys, `terms` for a merchant's channel accounts, routing and fees.
 """
 

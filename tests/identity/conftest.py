@@ -24,6 +24,7 @@ from platform_core.identity.oauth.dpop import Proofs
 from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.router import parties_router
@@ -106,6 +107,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
             "detail_types": detail_type_names(),
             "assertions": Assertions(client_keys),
             "proofs": proofs,
+            "refusals": Refusals(deps.committer, clock=deps.clock),
             **options,
         },
     )

@@ -178,8 +178,8 @@ async def test_a_token_is_issued_with_its_row_and_refused_without(
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     (row,) = await audit_rows(database, "token.issued")
     assert (row["actor"], row["subject"], row["merchant_id"]) == (shop.app.client.id, claims["jti"], shop.merchant.id)
-    told = {"scope": "stores:read", "grant_id": shop.grant.id, "gv": 1, "exp": claims["exp"]}
-    assert row["facts"] == {**told, "grant_type": "client_credentials"}
+    grant = {"grant": shop.grant.id, "grant_version": 1, "family": None}
+    assert row["facts"] == {"kind": "client_credentials", "scope": "stores:read", "jkt": None, **grant}
     assert row["request_id"].startswith("req_")
     assert token.split(".")[2] not in repr(row)
     form = {"grant_type": "client_credentials", "scope": "refunds:write"}

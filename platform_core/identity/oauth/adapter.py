@@ -19,10 +19,9 @@ from platform_core.identity.consent import Approved, Declined
 from platform_core.identity.deps import IdentityDeps, single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE
 from platform_core.identity.models import APP_SECRETS
-from platform_core.identity.oauth.audited import audit_issue
 from platform_core.identity.oauth.authorization import Authorizations, GivesGrants
 from platform_core.identity.oauth.authorize import DetailsReader, Rules
-from platform_core.identity.oauth.clients import METHODS, Assertions, Client, ClientAuthentication
+from platform_core.identity.oauth.clients import METHODS, Assertions, Client, ClientAuthentication, read_basic
 from platform_core.identity.oauth.dpop import ALGORITHMS as PROOF_ALGORITHMS
 from platform_core.identity.oauth.dpop import Proof, Proofs
 from platform_core.identity.oauth.endpoints import TokenFinder, make_endpoints
@@ -38,10 +37,11 @@ from platform_core.identity.oauth.proving import EndpointProofs
 from platform_core.identity.oauth.requests import AuthorizationRequest, ConsentTokens
 from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
 from platform_core.identity.oauth.tokens import TokenGenerator
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.revocation import DATABASE_AWAY
 from platform_core.identity.sessions import SignedIn
 from platform_core.identity.signing_keys import SigningKeys
-from platform_core.kernel.commit import Change, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
 
 USE_RECORDED_EVERY: Final = timedelta(hours=1)
@@ -65,6 +65,7 @@ class AuthlibOAuthServer:
         detail_types: Sequence[str] = (),
         assertions: Assertions,
         proofs: Proofs,
+        refusals: Refusals,
         more_grants: Sequence[Callable[[IdentityDeps], GrantType]] = (),
         refresh_grace: timedelta = GRACE,
     ) -> None:
@@ -74,6 +75,7 @@ class AuthlibOAuthServer:
         self._origin = public_origin
         self._audience = audience(public_origin)
         self._reads = single_reads(deps.database)
+        self._refusals = refusals
         self._proofs = EndpointProofs(deps, proofs, public_origin)
         self._clients = ClientAuthentication(deps, self._reads, origin=public_origin, assertions=assertions)
         self._finder = TokenFinder(deps, self._reads, access, issuer=public_origin)
@@ -140,7 +142,7 @@ class AuthlibOAuthServer:
                 answer = await self._authorizations.push(request.form, client, proof_jkt=jkt)
                 return self._proofs.renew_nonce(answer, proof)
             except OAuthRefusal as refusal:
-                return self._explained(refusal.answer())
+                return self._explained(request, refusal.answer())
 
     async def issue_token(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""
@@ -153,10 +155,10 @@ class AuthlibOAuthServer:
                 client, proof = await self._authenticate(request)
                 answer = await self._issue(request, client, proof)
             except OAuthRefusal as refusal:
-                return self._explained(refusal.answer())
+                return self._explained(request, refusal.answer())
             if answer.status == 200:
                 await self._record_use(client)
-            return self._explained(self._proofs.renew_nonce(answer, proof))
+            return self._explained(request, self._proofs.renew_nonce(answer, proof))
 
     async def introspect(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""
@@ -191,8 +193,7 @@ class AuthlibOAuthServer:
             if grant is not None:
                 await grant.prepare(token_request)
             answer: OAuthAnswer = self._server.create_token_response(token_request)
-            if token_request.refused is None:
-                audit_issue(token_request, answer)
+            _account_for(token_request, answer)
             refused = await self._commit(token_request)
             if refused is None:
                 return answer
@@ -227,11 +228,11 @@ class AuthlibOAuthServer:
                     answer: OAuthAnswer = self._server.create_endpoint_response(endpoint, about)
                     refused = await self._commit(about)
                     if refused is None:
-                        return self._explained(answer)
+                        return self._explained(request, answer)
                 assert refused is not None, "the last attempt was refused"
                 raise refusal_of(refused)
             except OAuthRefusal as refusal:
-                return self._explained(refusal.answer())
+                return self._explained(request, refusal.answer())
 
     async def _authenticate(self, request: OAuthRequest) -> tuple[Client, Proof | None]:
         """The client, and the proof of possession that came along. What is good once is used up here.
@@ -252,10 +253,14 @@ class AuthlibOAuthServer:
             proof_jkt=proof.jkt if proof is not None else None,
         )
 
-    def _explained(self, answer: OAuthAnswer) -> OAuthAnswer:
-        """The answer, an error with the page about it."""
+    def _explained(self, request: OAuthRequest, answer: OAuthAnswer) -> OAuthAnswer:
+        """The answer, an error counted and with the page about it."""
         error = answer.body.get("error")
-        page = error_page(self._origin, error) if isinstance(error, str) else None
+        if not isinstance(error, str):
+            return answer
+        place = "oauth." + request.path.rpartition("/")[2]
+        self._refusals.count(place, client_id=_claimed_client(request), reason=error)
+        page = error_page(self._origin, error)
         if page is None:
             return answer
         return OAuthAnswer(answer.status, {**answer.body, "error_uri": page}, answer.headers)
@@ -282,3 +287,30 @@ def _database() -> Iterator[None]:
         yield
     except DATABASE_AWAY as error:
         raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
+
+
+def _account_for(request: TokenRequest, answer: OAuthAnswer) -> None:
+    """Put the token that was made into the audit log, in the plan that gives it."""
+    acting = request.acting
+    if request.refused is not None or acting is None or not acting.token_id:
+        return
+    if request.plan is None:
+        request.plan = Plan(acting.merchant_id)
+    facts = {
+        "kind": request.form["grant_type"],
+        "grant": acting.grant_id,
+        "grant_version": acting.grant_version,
+        "family": acting.family_id,
+        "scope": answer.body.get("scope"),
+        "jkt": acting.jkt,
+    }
+    request.plan.add(Audit("token.issued", acting.client_id, acting.token_id, acting.merchant_id, facts))
+
+
+def _claimed_client(request: OAuthRequest) -> str | None:
+    """Whom the caller says it is: for the count of refusals alone, so it may be anybody."""
+    claimed = request.form.get("client_id")
+    if claimed is None and request.authorization is not None:
+        shown = read_basic(request.authorization)
+        claimed = shown.client_id if shown is not None else None
+    return claimed

@@ -37,7 +37,7 @@ from platform_core.identity.oauth.requests import (
 from platform_core.identity.redirects import is_registered
 from platform_core.identity.repository import ClientState
 from platform_core.identity.sessions import SignedIn
-from platform_core.kernel.commit import Duplicate, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Duplicate, Insert, Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.i18n import Text
 
@@ -130,9 +130,11 @@ class Authorizations:
         if request.par_id is not None:
             mark = {"id": request.par_id, "merchant_id": who.merchant_id, "until": now + _MARK_LIFE}
             plan.add(Insert(USED_ONCE, mark))
-        answer: dict[str, str | None] = {"error": "access_denied", "error_description": "The merchant said no."}
         if isinstance(decision, Approved):
             answer = await self._approve(plan, request, who, decision)
+        else:
+            plan.add(Audit("authorization.declined", who.person_id, request.client_id, who.merchant_id))
+            answer = {"error": "access_denied", "error_description": "The merchant said no."}
         await self._commit(plan, request)
         return answer_address(request.redirect_uri, {**answer, "state": request.state}, issuer=self.issuer)
 
@@ -170,12 +172,11 @@ class Authorizations:
             "expires_at": now + CODE_LIFE,
             "used_at": None,
         }
-        plan.add(Insert(CODES, row))
+        facts = {"client": request.client_id, "grant": grant.grant_id, "scopes": row["scopes"]}
+        plan.add(Insert(CODES, row), Audit("authorization.given", who.person_id, code_id, who.merchant_id, facts))
         return {"code": make_handle(code_id, secret)}
 
     async def _commit(self, plan: Plan, request: AuthorizationRequest) -> None:
-        if not plan.parts:
-            return
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:

@@ -155,7 +155,7 @@ class ClientAuthentication:
         if "client_assertion" in form or "client_assertion_type" in form:
             found = self._read_assertion(form)
         elif authorization is not None:
-            found = _read_basic(authorization)
+            found = read_basic(authorization)
         elif "client_id" not in form:
             return None
         elif "client_secret" in form:
@@ -199,7 +199,7 @@ def _challenged(refusal: OAuthRefusal, request: OAuthRequest) -> OAuthRefusal:
     return OAuthRefusal(refusal.error, refusal.description, status=401, headers=_BASIC_CHALLENGE)
 
 
-def _read_basic(authorization: str) -> Credentials | None:
+def read_basic(authorization: str) -> Credentials | None:
     """HTTP Basic with strict base64 and RFC 6749's form decoding; ours read the same without it (F04)."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic" or len(encoded) > _CREDENTIAL_MAX:

@@ -150,8 +150,8 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib ships no 
             part = news(
                 self.deps.ids, kind="token", subject_id=who.token_id, merchant_id=who.merchant_id, now=request.now
             )
-            row = Audit("token.revoked", who.client_id, who.token_id, who.merchant_id)
-            request.plan = Plan(who.merchant_id).add(part, row)
+            seen = Audit("token.revoked", who.client_id, who.token_id, who.merchant_id, {"grant": who.grant_id})
+            request.plan = Plan(who.merchant_id).add(part, seen)
         elif token.state.family.state == "active":
             family = token.state.family
             request.plan = Families(self.deps).end(

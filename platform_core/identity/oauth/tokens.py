@@ -44,6 +44,7 @@ class Acting:
     nonce: str | None = None
     actors: dict[str, Any] | None = None  # `act` (RFC 8693)
     refresh_token: str | None = None  # handed out with the access token
+    token_id: str = ""  # of the access token, once it is made
 
     @classmethod
     def within(cls, grant: GrantState, *, client_id: str, **grounds: Any) -> Acting:
@@ -109,7 +110,8 @@ class TokenGenerator(JWTBearerTokenGenerator):  # type: ignore[misc]  # Authlib 
 
     def get_jti(self, client: Client, grant_type: str, user: Acting, scope: str) -> str:
         """An id of ours."""
-        return self._ids.mint("tok")
+        user.token_id = self._ids.mint("tok")
+        return user.token_id
 
     def get_acr(self, user: Acting) -> str | None:
         """How the person signed in who stands behind the token."""

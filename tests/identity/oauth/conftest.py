@@ -64,8 +64,8 @@ class Journey:
         return self.app.client.id
 
     @property
-    def auth(self) -> httpx.BasicAuth | None:
-        return None if self.profile == "public" else httpx.BasicAuth(self.client_id, self.app.secret.secret)
+    def auth(self) -> httpx.Auth:
+        return httpx.Auth() if self.profile == "public" else httpx.BasicAuth(self.client_id, self.app.secret.secret)
 
     def who(self, **changes: Any) -> SignedIn:
         now = int(self.process.deps.clock.now().timestamp())

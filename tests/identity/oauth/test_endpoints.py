@@ -78,9 +78,7 @@ async def test_a_request_without_token_or_client_is_refused(journey: Journey, pa
 
 
 @pytest.mark.parametrize("profile", ["confidential", "public"])
-async def test_revoking_a_refresh_token_ends_its_family_and_leaves_the_grant(
-    process: Process, profile: Profile
-) -> None:
+async def test_revoking_a_refresh_token_ends_its_family_alone(process: Process, profile: Profile) -> None:
     journey = await open_journey(process, profile=profile)
     tokens = await journey.tokens()
     other = await journey.tokens()

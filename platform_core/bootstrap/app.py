@@ -87,6 +87,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits
     app.state.hooks.log = platform.request_log
+    app.state.hooks.refusals = platform.refusals
 
 
 def document_of(app: FastAPI) -> dict[str, Any]:  # Any: JSON

@@ -233,7 +233,15 @@ def assemble(
         processes=ServerProcesses(deps, access.limits),
         operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
+        oauth=_oauth(
+            deps,
+            keys,
+            access,
+            consent=consent,
+            proofs=proofs,
+            refusals=refusals,
+            public_origin=settings.public_origin,
+        ),
         consent=consent,
         parties=parties,
         people=people,
@@ -247,24 +255,25 @@ def assemble(
     )
 
 
-def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+def _oauth(
     deps: IdentityDeps,
     keys: SigningKeys,
     access: Access,
-    settings: Settings,
+    *,
+    consent: Consent,
     proofs: ProofTools,
     refusals: Refusals,
-    consent: Consent,
+    public_origin: str,
 ) -> AuthlibOAuthServer:
     def exchange(deps: IdentityDeps) -> TokenExchange:
-        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
-        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
+        sessions = SessionTokens(deps, keys, issuer=public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=public_origin)
 
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
-        public_origin=settings.public_origin,
+        public_origin=public_origin,
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),

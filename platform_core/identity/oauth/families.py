@@ -86,6 +86,7 @@ class Families:
             news(self.deps.ids, kind="family", subject_id=family_id, merchant_id=merchant_id, now=now),
             Audit("token.family_ended", client_id, family_id, merchant_id, {"why": why}),
         )
+        plan.add(Audit("token.family_ended", client_id, family_id, merchant_id, reason=why))
         if why == REUSED:
             body = {"family_id": family_id, "client_id": client_id, "merchant_id": merchant_id}
             plan.add(

@@ -26,6 +26,7 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.expansions import PartyBranches
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.operations import Operations
@@ -201,7 +202,7 @@ def assemble(
         directory=directory,
         registry=registry,
         ledger=ledger,
-        payments=payments_assembly.assemble(tools, ledger, cursors),
+        payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
     )
 

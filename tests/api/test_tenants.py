@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from platform_core.identity.requires import scopes_by_route
+from platform_core.identity.revocation import news
+from platform_core.kernel.commit import Plan
 from tests.capabilities.payments.shop import Shop
 from tests.support.world import SCOPES, Till
 
@@ -100,7 +102,12 @@ async def test_suspended_merchant_takes_nothing_but_may_refund(shop: Shop, selle
     payment = (await seller.pay()).json()
     table = await merchant_table(shop)
     await shop.fetch(f"UPDATE {table} SET standing = 'suspended' WHERE id = $1 RETURNING 1", seller.merchant_id)
-    shop.platform.directory._entries.clear()  # the news of it is identity's matter, and tested there
+    platform, merchant_id = shop.platform, seller.merchant_id
+    told = news(
+        platform.ids, kind="merchant", subject_id=merchant_id, merchant_id=merchant_id, now=platform.clock.now()
+    )
+    await platform.committer.commit(Plan(merchant_id, [told]))
+    await platform.feed.poll()
     refused = await seller.pay()
     assert (refused.status_code, refused.json()["code"]) == (403, "payments.merchant_suspended")
     body = {"out_request_no": "r", "is_full": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from standardwebhooks.webhooks import Webhook
 
 from platform_core.bootstrap.platform import Platform, open_platform
@@ -59,6 +61,16 @@ def server(name: str, folder: Path, *, port: int, given: Mapping[str, str]) -> D
         ready=answers_http(f"{url}/openapi.json"),
         environment={**given, "ARSENAL_LISTEN_PORT": str(port)},
     )
+
+
+def server_children(daemon: Daemon) -> set[int]:
+    """The processes of `arsenal serve --workers N` that answer requests, by id."""
+    found = set()
+    for child in psutil.Process(daemon.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is gone too
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def worker(name: str, folder: Path, *, given: Mapping[str, str]) -> Daemon:

@@ -30,6 +30,7 @@ from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.expansions import PartyBranches
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
@@ -197,22 +198,8 @@ def assemble(
     )
     access = _access(deps, keys, feed, settings, proofs)
     refusals = Refusals(committer, clock=real_clock)
-    repository = PaymentRepository(database)
-
-    async def read_terms(merchant_id: str) -> MerchantTerms:
-        return await repository.terms(merchant_id, clock.now())
-
-    tools = Tools(
-        committer=committer,
-        repository=repository,
-        providers=Providers(registry.payment_providers(), contexts),
-        directory=directory,
-        limits=limits,
-        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
-        clock=clock,
-        ids=ids,
-        public_origin=settings.public_origin,
-    )
+    providers = Providers(registry.payment_providers(), contexts)
+    tools = _tools(deps, directory, feed, settings=settings, providers=providers, limits=limits, clock=clock)
     parties, apps = Parties(deps), Apps(deps)
     people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
@@ -250,7 +237,7 @@ def assemble(
         directory=directory,
         registry=registry,
         ledger=ledger,
-        payments=payments_assembly.assemble(tools, ledger, cursors),
+        payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
     )
 
@@ -301,6 +288,34 @@ def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
         public_origin=settings.public_origin,
         limits=limits,
         proofs=proofs.requests,
+    )
+
+
+def _tools(
+    deps: IdentityDeps,
+    directory: MerchantDirectory,
+    feed: RevocationFeed,
+    *,
+    settings: Settings,
+    providers: Providers,
+    limits: Limits,
+    clock: Clock,
+) -> Tools:
+    repository = PaymentRepository(deps.database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
+    return Tools(
+        committer=deps.committer,
+        repository=repository,
+        providers=providers,
+        directory=directory,
+        limits=limits,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=deps.clock),
+        clock=clock,
+        ids=deps.ids,
+        public_origin=settings.public_origin,
     )
 
 

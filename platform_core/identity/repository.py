@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -45,6 +45,12 @@ async def read_store(connection: AsyncConnection, store_id: str, *, merchant_id:
     """One store of the merchant."""
     query = select(_stores).where(_stores.c.id == store_id, _stores.c.merchant_id == merchant_id)
     return (await connection.execute(query)).one_or_none()
+
+
+async def read_stores(connection: AsyncConnection, store_ids: Collection[str], *, merchant_id: str) -> Sequence[Record]:
+    """Those of the ids that are stores of the merchant, in no order."""
+    query = select(_stores).where(_stores.c.merchant_id == merchant_id, _stores.c.id.in_(sorted(store_ids)))
+    return (await connection.execute(query)).all()
 
 
 async def list_stores(

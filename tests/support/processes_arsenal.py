@@ -47,6 +47,8 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
         "ARSENAL_HOME": str(home),
         "ARSENAL_LOG_LEVEL": "warning",
         "ARSENAL_IS_WEBHOOK_LOOPBACK_ALLOWED": "1",
+        "ARSENAL_RATE_OWN_APP_PER_S": "100000",
+        "ARSENAL_RATE_ADDRESS_PER_S": "100000",
         **given,
     }
 

@@ -109,6 +109,21 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Payment, query)
 
+    async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
+        """Those of the ids that are payments of the merchant, in no order."""
+        query = select(table_of(Payment)).where(
+            col(Payment.merchant_id) == merchant_id, col(Payment.id).in_(payment_ids)
+        )
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, Payment, query)
+
+    async def parts(self, table: type[Table], merchant_id: str, payment_ids: Sequence[str]) -> list[Table]:
+        """Rows of several payments in a table that names theirs, the oldest first."""
+        columns = table_of(table).c
+        query = select(table_of(table)).where(columns.merchant_id == merchant_id, columns.payment_id.in_(payment_ids))
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, table, query.order_by(columns.created_at, columns.id))
+
     async def refund(self, merchant_id: str, refund_id: str) -> Refund | None:
         """One refund."""
         query = select(table_of(Refund)).where(col(Refund.id) == refund_id)

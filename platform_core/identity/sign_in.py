@@ -61,9 +61,7 @@ class Try:
     console: Console
     device: Device
     known_browser: str | None = field(default=None, repr=False)  # the browser's own mark of an earlier success
-    cookie: str | None = field(
-        default=None, repr=False
-    )  # the console's cookie that the browser sent along, whoever set it
+    cookie: str | None = field(default=None, repr=False)  # the console's, that the browser sent along
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ async def test_enrolment_shows_the_seed_and_the_codes_once(browser: Browser, pro
     done = await browser.post(path, {"seed": sealed, "code": code})
     codes = re.findall(r"<li>([0-9a-z]{5}-[0-9a-z]{5})</li>", done.text)
     assert (done.status_code, len(codes)) == (200, 10)
+    await browser.get(path)
     again = await browser.post(path, {"seed": sealed, "code": code})
     assert again.status_code == 409
     [onward] = re.findall(r'href="(/sign-in/next[^"]+)"', done.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from platform_core.bootstrap.commands import audit, ledger, outbox
+from platform_core.bootstrap.commands import audit, ledger, outbox, parties, staff
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -26,6 +26,10 @@ app.command()(doctor)
 app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(staff.app, name="staff")
+app.add_typer(parties.merchant, name="merchant")
+app.add_typer(parties.isv, name="isv")
+app.add_typer(parties.client_app, name="app")
 app.command()(trigger)
 app.command()(demo)
 

@@ -100,7 +100,7 @@ def check_choice(password: str, *, email: str, name: str) -> None:
     folded = _folded(password)
     if any(len(part) >= 3 and part in folded for part in _own_words(email, name)):
         raise _refused("It must not hold your name or address.", "不得包含您的姓名或邮箱。")
-    if folded in common_passwords() or len(set(folded)) < 5:
+    if folded in common_passwords():
         raise _refused("It is among the commonest and would be guessed first.", "该密码过于常见，容易被猜中。")
 
 

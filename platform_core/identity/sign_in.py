@@ -12,7 +12,7 @@ import re
 import unicodedata
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -57,11 +57,11 @@ class Try:
     """One try to sign in with a password."""
 
     email: str
-    password: str
+    password: str = field(repr=False)
     console: Console
     device: Device
-    known_browser: str | None = None  # the browser's own mark of an earlier success
-    cookie: str | None = None  # the console's cookie that the browser sent along, whoever set it
+    known_browser: str | None = field(default=None, repr=False)  # the browser's own mark of an earlier success
+    cookie: str | None = field(default=None, repr=False)  # the console's, that the browser sent along
 
 
 @dataclass(frozen=True, slots=True)

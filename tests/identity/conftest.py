@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from platform_core.bootstrap.people import make_people
+from platform_core.bootstrap.people import People, make_people
 from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
@@ -55,6 +55,7 @@ class Process:
     oauth: AuthlibOAuthServer
     app: Application
     http: httpx.AsyncClient
+    people: People
 
     async def token(self, app: AppCreated, scope: str | None = None) -> str:
         """An access token for the app, over HTTP."""
@@ -113,7 +114,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)
-    return Process(deps, keys, feed, proofs, access, directory, oauth, app, http)
+    return Process(deps, keys, feed, proofs, access, directory, oauth, app, http, people)
 
 
 @pytest.fixture
@@ -129,6 +130,7 @@ async def process(deps: IdentityDeps) -> AsyncIterator[Process]:
     yield process
     await process.feed.stop()
     await process.http.aclose()
+    await process.people.close()
 
 
 @pytest.fixture
@@ -138,6 +140,7 @@ async def other_process(deps: IdentityDeps, process: Process) -> AsyncIterator[P
     yield other
     await other.feed.stop()
     await other.http.aclose()
+    await other.people.close()
 
 
 async def open_shop(deps: IdentityDeps, name: str, scopes: frozenset[str] | None = None) -> Shop:

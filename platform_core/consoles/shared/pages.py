@@ -101,7 +101,7 @@ def page(
     language = language_of(request, who)
     words = {**SHARED, **texts}
 
-    def t(name: str, **said: object) -> str:
+    def t(name: str, /, **said: object) -> str:
         return words[name].say(language, said)
 
     shown = {

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.hooks import OPEN_PATHS
+from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -21,6 +22,7 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
+from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger
 from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
@@ -30,8 +32,10 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
+from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
@@ -79,8 +83,11 @@ class Platform:
     proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
+    operations: Operations
     oauth: AuthlibOAuthServer
+    consent: Consent
     parties: Parties
+    people: People
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
@@ -121,6 +128,7 @@ async def open_platform(
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
         stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
@@ -176,6 +184,10 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
+    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    grants = Grants(deps, limits=limits)
+    consent = Consent(deps, grants)
+    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     proofs = proof_tools.assemble(
         deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
@@ -193,10 +205,13 @@ def assemble(
         providers=Providers(registry.payment_providers(), contexts),
         directory=directory,
         terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
+        limits=limits,
         clock=clock,
         ids=ids,
         public_origin=settings.public_origin,
     )
+    parties, apps = Parties(deps), Apps(deps)
+    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,
@@ -213,11 +228,14 @@ def assemble(
         access=access,
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
+        operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, settings, proofs, refusals),
-        parties=Parties(deps),
-        apps=Apps(deps),
-        grants=Grants(deps),
+        oauth=_oauth(deps, keys, access, consent, settings, proofs, refusals),
+        consent=consent,
+        parties=parties,
+        people=people,
+        apps=apps,
+        grants=grants,
         directory=directory,
         registry=registry,
         ledger=ledger,
@@ -230,6 +248,7 @@ def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
     deps: IdentityDeps,
     keys: SigningKeys,
     access: Access,
+    consent: Consent,
     settings: Settings,
     proofs: ProofTools,
     refusals: Refusals,
@@ -239,7 +258,7 @@ def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
         keys,
         access,
         public_origin=settings.public_origin,
-        consent=Consent(deps),
+        consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
         assertions=proofs.assertions,

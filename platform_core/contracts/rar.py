@@ -143,7 +143,7 @@ class LimitKey:
         return "limit:count" if self.measure == "quantity" else f"limit:{self.measure}"
 
 
-def say_value(limit: Limit | LimitKey, value: int, language: Language, counted: Text) -> str:
+def say_value(limit: Limit, value: int, language: Language, counted: Text) -> str:
     """A value of a limit in words: money by its currency, counts with what is counted."""
     if limit.currency is not None:
         amount = Money(value, limit.currency).format(language)

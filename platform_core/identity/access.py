@@ -214,6 +214,8 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         stores=state.stores,
         grant_id=claims.get("grant_id"),
         grant_version=state.grant_version,
+        grant_kind=state.grant_kind,
+        details=state.details,
         token_id=claims["jti"],
         key_id=kid,
         expires_at=claims["exp"],

@@ -122,3 +122,42 @@ CHANGED_MEANWHILE = declare(
     detail=Text(en="{id} was changed while this request was decided.", zh="{id} 在处理期间已被更改。"),
     hint=Text(en="Read it again and repeat the request.", zh="请重新读取后重试。"),
 )
+LIMIT_EXCEEDED = declare(
+    "identity.limit_exceeded",
+    status=403,
+    title=Text(en="The grant's limit does not allow it", zh="超出授权限额"),
+    detail=Text(
+        en="The merchant's grant allows {limit}; {left} is left, until {resets_at}. Nothing was done.",
+        zh="商户授权的限额：{limit}；剩余 {left}，恢复时间：{resets_at}。本次未执行任何操作。",
+    ),
+    hint=Text(
+        en="Wait until the window ends, or ask the merchant to raise the limit by consenting again.",
+        zh="请等待限额周期结束，或请商户重新授权以提高限额。",
+    ),
+)
+LIMIT_MISSING = declare(
+    "identity.limit_missing",
+    status=403,
+    title=Text(en="The grant has no limit for this", zh="授权中没有适用的限额"),
+    detail=Text(
+        en="No detail of the grant covers a {type} of this store and currency. Nothing was done.",
+        zh="授权中没有覆盖该门店与币种的 {type} 限额。本次未执行任何操作。",
+    ),
+    hint=Text(
+        en="Ask the merchant to consent to authorization_details that cover it.",
+        zh="请商户授权包含该操作的 authorization_details。",
+    ),
+)
+CONSENT_REFUSED = declare(
+    "identity.consent_refused",
+    status=403,
+    title=Text(en="You cannot give this", zh="您无权授予该权限"),
+    detail=Text(en="{reason}", zh="{reason}"),
+    hint=Text(en="Ask the owner of your business to decide.", zh="请联系商户所有者处理。"),
+)
+GRANT_ID_INVALID = declare(
+    "identity.grant_id_invalid",
+    status=404,
+    title=Text(en="No such authorization of yours", zh="您没有该授权"),
+    detail=Text(en="There is no active grant {grant_id} of this app.", zh="该应用没有有效授权 {grant_id}。"),
+)

@@ -7,15 +7,17 @@ be is checked by the database; migrations hold the constraints.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from sqlalchemy import DateTime
+from sqlalchemy import BigInteger, DateTime
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from platform_core.kernel.commit import DocumentTable
 
 Mode = Literal["test", "live"]
 Standing = Literal["active", "warned", "suspended", "evicted"]
+GrantKind = Literal["merchant", "owner", "plugin", "gateway"]
 Profile = Literal["confidential", "public", "money"]
 """How much an OAuth client is trusted to keep and asked to prove; `money` has the shape of the FAPI 2.0 profile."""
 _MOMENT = DateTime(timezone=True)
@@ -124,6 +126,7 @@ class AccessGrant(SQLModel, table=True):
     state: str
     scopes: str
     stores: str | None  # None: all stores, also future ones
+    details: Any = Field(default=None, sa_type=JSONB, nullable=True)  # of `rar`; encoded text where a plan writes it
     version: int
     given_by: str
     created_at: datetime = Field(sa_type=_MOMENT)
@@ -131,6 +134,53 @@ class AccessGrant(SQLModel, table=True):
     revoked_at: datetime | None = Field(sa_type=_MOMENT)
     revoked_by: str | None
     revoked_why: str | None
+
+
+class GrantVersion(SQLModel, table=True):
+    """A grant as one decision left it, and how that differs from before. Never changed."""
+
+    __tablename__: ClassVar[str] = "grant_version"
+
+    id: str = Field(primary_key=True)
+    grant_id: str
+    merchant_id: str
+    version: int
+    kind: str  # created, changed, narrowed, revoked, expired
+    scopes: str
+    stores: str | None
+    details: Any = Field(default=None, sa_type=JSONB, nullable=True)
+    expires_at: datetime | None = Field(sa_type=_MOMENT)
+    difference: Any = Field(default=None, sa_type=JSONB, nullable=True)
+    changed_by: str
+    changed_at: datetime = Field(sa_type=_MOMENT)
+
+
+class GrantMeter(SQLModel, table=True):
+    """The turnstile of a grant with limits; `id` is the grant's.
+
+    Whoever opens a window and whoever changes the grant raises `version`, so that neither happens by what the other
+    has made stale.
+    """
+
+    __tablename__: ClassVar[str] = "grant_meter"
+
+    id: str = Field(primary_key=True)
+    merchant_id: str
+    version: int = Field(sa_type=BigInteger)
+
+
+class AppScope(SQLModel, table=True):
+    """What an app says of a scope that it asks for: why, in its own words, and whether it works without."""
+
+    __tablename__: ClassVar[str] = "app_scope"
+
+    id: str = Field(primary_key=True)  # of app and scope
+    app_id: str
+    merchant_id: str | None  # the app's owner, where that is a merchant
+    scope: str
+    is_optional: bool
+    purpose_en: str | None
+    purpose_zh: str | None
 
 
 class SigningKey(SQLModel, table=True):
@@ -169,5 +219,8 @@ APP_CLIENTS = DocumentTable(AppClient, version="version", unique=(("app_id", "mo
 APP_SECRETS = DocumentTable(AppSecret)
 # Inserted as active only, so this claims "the active grant" and leaves revoked ones alone.
 ACCESS_GRANTS = DocumentTable(AccessGrant, version="version", unique=(("app_id", "merchant_id", "state"),))
+GRANT_VERSIONS = DocumentTable(GrantVersion, unique=(("grant_id", "version"),))
+GRANT_METERS = DocumentTable(GrantMeter, version="version")
+APP_SCOPES = DocumentTable(AppScope, unique=(("app_id", "scope"),))
 SIGNING_KEYS = DocumentTable(SigningKey, tenant=None, version="version", unique=(("generation",),))
 REVOCATIONS = DocumentTable(Revocation)

@@ -1,11 +1,13 @@
-"""Who acts: the same shape for an app's token, later for a person's session and a plugin's handle."""
+"""Who acts: the same shape for an app's token, a person's session, and later a plugin's handle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from platform_core.identity.models import Mode, Standing
+from platform_core.identity.models import GrantKind, Mode, Standing
+from platform_core.identity.models_people import PartyKind
+from platform_core.identity.rar import Granted
 from platform_core.kernel.i18n import Language
 
 
@@ -13,9 +15,9 @@ from platform_core.kernel.i18n import Language
 class Principal:
     """The caller, with everything that authorising needs. Services read this and nothing of the request's headers."""
 
-    kind: Literal["app"]
-    client_id: str
-    app_id: str
+    kind: Literal["app", "person"]
+    client_id: str  # of a person: its id
+    app_id: str  # of a person: empty
     merchant_id: str | None  # None: an app that acts for no merchant
     standing: Standing  # of the merchant; of an app alone `active`
     mode: Mode
@@ -23,6 +25,8 @@ class Principal:
     stores: frozenset[str] | None  # None: every store of the merchant
     grant_id: str | None
     grant_version: int
+    grant_kind: GrantKind | None = None
+    details: Granted = ()  # what limits the grant's metered scopes
     token_id: str
     key_id: str  # `kid` of the key that signed the token
     expires_at: int  # seconds since the epoch, UTC
@@ -34,6 +38,8 @@ class Principal:
     acr: str | None = None
     auth_time: int | None = None
     locale: Language | None = None  # None: by the request's Accept-Language
+    party_kind: PartyKind | None = None  # of a person's party; None: an app
+    party_id: str | None = None
 
     def can(self, scope: str) -> bool:
         """Whether the scope was given."""

@@ -91,7 +91,12 @@ def is_detail_within(inner: Detail, outer: Detail) -> bool:
 
 
 def are_within(inner: Sequence[Detail], outer: Sequence[Detail]) -> bool:
-    """Whether each inner detail lies within an outer one of its own: two within the same would double its limits.
+    """Whether each inner detail lies within an outer one of its own: two within the same would double its limits."""
+    return matched(inner, outer) is not None
+
+
+def matched(inner: Sequence[Detail], outer: Sequence[Detail]) -> list[int] | None:
+    """For each inner detail the number of the outer one that it lies within, each taken once; None if that cannot be.
 
     A matching by augmenting paths; there are 20 of either at most.
     """
@@ -107,14 +112,33 @@ def are_within(inner: Sequence[Detail], outer: Sequence[Detail]) -> bool:
                 return True
         return False
 
-    return all(place(mine, set()) for mine in range(len(inner)))
+    if not all(place(mine, set()) for mine in range(len(inner))):
+        return None
+    found = {mine: theirs for theirs, mine in taken.items()}
+    return [found[mine] for mine in range(len(inner))]
+
+
+def narrowed(present: Granted, wanted: Sequence[Detail]) -> Granted:
+    """The wanted details, each under the id of the present one that it lies within. Raises `DetailsRefused` (A17)."""
+    found = matched(wanted, [granted.detail for granted in present])
+    if found is None:
+        raise DetailsRefused("A grant can be narrowed here, not widened.")
+    return tuple(GrantedDetail(present[theirs].id, detail) for detail, theirs in zip(wanted, found, strict=True))
 
 
 def replaced(present: Granted, wanted: Sequence[Detail], *, new_id: Callable[[], str]) -> Granted:
-    """The wanted details alone; one of a shape that was there keeps its id, and with it what its windows have used."""
-    ids = {granted.detail.shape: granted.id for granted in present}
-    kept = {shape: ids[shape] if shape in ids else new_id() for shape in _by_shape(wanted)}
-    return _bounded(tuple(GrantedDetail(kept[detail.shape], detail) for detail in wanted))
+    """The wanted details alone. One of a shape that was there, or that lies within one that was, keeps its id, and
+    with it what its windows have used.
+    """
+    free = {granted.detail.shape: granted for granted in present}
+    kept = {shape: free.pop(shape).id for shape in _by_shape(wanted) if shape in free}
+    found = []
+    for detail in wanted:
+        if detail.shape not in kept:
+            outer = next((shape for shape, g in free.items() if is_detail_within(detail, g.detail)), None)
+            kept[detail.shape] = free.pop(outer).id if outer is not None else new_id()
+        found.append(GrantedDetail(kept[detail.shape], detail))
+    return _bounded(tuple(found))
 
 
 def merged(present: Granted, wanted: Sequence[Detail], *, new_id: Callable[[], str]) -> Granted:
@@ -239,15 +263,14 @@ def shipped_policy() -> LimitPolicy:
     defaults: dict[str, tuple[Limit, ...]] = {}
     ceilings: dict[str, tuple[Limit, ...]] = {}
     for kind in detail_types().values():
-        usual: list[Limit] = []
-        most: list[Limit] = []
-        for measure in kind.measures:
-            if measure in ("amount", "face_amount"):
-                usual += [_money("request", 500_000, f"{measure}_minor"), _money("day", 5_000_000, f"{measure}_minor")]
-                most += [_money("day", 100_000_000_000, f"{measure}_minor")]
-            else:
-                usual += [_limit("day", **{measure: 100_000 if measure == "points" else 1_000})]
-                most += [_limit("day", **{measure: 1_000_000_000 if measure == "points" else 1_000_000})]
-        defaults[kind.name], ceilings[kind.name] = tuple(usual), tuple(most)
+        measure = kind.measures[0]  # the one that hurts
+        if measure in ("amount", "face_amount"):
+            name = f"{measure}_minor"
+            defaults[kind.name] = (_money("request", 500_000, name), _money("day", 5_000_000, name))
+            ceilings[kind.name] = (_money("day", 100_000_000_000, name),)
+        else:
+            is_points = measure == "points"
+            defaults[kind.name] = (_limit("day", **{measure: 100_000 if is_points else 1_000}),)
+            ceilings[kind.name] = (_limit("day", **{measure: 1_000_000_000 if is_points else 1_000_000}),)
     defaults["payment_create"] = (_money("day", 100_000_000), _limit("day", quantity=10_000))
     return LimitPolicy(defaults, ceilings)

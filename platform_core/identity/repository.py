@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Row, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,10 +20,12 @@ from platform_core.identity.models import (
     MERCHANTS,
     SIGNING_KEYS,
     STORES,
+    GrantKind,
     Mode,
     Profile,
     Standing,
 )
+from platform_core.identity.rar import Granted, granted_of
 from platform_core.kernel.database.singles import Singles
 from platform_core.kernel.pagination import Position
 
@@ -199,6 +202,8 @@ class TokenState:
     scopes: frozenset[str]
     stores: frozenset[str] | None
     tier: str | None
+    grant_kind: GrantKind | None
+    details: Granted
 
 
 _STANDS_BEHIND: Final = """
@@ -208,7 +213,7 @@ SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
          AND NOT EXISTS (SELECT FROM oauth_token_family f WHERE f.id = :family_id AND f.state = 'active'),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
-       g.version, g.scopes, g.stores, i.tier
+       g.version, g.scopes, g.stores, i.tier, g.kind, g.details::text
 FROM app_client c
 JOIN app a ON a.id = c.app_id
 LEFT JOIN isv i ON i.id = a.isv_id
@@ -253,4 +258,6 @@ async def read_token_state(
         scopes=frozenset((row[11] or "").split()),
         stores=frozenset(row[12].split()) if row[12] is not None else None,
         tier=row[13],
+        grant_kind=row[14],
+        details=granted_of(msgspec.json.decode(row[15])) if row[15] is not None else (),
     )

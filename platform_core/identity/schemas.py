@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from platform_core.identity.models import Mode, Profile, Standing
+from platform_core.contracts.rar import Detail
+from platform_core.identity.models import GrantKind, Mode, Profile, Standing
 from platform_core.identity.redirects import check_redirect_uri
 
 Verification = Literal["unverified", "pending", "verified", "rejected"]
@@ -94,6 +95,7 @@ class GrantCreate(_Command):
     mode: Mode
     scopes: frozenset[str] = Field(min_length=1)
     stores: frozenset[str] | None = Field(default=None, min_length=1)
+    details: tuple[Detail, ...] = ()
     given_by: str
     expires_at: datetime | None = None
 
@@ -181,10 +183,13 @@ class GrantRead(_Answer):
     id: str
     app_id: str
     merchant_id: str
-    kind: Literal["merchant", "owner", "plugin", "gateway"]
+    kind: GrantKind
     state: Literal["active", "revoked"]
     scopes: list[str]
     stores: list[str] | None
+    authorization_details: list[dict[str, Any]] = Field(
+        description="What limits the grant's metered scopes (RFC 9396), each with the id that its metering hangs on."
+    )
     version: int
     given_by: str
     created_at: datetime
@@ -192,3 +197,42 @@ class GrantRead(_Answer):
     revoked_at: datetime | None
     revoked_by: str | None
     revoked_why: str | None
+
+
+class GrantNarrow(_Command):
+    """A grant with less: what is left out stays as it is. Nothing can be widened here; that needs a new consent."""
+
+    scopes: frozenset[str] | None = Field(default=None, min_length=1, max_length=200)
+    stores: frozenset[str] | None = Field(default=None, min_length=1, max_length=200)
+    authorization_details: tuple[Detail, ...] | None = Field(default=None, max_length=20)
+    expires_at: AwareDatetime | None = None
+
+
+class GrantChange(_Answer):
+    """One version of a grant: who made it, and how it differs from the one before."""
+
+    version: int
+    kind: Literal["created", "changed", "narrowed", "revoked", "expired"]
+    difference: dict[str, Any]
+    changed_by: str
+    changed_at: datetime
+
+
+class LimitRead(_Answer):
+    """Where a limit stands in its present window. Amounts are minor units of `currency`."""
+
+    detail_id: str
+    type: str
+    per: str
+    measure: str
+    currency: str | None
+    limit: int
+    left: int
+    resets_at: datetime | None
+
+
+class GrantDetailedRead(GrantRead):
+    """A grant with what is left of its limits, and how it came to be as it is."""
+
+    limits: list[LimitRead]
+    history: list[GrantChange]

@@ -62,8 +62,12 @@ class ErrorCode:
         retry_after_s: int | None = None,
         plugin: str | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
+        members: Mapping[str, object] = _NOTHING,
     ) -> PlatformError:
-        """The error to raise. `values` must be exactly those that the texts name; ValueError otherwise."""
+        """The error to raise. `values` must be exactly those that the texts name; ValueError otherwise.
+
+        `members`: what programs read beside the words, as JSON (RFC 9457 section 3.2).
+        """
         return PlatformError(
             self,
             values,
@@ -72,6 +76,7 @@ class ErrorCode:
             retry_after_s=retry_after_s,
             plugin=plugin,
             headers=headers,
+            members=members,
         )
 
     def fault(self, param: str, values: Mapping[str, object] = _NOTHING) -> Fault:
@@ -114,10 +119,11 @@ class PlatformError(Exception):
         retry_after_s: int | None = None,
         plugin: str | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
+        members: Mapping[str, object] = _NOTHING,
     ) -> None:
         """`param`: JSON Pointer of the field to blame, by default that of the first fault.
 
-        `headers`: further answer headers.
+        `headers`: further answer headers; `members`: further members of the problem.
         """
         _check_values(declared, values)
         self.values = dict(values)
@@ -128,6 +134,7 @@ class PlatformError(Exception):
         self.retry_after_s = retry_after_s
         self.plugin = plugin
         self.headers = dict(headers)
+        self.members = dict(members)
 
     @property
     def code(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -16,6 +16,8 @@ from msgspec.structs import force_setattr
 from platform_core.kernel.commit.plan import Refusal
 
 AccountKey = tuple[str, str, str, str]  # unit, owner, role, bucket
+METER: Final = "limit:"
+"""Units that begin so count what was done under a limit. They are no value that anybody owns."""
 
 
 class Guard(StrEnum):
@@ -102,6 +104,17 @@ class Void(msgspec.Struct, frozen=True):
     code: str = "void"
 
 
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Let nothing more be taken out of an account: transfers that debit it are refused as `AccountClosed` from now on.
+
+    Credits, and the posting and voiding of what is pending, stay possible. Closing twice changes nothing; there is no
+    opening again. An account that nobody has used yet is opened closed.
+    """
+
+    account: Account
+
+
 Movement = Transfer | Post | Void
 
 
@@ -144,6 +157,14 @@ class TransferExists(Refusal):
 
     id: str
     is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountClosed(Refusal):
+    """The account was closed: nothing more can be taken out of it."""
+
+    account: str
+    role: str
 
 
 @dataclass(frozen=True, slots=True)

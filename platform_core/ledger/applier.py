@@ -13,8 +13,10 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement, TenantViolation, lock_key
 from platform_core.ledger.accounts import (
     Account,
+    AccountClosed,
     AccountFull,
     AccountMismatch,
+    Close,
     Guard,
     GuardRefused,
     Movement,
@@ -44,6 +46,7 @@ class Balance:
     debits_pending: int
     credits_pending: int
     moved_at: datetime
+    is_closed: bool
 
     @property
     def posted(self) -> int:
@@ -75,6 +78,7 @@ class Balance:
             self.debits_pending,
             self.credits_pending,
             self.moved_at,
+            self.is_closed,
         )
 
 
@@ -106,9 +110,9 @@ Moved = tuple[Balance, Balance, int, str | None, str, str]
 
 
 class LedgerApplier:
-    """Applies `Transfer`, `Post` and `Void`."""
+    """Applies `Transfer`, `Post`, `Void` and `Close`."""
 
-    part_types: tuple[type, ...] = (Transfer, Post, Void)
+    part_types: tuple[type, ...] = (Transfer, Post, Void, Close)
     ACCOUNTS_KNOWN_MAX = 200_000
 
     def __init__(self, clock: Clock) -> None:
@@ -144,7 +148,8 @@ FROM ledger_transfer WHERE id = ANY({0}::text[])
 _LOOK_ACCOUNTS = """
 SELECT v.tenant, a.id, a.merchant_id,
        a.unit || ':' || a.owner || ':' || a.role || CASE a.bucket WHEN '' THEN '' ELSE '/' || a.bucket END,
-       a.role, a.guard, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.moved_at
+       a.role, a.guard, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.moved_at,
+       a.is_closed
 FROM ledger_account AS a JOIN unnest({0}::bigint[], {1}::text[]) AS v(id, tenant) ON a.id = v.id
 WHERE a.merchant_id IS NULL OR a.merchant_id = v.tenant
 ORDER BY a.id FOR UPDATE OF a
@@ -162,6 +167,10 @@ _UPDATE_ACCOUNTS = (
     "FROM unnest({0}::bigint[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::bigint[], "
     "{6}::timestamptz[]) AS v(id, tenant, dp, cp, dn, cn, moved_at) "
     "WHERE a.id = v.id AND (a.merchant_id IS NULL OR a.merchant_id = v.tenant) RETURNING 1"
+)
+_CLOSE_ACCOUNTS = (
+    "UPDATE ledger_account AS a SET is_closed = true FROM unnest({0}::bigint[], {1}::text[]) AS v(id, tenant) "
+    "WHERE a.id = v.id AND a.merchant_id IS NOT DISTINCT FROM v.tenant RETURNING 1"
 )
 _INSERT_PENDING = (
     "INSERT INTO ledger_pending (id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, "
@@ -187,7 +196,7 @@ class LedgerWork:
         self._named: set[str] = set()
         for plan, parts in plans:
             for part in parts:
-                assert isinstance(part, Transfer | Post | Void)
+                assert isinstance(part, Transfer | Post | Void | Close)
                 self._want(plan.merchant_id, part)
         self._pending: dict[str, Pending] = {}
         self._has_seen_pending = False
@@ -203,17 +212,25 @@ class LedgerWork:
         self._staged_rows: list[TransferRow] = []
         self._rows: list[TransferRow] = []
         self._moved: set[int] = set()
+        self._staged_closed: set[tuple[int, str | None]] = set()
+        self._closed: set[tuple[int, str | None]] = set()
 
-    def _want(self, merchant_id: str | None, part: Movement) -> None:
+    def _want(self, merchant_id: str | None, part: Movement | Close) -> None:
+        if isinstance(part, Close):
+            self._touch(merchant_id, part.account)
+            return
         if not part.id.startswith(MINTED):
             self._named.add(part.id)
         if not isinstance(part, Transfer):
             self._pending_wanted.add((part.pending_id, merchant_id))
             return
-        for account in (part.debit, part.credit):
-            if account.merchant_id is None or account.merchant_id == merchant_id:
-                self._accounts.setdefault(account.key, account)
-                self._touched.add((account.key, merchant_id))
+        self._touch(merchant_id, part.debit)
+        self._touch(merchant_id, part.credit)
+
+    def _touch(self, merchant_id: str | None, account: Account) -> None:
+        if account.merchant_id is None or account.merchant_id == merchant_id:
+            self._accounts.setdefault(account.key, account)
+            self._touched.add((account.key, merchant_id))
 
     def lock_keys(self) -> Iterable[int]:
         """Transfers named by their callers are claimed like any natural key."""
@@ -279,6 +296,11 @@ class LedgerWork:
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Guards, pending states and tenants, transfer by transfer in the plan's order."""
         for part in parts:
+            if isinstance(part, Close):
+                refusal = self._judge_close(plan, part)
+                if refusal is not None:
+                    return refusal
+                continue
             assert isinstance(part, Transfer | Post | Void)
             existing = self._staged_existing.get(part.id) or self._existing.get(part.id)
             if existing is not None:
@@ -298,6 +320,7 @@ class LedgerWork:
         self._pending |= self._staged_pending
         self._existing |= self._staged_existing
         self._rows += self._staged_rows
+        self._closed |= self._staged_closed
         self.drop()
 
     def drop(self) -> None:
@@ -306,12 +329,14 @@ class LedgerWork:
         self._staged_pending = {}
         self._staged_existing = {}
         self._staged_rows = []
+        self._staged_closed = set()
 
     def statements(self) -> list[Statement]:
         """Transfers, new and resolved pendings, one net update per account in the order of ids."""
+        statements = [_statement(_CLOSE_ACCOUNTS, sorted(self._closed))] if self._closed else []
         if not self._rows:
-            return []
-        statements = [_statement(_INSERT_TRANSFERS, self._rows)]
+            return statements
+        statements.append(_statement(_INSERT_TRANSFERS, self._rows))
         made = [p for p in self._pending.values() if p.is_new]
         if made:
             rows = [
@@ -350,13 +375,12 @@ class LedgerWork:
         return statements
 
     def _judge_transfer(self, plan: Plan, part: Transfer) -> Refusal | None:
-        for account in (part.debit, part.credit):
-            if (self._ids.get(account.key), plan.merchant_id) not in self._visible:
-                return TenantViolation(str(account))
-            seen = self._seen[self._ids[account.key]]
-            if seen.guard != account.guard or seen.merchant_id != account.merchant_id:
-                return AccountMismatch(str(account))
+        refusal = self._judge_account(plan, part.debit) or self._judge_account(plan, part.credit)
+        if refusal is not None:
+            return refusal
         debit, credit = self._stage(self._ids[part.debit.key]), self._stage(self._ids[part.credit.key])
+        if debit.is_closed:
+            return AccountClosed(debit.name, debit.role)
         amount = _balanced(part, debit, credit)
         if amount == 0:
             return None
@@ -382,6 +406,26 @@ class LedgerWork:
             debit.debits_posted += amount
             credit.credits_posted += amount
         self._book(plan, part, _kind(part), (debit, credit, amount, None, part.debit.unit, part.reference))
+        return None
+
+    def _judge_account(self, plan: Plan, account: Account) -> Refusal | None:
+        if (self._ids.get(account.key), plan.merchant_id) not in self._visible:
+            return TenantViolation(str(account))
+        seen = self._seen[self._ids[account.key]]
+        if seen.guard != account.guard or seen.merchant_id != account.merchant_id:
+            return AccountMismatch(str(account))
+        return None
+
+    def _judge_close(self, plan: Plan, part: Close) -> Refusal | None:
+        if part.account.merchant_id != plan.merchant_id:
+            return TenantViolation(str(part.account))
+        refusal = self._judge_account(plan, part.account)
+        if refusal is not None:
+            return refusal
+        balance = self._stage(self._ids[part.account.key])
+        if not balance.is_closed:
+            balance.is_closed = True
+            self._staged_closed.add((balance.id, plan.merchant_id))
         return None
 
     def _judge_resolution(self, plan: Plan, part: Post | Void) -> Refusal | None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 
@@ -46,6 +57,7 @@ class LedgerAccount(SQLModel, table=True):
     debits_pending: int = Field(sa_column=_amount())
     credits_pending: int = Field(sa_column=_amount())
     moved_at: datetime = Field(sa_column=_moment(server_default="epoch"))
+    is_closed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
 
 
 class LedgerTransfer(SQLModel, table=True):

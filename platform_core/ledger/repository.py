@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from platform_core.kernel.database.tables import table_of
-from platform_core.ledger.accounts import Guard
+from platform_core.ledger.accounts import METER, Guard
 from platform_core.ledger.models import LedgerAccount, LedgerPending, LedgerTransfer
 from platform_core.ledger.records import (
     AccountKey,
@@ -64,7 +64,10 @@ async def accounts_of(
     after: tuple[str, int],
     limit: int,
 ) -> list[AccountRecord]:
-    """A merchant's accounts by role and age; `after` is the role and id of the last one seen."""
+    """A merchant's accounts by role and age; `after` is the role and id of the last one seen.
+
+    Meters of limits are no value: they are shown to whoever asks for their role or unit.
+    """
     query = select(*_ACCOUNT_COLUMNS).where(
         _A.c.merchant_id == merchant_id, tuple_(_A.c.role, _A.c.id) > tuple_(literal(after[0]), literal(after[1]))
     )
@@ -72,6 +75,8 @@ async def accounts_of(
         query = query.where(_A.c.role == role)
     if unit is not None:
         query = query.where(_A.c.unit == unit)
+    if role is None and unit is None:
+        query = query.where(_A.c.unit.not_like(f"{METER}%"))
     rows = await connection.execute(query.order_by(_A.c.role, _A.c.id).limit(limit))
     return [_account(row) for row in rows]
 
@@ -83,6 +88,13 @@ async def account_by_key(connection: AsyncConnection, key: AccountKey) -> Accoun
     )
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else _account(row)
+
+
+async def accounts_by_keys(connection: AsyncConnection, keys: Sequence[AccountKey]) -> list[AccountRecord]:
+    """Those of the accounts that were ever opened and that the reader may see, in no order."""
+    wanted = [(key.unit, key.owner, key.role, key.bucket) for key in keys]
+    query = select(*_ACCOUNT_COLUMNS).where(tuple_(_A.c.unit, _A.c.owner, _A.c.role, _A.c.bucket).in_(wanted))
+    return [_account(row) for row in await connection.execute(query)]
 
 
 async def transfer_with_accounts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
@@ -52,6 +53,12 @@ class LedgerService:
         """One account with its sums; None if it was never opened or the reader may not see it."""
         async with self._reading(merchant_id) as connection:
             return await repository.account_by_key(connection, key)
+
+    async def accounts(self, merchant_id: str, keys: Sequence[AccountKey]) -> dict[AccountKey, AccountRecord]:
+        """Several accounts as of one moment; one that was never opened is left out."""
+        async with self._database.read(merchant_id) as connection:
+            found = await repository.accounts_by_keys(connection, keys)
+        return {AccountKey(record.unit, record.owner, record.role, record.bucket): record for record in found}
 
     async def transfers(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from platform_core.bootstrap.people import make_people
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.client_keys import ClientKeys
@@ -27,7 +28,6 @@ from platform_core.identity.parties import Parties
 from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import RevocationFeed
-from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault
@@ -102,7 +102,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         access,
         **{
             "public_origin": ORIGIN,
-            "consent": Consent(deps),
+            "consent": Consent(deps, Grants(deps)),
             "read_details": read_details,
             "detail_types": detail_type_names(),
             "assertions": Assertions(client_keys),
@@ -113,7 +113,8 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     )
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
-    app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))
+    people = make_people(deps, Parties(deps), Apps(deps), cursors=Cursors(b"k" * 32), public_origin=ORIGIN)
+    people.mount(app)
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from platform_core.bootstrap.app import attach, create_app
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.contracts.rar import Detail
 from platform_core.identity.schemas import AppCreate, GrantCreate, MerchantCreate, StoreCreate
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.due import DueWork, lease_due
@@ -43,6 +44,7 @@ class Till:
     merchant_id: str
     store_id: str
     channel_account_id: str = ""
+    grant_id: str = ""
     keys: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def headers(self, key: str | None = None) -> dict[str, str]:
@@ -82,7 +84,9 @@ class World:
     client: httpx.AsyncClient
     acquirer_url: str
 
-    async def new_till(self, *, scopes: tuple[str, ...] = SCOPES, rate_bp: int = 60) -> Till:
+    async def new_till(
+        self, *, scopes: tuple[str, ...] = SCOPES, rate_bp: int = 60, details: tuple[Detail, ...] = ()
+    ) -> Till:
         """A new merchant with store, app, grant, fee plan, cash and the simulated acquirer."""
         platform = self.platform
         merchant = await platform.parties.create_merchant(
@@ -92,9 +96,15 @@ class World:
         app = await platform.apps.create_app(
             AppCreate(name="Till", mode="test", merchant_id=merchant.id, api_version="2026-11-22")
         )
-        await platform.grants.create(
+        grant = await platform.grants.create(
             GrantCreate(
-                app_id=app.id, merchant_id=merchant.id, mode="test", scopes=scopes, stores=None, given_by="per_owner"
+                app_id=app.id,
+                merchant_id=merchant.id,
+                mode="test",
+                scopes=scopes,
+                stores=None,
+                details=details,
+                given_by="per_owner",
             )
         )
         await platform.payment_setup.set_fee_plan(merchant.id, currency="CNY", terms=FeeTerms(rate_bp=rate_bp))
@@ -114,7 +124,8 @@ class World:
             auth=(app.client.id, app.secret.secret),
         )
         assert answer.status_code == 200, answer.text
-        return Till(self.client, answer.json()["access_token"], merchant.id, store.id, account)
+        token = answer.json()["access_token"]
+        return Till(self.client, token, merchant.id, store.id, account, grant_id=grant.id)
 
     async def due(self, kind: str) -> list[DueWork]:
         """Lease what is due of a kind, as a worker would."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.answers import (
     capturable,
     encoded,
@@ -29,20 +28,19 @@ from platform_core.capabilities.payments.errors import (
     OUT_REQUEST_NO_TAKEN,
     OUTCOME_UNKNOWN,
     REFUND_EXCEEDS,
-    REFUND_UNFUNDED,
     REFUND_WINDOW_OVER,
-    STATE_CONFLICT,
 )
 from platform_core.capabilities.payments.models import PAYMENTS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
 from platform_core.capabilities.payments.questions import Questions
+from platform_core.capabilities.payments.refusals import conflict, exceeds, lacks_money, unfunded
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
 from platform_core.capabilities.payments.service import Reply
+from platform_core.identity.limits import Meter
 from platform_core.identity.principal import Principal
 from platform_core.kernel.commit import Duplicate, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.http.idempotency import IdempotentRequest
-from platform_core.kernel.money import Money
 from platform_core.ledger.accounts import Account, GuardRefused
 
 CANCEL_HOURS = 24
@@ -80,7 +78,7 @@ class PaymentActs:
             left = capturable(draft.row)
             amount = request.amount_minor or left
             if amount > left or left == 0:
-                raise _exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
+                raise exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
             released = left - amount if request.is_final else 0
             if amount < payment.authorized_minor:
                 self._declares(_authorization(file), "partial_capture", payment, "partial capture")
@@ -114,7 +112,7 @@ class PaymentActs:
             left = capturable(draft.row)
             amount = request.amount_minor or left
             if amount > left or left == 0:
-                raise _exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
+                raise exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
             row = new_transaction(
                 draft,
                 _authorization(file),
@@ -151,7 +149,7 @@ class PaymentActs:
             if payment.capturing_minor:
                 raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
             if payment.refunded_minor or payment.refunding_minor or _is_captured_authorization(file):
-                raise _conflict(payment, "cancel", "a sale without refunds, authorized, processing, created")
+                raise conflict(payment, "cancel", "a sale without refunds, authorized, processing, created")
             if payment.state == "created":
                 draft.set(state="canceled", canceled_at=draft.now, next_action=None)
                 draft.unexpire()
@@ -170,7 +168,7 @@ class PaymentActs:
             return await self._act(principal, payment_id, idempotent, intend)
         except PlanRefused as refused:
             payment = (await self._desk.file(str(principal.merchant_id), payment_id)).payment
-            raise _unfunded(refused, payment.currency) from refused
+            raise unfunded(refused, payment.currency) from refused
 
     async def cancel_by_number(self, principal: Principal, out_trade_no: str, idempotent: IdempotentRequest) -> Reply:
         """Cancel by the merchant's number.
@@ -201,7 +199,7 @@ class PaymentActs:
         """Raise 409 `payments.state_conflict` for what the provider has not declared: it is never asked for it."""
         description = self._desk.tools.providers.describe(transaction.provider_id)
         if description is None or feature not in description.features:
-            raise _conflict(payment, act, f"a provider with {feature}, which {transaction.provider_id} is not")
+            raise conflict(payment, act, f"a provider with {feature}, which {transaction.provider_id} is not")
 
     def _begin_cancel(self, file: PaymentFile, draft: Draft, intent: Intent, *, is_settled: bool) -> None:
         payment = file.payment
@@ -234,25 +232,41 @@ class PaymentActs:
         """Give money back. The merchant's part is held before the provider is asked, so that 50 refunds at once
         cannot exceed it.
 
-        Raises 409 refund_exceeds_refundable, refund_insufficient_balance, refund_window_over, state_conflict,
-        outcome_unknown,
-        out_request_no_taken.
+        Raises 403 `identity.limit_exceeded`; 409 refund_exceeds_refundable, refund_insufficient_balance,
+        refund_window_over, state_conflict, outcome_unknown, out_request_no_taken.
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
         payment = (await desk.file(merchant_id, payment_id)).payment
-        is_settled = await desk.is_settled(merchant_id, payment.booking_day, payment.currency)
-        if not is_settled:
+        zone = (await desk.facts(merchant_id)).time_zone
+
+        async def act(meter: Meter | None) -> Reply:
+            return await self._refund_from_either(principal, payment, request, idempotent, meter=meter)
+
+        limits = desk.tools.limits
+        return await limits.spend(principal, kind="payment_refund", action="create", zone=zone, act=act)
+
+    async def _refund_from_either(
+        self,
+        principal: Principal,
+        payment: Payment,
+        request: RefundCreate,
+        idempotent: IdempotentRequest,
+        *,
+        meter: Meter | None,
+    ) -> Reply:
+        """From the day's money while it is not settled, else from what is available."""
+        if not await self._desk.is_settled(payment.merchant_id, payment.booking_day, payment.currency):
             try:
-                return await self._refund(principal, payment_id, request, idempotent, is_settled=False)
+                return await self._refund(principal, payment.id, request, idempotent, meter=meter, is_settled=False)
             except PlanRefused as refused:
-                if not isinstance(refused.refusal, GuardRefused):
+                if not lacks_money(refused):
                     raise
                 # The day was settled in between, or its other money is gone: what is available may carry it.
         try:
-            return await self._refund(principal, payment_id, request, idempotent, is_settled=True)
+            return await self._refund(principal, payment.id, request, idempotent, meter=meter, is_settled=True)
         except PlanRefused as refused:
-            raise _unfunded(refused, payment.currency) from refused
+            raise unfunded(refused, payment.currency) from refused
 
     async def _refund(
         self,
@@ -261,6 +275,7 @@ class PaymentActs:
         request: RefundCreate,
         idempotent: IdempotentRequest,
         *,
+        meter: Meter | None,
         is_settled: bool,
     ) -> Reply:
         desk = self._desk
@@ -289,7 +304,6 @@ class PaymentActs:
                 self._declares(original, "partial_refund", payment, "partial refund")
             books = books_of(draft, original.channel_account_id, original.id)
             transfers = books.hold_refund(amount, fee_part, receipt_of(original, books, is_settled=is_settled))
-            draft.add(*transfers)
             tries = 1 if earlier is None else earlier.tries + 1
             row = new_transaction(
                 draft,
@@ -301,6 +315,16 @@ class PaymentActs:
                 fee_minor=fee_part,
                 reason=request.reason,
             )
+            if meter is not None:
+                charge = meter.charge(
+                    reference=row["id"],
+                    store_id=payment.store_id,
+                    currency=payment.currency,
+                    uses={"amount": amount, "quantity": 1},
+                )
+                row["charge"] = charge.record()
+                draft.add(*charge.held())
+            draft.add(*transfers)
             draft.set(
                 refunding_minor=payment.refunding_minor + amount,
                 fee_returned_minor=payment.fee_returned_minor + fee_part,
@@ -483,7 +507,7 @@ def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate, earlie
     if payment.state == "unknown":
         raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
     if payment.captured_minor == 0 or payment.state not in ("captured", "authorized"):
-        raise _conflict(payment, "refund", "captured")
+        raise conflict(payment, "refund", "captured")
     assert payment.captured_at is not None, "captured money has its moment"
     if draft.now > payment.captured_at + timedelta(days=REFUND_DAYS):
         day = payment.captured_at.date().isoformat()
@@ -491,7 +515,7 @@ def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate, earlie
     left = refundable(draft.row)
     amount = request.amount_minor or (left if earlier is None else earlier.amount_minor)
     if amount > left or left == 0:
-        raise _exceeds(REFUND_EXCEEDS, payment, asked=amount or payment.captured_minor, left=left)
+        raise exceeds(REFUND_EXCEEDS, payment, asked=amount or payment.captured_minor, left=left)
     return amount
 
 
@@ -528,30 +552,7 @@ def _wants(payment: Payment, act: str, *states: str) -> None:
     if payment.state == "unknown":
         raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
     if payment.state not in states:
-        raise _conflict(payment, act, ", ".join(states))
-
-
-def _conflict(payment: Payment, act: str, wanted: str) -> Exception:
-    return STATE_CONFLICT.error({"payment_id": payment.id, "state": payment.state, "act": act, "wanted": wanted})
-
-
-def _unfunded(refused: PlanRefused, currency: str) -> Exception:
-    """409 `payments.refund_insufficient_balance` where an account's guard refused; any other refusal as it is."""
-    refusal = refused.refusal
-    if not isinstance(refusal, GuardRefused):
-        return refused
-    metrics.GUARD_REFUSALS.add(1, {"role": refusal.role})
-    asked, available = Money(refusal.asked, currency), Money(max(0, refusal.available), currency)
-    error: Exception = REFUND_UNFUNDED.error({"asked": asked, "available": available})
-    return error
-
-
-def _exceeds(declared: Any, payment: Payment, *, asked: int, left: int) -> Exception:  # an ErrorCode with these places
-    error: Exception = declared.error(
-        {"asked": Money(asked, payment.currency), "left": Money(left, payment.currency), "payment_id": payment.id},
-        param="/amount_minor",
-    )
-    return error
+        raise conflict(payment, act, ", ".join(states))
 
 
 def _authorization(file: PaymentFile) -> Transaction:
@@ -578,5 +579,5 @@ def _paid_by(file: PaymentFile, amount: int) -> Transaction:
 
     original = next((original for original in paid if left(original) >= amount), None)
     if original is None:  # each capture is returned through itself, so that no refund can be larger than one of them
-        raise _exceeds(REFUND_EXCEEDS, file.payment, asked=amount, left=max(map(left, paid)))
+        raise exceeds(REFUND_EXCEEDS, file.payment, asked=amount, left=max(map(left, paid)))
     return original

@@ -23,6 +23,7 @@ JSON_COLUMNS = frozenset(
         "settings",
         "secrets",
         "holds",
+        "charge",
         "channel_account_ids",
     }
 )

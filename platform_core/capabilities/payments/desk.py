@@ -18,17 +18,19 @@ from platform_core.capabilities.payments.answers import Row
 from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
 from platform_core.capabilities.payments.fees import NO_FEE, FeeTerms
-from platform_core.capabilities.payments.models import ChannelAccount, Payment, Transaction
+from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, ChannelAccount, Payment, Transaction
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import MerchantTerms, PaymentFile, PaymentRepository
 from platform_core.contracts import payments as contract
 from platform_core.identity.directory import MerchantDirectory, MerchantFacts
 from platform_core.identity.feed_cache import FeedCache
+from platform_core.identity.limits import Limits
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Committer, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.ids import Ids
 
 DECISIONS_MAX = 3
+DECIDED = (PAYMENTS.name, REFUNDS.name)  # whose versions a decision about a payment goes by
 CONCLUSIONS_MAX = 20  # a provider's word is put to the books whatever else moves the payment at the same time
 SCHEDULED_KEPT_MAX = 100_000
 DEADLINE_S = 10.0
@@ -43,6 +45,7 @@ class Tools:
     providers: Providers
     directory: MerchantDirectory
     terms: FeedCache[MerchantTerms]
+    limits: Limits
     clock: Clock
     ids: Ids
     public_origin: str
@@ -118,7 +121,7 @@ class Desk:
                 try:
                     return await self.tools.committer.commit(plan)
                 except PlanRefused as refused:
-                    if not isinstance(refused.refusal, VersionConflict):
+                    if not isinstance(refused.refusal, VersionConflict) or refused.refusal.table not in DECIDED:
                         raise
         raise BUSY.error({"payment_id": payment_id}, retry_after_s=1)
 

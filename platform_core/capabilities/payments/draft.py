@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from platform_core.capabilities.payments.answers import encoded, json_text, payment_answer, refund_answer
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, REFUNDS, TRANSACTIONS, Payment, Refund
+from platform_core.identity import limits
 from platform_core.kernel.commit import Change, Due, DueDone, Event, Insert, Plan
 from platform_core.kernel.ids import Ids
 
@@ -106,8 +107,30 @@ class Draft:
         """It will not expire any more."""
         self.add(DueDone(EXPIRE, self["id"]))
 
+    def _move_charge(self, charge: Mapping[str, Any]) -> None:
+        """What the payment takes of its grant's limits follows it: used when taken, freed when nothing was taken in
+        the end, given back when what was taken is undone.
+        """
+        is_held, captured = charge["state"] == "held", self["captured_minor"]
+        is_over = self["state"] in ("canceled", "closed")
+        if is_held and is_over:
+            state, movements = "freed", limits.voided(charge, ids=self.ids)
+        elif is_held and self["state"] == "captured":
+            state, movements = "spent", limits.posted(charge, ids=self.ids, amount=captured)
+        elif charge["state"] == "spent" and is_over:
+            state = "freed"
+            movements = limits.given_back(
+                charge, merchant_id=self["merchant_id"], reference=self["id"], amount=captured
+            )
+        else:
+            return
+        self.add(*movements)
+        self.set(charge={**charge, "state": state})
+
     def plan(self) -> Plan:
         """All of it as one plan; the answer is the payment as it will stand."""
+        if self["charge"] is not None:
+            self._move_charge(self["charge"])
         self.set(updated_at=self.now, sequence=self.before.sequence + len(self._events))
         answer = payment_answer(self._row)
         plan = Plan(self.before.merchant_id, answer=answer)

@@ -76,6 +76,7 @@ class Payment(SQLModel, table=True):
     return_url: str | None = _text(nullable=True)
     next_action: Any = _json()
     last_error: Any = _json()
+    charge: Any = _json()  # of the grant's limits: `identity.limits.Charge.record`, and how it stands
     attempts: int
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
@@ -129,6 +130,7 @@ class Transaction(SQLModel, table=True):
     channel_account_id: str = _text()
     provider_reference: str | None = _text(nullable=True)
     holds: Any = _json(nullable=False)
+    charge: Any = _json()  # of a refund, of the grant's limits
     fee_minor: int = _amount()
     reason: str = _text()
     booking_day: date | None = None

@@ -28,6 +28,7 @@ from platform_core.contracts.payments import (
     ShowQr,
     Wait,
 )
+from platform_core.identity.limits import given_back, posted, voided
 from platform_core.kernel.commit import Due
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account
@@ -326,6 +327,7 @@ def new_transaction(
         "channel_account_id": like.channel_account_id,
         "provider_reference": None,
         "holds": holds or [],
+        "charge": None,
         "fee_minor": fee_minor,
         "reason": reason,
         "booking_day": None,
@@ -428,6 +430,8 @@ def _void_failed(case: Case, result: ProviderResult) -> None:
 def _refund_succeeded(case: Case, result: ProviderResult) -> None:
     draft, transaction = case.draft, case.transaction
     draft.add(*case.books.refunded(transaction.holds, transaction.amount_minor))
+    if transaction.charge is not None:
+        draft.add(*posted(transaction.charge, ids=draft.ids))
     draft.set(
         refunding_minor=draft["refunding_minor"] - transaction.amount_minor,
         refunded_minor=draft["refunded_minor"] + transaction.amount_minor,
@@ -447,6 +451,8 @@ def _bounce(case: Case, result: ProviderResult) -> None:
         draft.emit("payment.outcome_contradicted")
         return
     draft.add(*case.books.bounced(amount))
+    if transaction.charge is not None:
+        draft.add(*given_back(transaction.charge, merchant_id=draft["merchant_id"], reference=transaction.id))
     row = new_transaction(draft, transaction, kind="refund_bounce", amount_minor=amount, request_key=transaction.id)
     reference = result.bounce.provider_reference
     draft.insert_transaction({**row, "state": "succeeded", "finished_at": draft.now, "provider_reference": reference})
@@ -457,6 +463,8 @@ def _bounce(case: Case, result: ProviderResult) -> None:
 def _refund_failed(case: Case, result: ProviderResult) -> None:
     draft, transaction = case.draft, case.transaction
     draft.add(*(case.books.release(hold, "refund_failed") for hold in transaction.holds))
+    if transaction.charge is not None:
+        draft.add(*voided(transaction.charge, ids=draft.ids))
     draft.set(
         refunding_minor=draft["refunding_minor"] - transaction.amount_minor,
         fee_returned_minor=draft["fee_returned_minor"] - transaction.fee_minor,

@@ -11,6 +11,7 @@ from typing import Any
 from sqlmodel import SQLModel
 
 from platform_core.capabilities.payments import metrics
+from platform_core.capabilities.payments.admission import admit, check_may_try, check_standing
 from platform_core.capabilities.payments.answers import (
     attempt_answer,
     encoded,
@@ -23,18 +24,9 @@ from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.desk import Desk, current_fee
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import (
-    ATTEMPT_IN_FLIGHT,
-    EXPIRES_IN_PAST,
-    MERCHANT_SUSPENDED,
     NO_ROUTE,
     NOT_FOUND,
     OUT_TRADE_NO_TAKEN,
-    OUTCOME_UNKNOWN,
-    PAYABLE_CHANGED,
-    STATE_CONFLICT,
-    STORE_UNKNOWN,
-    SUMS_DIFFER,
-    TOO_MANY_ATTEMPTS,
 )
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
@@ -43,16 +35,16 @@ from platform_core.capabilities.payments.repository import MerchantTerms, Paymen
 from platform_core.capabilities.payments.routing import Route, Wish, routes
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
-from platform_core.identity.directory import MerchantFacts
+from platform_core.identity.errors import LIMIT_EXCEEDED
+from platform_core.identity.limits import Charge, Meter
 from platform_core.identity.principal import Principal
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Due, Duplicate, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.commit.idempotency import Replayed
+from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.idempotency import IdempotentRequest
 
 EXPIRY = {"merchant_scan": timedelta(minutes=5), "customer_scan": timedelta(hours=2), "local": timedelta(minutes=5)}
-EXPIRY_DAYS_MAX = 30
-TRADING = ("active", "warned")
 PAYMENT_ID = re.compile(r"pay_[0-9a-z]{26}")
 REFUND_ID = re.compile(r"ref_[0-9a-z]{26}")
 OUT_TRADE_NO = re.compile(r"out_trade_no:[A-Za-z0-9_]{1,64}")
@@ -96,7 +88,7 @@ class PaymentService:
         facts = await desk.facts(merchant_id)
         terms = await desk.terms(merchant_id)
         now = desk.now
-        order_minor = _check(principal, request, facts, now)
+        order_minor = admit(principal, request, facts, now)
         wish = Wish(
             form=request.form,
             currency=request.currency,
@@ -108,14 +100,27 @@ class PaymentService:
         )
         route = self._routes(wish, terms)[0]
         row = self._payment_row(merchant_id, request, idempotent, order_minor=order_minor, now=now)
-        try:
+
+        async def take(meter: Meter | None) -> Reply:
+            charge = None if meter is None else _charge(meter, row)
             if route.description.is_local:
-                return await self._take_locally(row, route, terms, idempotent)
-            return await self._take(row, route, request.auth_code, idempotent)
+                return await self._take_locally(row, route, terms, idempotent, charge=charge)
+            return await self._take(row, route, request.auth_code, idempotent, charge=charge)
+
+        limits, zone = desk.tools.limits, facts.time_zone
+        try:
+            return await limits.spend(principal, kind="payment_create", action="create", zone=zone, act=take)
         except PlanRefused as refused:
             if isinstance(refused.refusal, Duplicate) and refused.refusal.table == PAYMENTS.name:
                 return await self._existing(merchant_id, refused.refusal.existing_id, request, idempotent)
             raise
+        except PlatformError as error:
+            if error.declared is not LIMIT_EXCEEDED:
+                raise
+            taken = await desk.tools.repository.payment_id(merchant_id, request.out_trade_no)
+            if taken is None:
+                raise
+            return await self._existing(merchant_id, taken, request, idempotent)  # nothing more is taken for it
 
     def _routes(self, wish: Wish, terms: MerchantTerms) -> list[Route]:
         found = routes(wish, terms, self._desk.tools.providers)
@@ -170,6 +175,7 @@ class PaymentService:
             "return_url": request.return_url,
             "next_action": None,
             "last_error": None,
+            "charge": None,
             "attempts": 1,
             "created_at": now,
             "updated_at": now,
@@ -211,6 +217,7 @@ class PaymentService:
             "channel_account_id": route.account.id,
             "provider_reference": None,
             "holds": [],
+            "charge": None,
             "fee_minor": 0,
             "reason": "",
             "booking_day": None,
@@ -221,7 +228,13 @@ class PaymentService:
         return attempt, transaction
 
     async def _take_locally(
-        self, row: dict[str, Any], route: Route, terms: MerchantTerms, idempotent: IdempotentRequest
+        self,
+        row: dict[str, Any],
+        route: Route,
+        terms: MerchantTerms,
+        idempotent: IdempotentRequest,
+        *,
+        charge: Charge | None,
     ) -> Reply:
         """No network: intent and outcome are one plan."""
         desk, now = self._desk, row["created_at"]
@@ -251,6 +264,9 @@ class PaymentService:
         books = Books(row["merchant_id"], row["currency"], route.account.id, transaction["id"], desk.tools.ids)
         answer = json_text(payment_answer(row))
         plan = Plan(row["merchant_id"], answer=Reply(201, answer))
+        if charge is not None:
+            row["charge"] = {**charge.record(), "state": "spent"}
+            plan.add(*charge.spent())
         plan.add(
             idempotent.claim(object_id=row["id"], created_at=now, status=201, body=answer),
             Insert(PAYMENTS, encoded(row)),
@@ -265,11 +281,20 @@ class PaymentService:
         return reply
 
     async def _take(
-        self, row: dict[str, Any], route: Route, auth_code: str | None, idempotent: IdempotentRequest
+        self,
+        row: dict[str, Any],
+        route: Route,
+        auth_code: str | None,
+        idempotent: IdempotentRequest,
+        *,
+        charge: Charge | None,
     ) -> Reply:
         desk, now = self._desk, row["created_at"]
         attempt, transaction = self._attempt_rows(row, route)
         plan = Plan(row["merchant_id"])
+        if charge is not None:
+            row["charge"] = {**charge.record(), "state": "held"}
+            plan.add(*charge.held())
         plan.add(
             idempotent.claim(object_id=row["id"], created_at=now),
             Insert(PAYMENTS, encoded(row)),
@@ -386,13 +411,13 @@ class PaymentService:
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
-        _check_standing(await desk.facts(merchant_id))
+        check_standing(await desk.facts(merchant_id))
         terms = await desk.terms(merchant_id)
         chosen: list[_Try] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             payment = file.payment
-            _check_may_try(file, draft.now)
+            check_may_try(file, draft.now)
             wish = _wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
             route = self._untried(self._routes(wish, terms), file)
             draft.set(form=request.form, channel=request.channel)
@@ -480,6 +505,16 @@ class PaymentService:
         return json_text(payment_answer(payment.model_dump()))
 
 
+def _charge(meter: Meter, row: dict[str, Any]) -> Charge:
+    """What the payment takes of the limits of the grant that it is asked under."""
+    return meter.charge(
+        reference=row["id"],
+        store_id=row["store_id"],
+        currency=row["currency"],
+        uses={"amount": row["payable_minor"], "quantity": 1},
+    )
+
+
 def may_see(principal: Principal, payment: Payment) -> bool:
     """A token that covers some stores sees their payments alone."""
     return principal.stores is None or (payment.store_id is not None and principal.may_use_store(payment.store_id))
@@ -521,46 +556,3 @@ def _wish_of(payment: Payment, *, form: str, channel: str | None, auth_code: str
         channel=channel,
         auth_code=auth_code,
     )
-
-
-def _check_standing(facts: MerchantFacts) -> None:
-    if facts.standing not in TRADING:
-        raise MERCHANT_SUSPENDED.error({"standing": facts.standing})
-
-
-def _check(principal: Principal, request: PaymentCreate, facts: MerchantFacts, now: datetime) -> int:
-    """What the order amounts to, if it may be taken at all."""
-    _check_standing(facts)
-    is_named = request.store_id is not None
-    if is_named and not (request.store_id in facts.store_ids and principal.may_use_store(str(request.store_id))):
-        raise STORE_UNKNOWN.error({"store_id": str(request.store_id)}, param="/store_id")
-    if not is_named and principal.stores is not None:
-        raise STORE_UNKNOWN.error({"store_id": "null"}, param="/store_id")
-    if request.expires_at is not None and not now < request.expires_at <= now + timedelta(days=EXPIRY_DAYS_MAX):
-        raise EXPIRES_IN_PAST.error({"days": EXPIRY_DAYS_MAX}, param="/expires_at")
-    order_minor = request.order_total_minor
-    if request.basket is not None and request.order_minor is not None and request.basket.total_minor != order_minor:
-        raise SUMS_DIFFER.error(
-            {"lines_minor": request.basket.total_minor, "order_minor": order_minor}, param="/order_minor"
-        )
-    if request.expected_payable_minor not in (None, order_minor):
-        raise PAYABLE_CHANGED.error({"payable_minor": order_minor, "expected_minor": request.expected_payable_minor})
-    return order_minor
-
-
-def _check_may_try(file: PaymentFile, now: datetime) -> None:
-    payment = file.payment
-    if payment.state == "unknown":
-        raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
-    if payment.state == "processing" or file.open_one("cancel", "close") is not None:
-        raise ATTEMPT_IN_FLIGHT.error({"payment_id": payment.id}, retry_after_s=5)
-    if payment.state != "created":
-        raise STATE_CONFLICT.error(
-            {"payment_id": payment.id, "state": payment.state, "act": "attempt", "wanted": "created"}
-        )
-    if now >= payment.expires_at:
-        raise STATE_CONFLICT.error(
-            {"payment_id": payment.id, "state": "expired", "act": "attempt", "wanted": "created, before expires_at"}
-        )
-    if payment.attempts >= ATTEMPTS_MAX:
-        raise TOO_MANY_ATTEMPTS.error({"payment_id": payment.id, "attempts": payment.attempts})

@@ -54,7 +54,8 @@ class Problems:
             "request_id": request_id,
             "plugin": error.plugin,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        assert not error.members.keys() & found.keys(), "the members of every problem are not an error's to set"
+        return {name: value for name, value in found.items() if value is not None} | error.members
 
     def answer(self, error: PlatformError, *, language: Language, request_id: str | None, scope: Scope) -> Response:
         """The HTTP answer. `instance` is the path alone: a query may hold what belongs to a person."""

@@ -188,7 +188,6 @@ class AuthorizationCode:
         details = tuple(json.loads(code.details))
         request.prepared = state
         client.allowed = frozenset(code.scopes.split()) & state.grant.scopes
-        client.is_scopeless_allowed = bool(details)
         request.acting = Acting.within(
             state.grant,
             client_id=code.client_id,

@@ -93,7 +93,7 @@ class _Refresh(RefreshTokenGrant):  # type: ignore[misc]  # Authlib ships no typ
         """Authlib's answer, and the plan for the profile."""
         request: TokenRequest = self.request
         state: RefreshState = request.prepared
-        if not request.shown_client.allowed and not request.shown_client.is_scopeless_allowed:
+        if not request.shown_client.allowed:
             raise InvalidGrantError()  # the merchant took all of it back
         plan = Plan(state.family.merchant_id).add(
             Unchanged(ACCESS_GRANTS, state.grant.grant_id, state.grant.version),
@@ -176,7 +176,6 @@ class Refresh:
         details = tuple(json.loads(family.details))
         request.prepared = state
         client.allowed = frozenset(family.scopes.split()) & state.grant.scopes
-        client.is_scopeless_allowed = bool(details)
         request.acting = Acting.within(
             state.grant,
             client_id=family.client_id,

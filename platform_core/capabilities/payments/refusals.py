@@ -1,0 +1,42 @@
+"""How acts on a payment are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from platform_core.capabilities.payments import metrics
+from platform_core.capabilities.payments.errors import REFUND_UNFUNDED, STATE_CONFLICT
+from platform_core.capabilities.payments.models import Payment
+from platform_core.kernel.commit import PlanRefused
+from platform_core.kernel.money import Money
+from platform_core.ledger.accounts import METER, GuardRefused
+
+
+def conflict(payment: Payment, act: str, wanted: str) -> Exception:
+    """409 `payments.state_conflict`."""
+    return STATE_CONFLICT.error({"payment_id": payment.id, "state": payment.state, "act": act, "wanted": wanted})
+
+
+def exceeds(declared: Any, payment: Payment, *, asked: int, left: int) -> Exception:  # an ErrorCode with these places
+    """The refusal of an amount."""
+    error: Exception = declared.error(
+        {"asked": Money(asked, payment.currency), "left": Money(left, payment.currency), "payment_id": payment.id},
+        param="/amount_minor",
+    )
+    return error
+
+
+def lacks_money(refused: PlanRefused) -> bool:
+    """Whether an account of money refused; one that meters a limit is for the limits to answer."""
+    return isinstance(refused.refusal, GuardRefused) and not refused.refusal.account.startswith(METER)
+
+
+def unfunded(refused: PlanRefused, currency: str) -> Exception:
+    """409 `payments.refund_insufficient_balance` where an account's guard refused; any other refusal as it is."""
+    refusal = refused.refusal
+    if not lacks_money(refused) or not isinstance(refusal, GuardRefused):
+        return refused
+    metrics.GUARD_REFUSALS.add(1, {"role": refusal.role})
+    asked, available = Money(refusal.asked, currency), Money(max(0, refusal.available), currency)
+    error: Exception = REFUND_UNFUNDED.error({"asked": asked, "available": available})
+    return error

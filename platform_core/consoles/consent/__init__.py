@@ -1,0 +1,1 @@
+"""The page on which a business lets an app in."""

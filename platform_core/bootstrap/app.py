@@ -18,10 +18,12 @@ from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.contracts.versions import versions
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
+from platform_core.identity.access import audience
 from platform_core.identity.conventions_router import conventions_router
 from platform_core.identity.oauth.router import WhoIs, oauth_router
 from platform_core.identity.request_history import RequestHistory
 from platform_core.identity.requires import requires
+from platform_core.identity.router_grants import grants_router
 from platform_core.identity.sessions import Sessions, SignedIn, cookie_name
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.application import Application
@@ -79,6 +81,8 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
     app.include_router(webhooks_router(webhook_deps(platform)))
+    resource = audience(platform.settings.public_origin)
+    app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))

@@ -37,7 +37,7 @@ class Apps:
 
     deps: IdentityDeps
 
-    async def create_app(self, wanted: AppCreate, *, by: str = PLATFORM, also: AlsoMade = nothing_else) -> AppCreated:
+    async def create_app(self, wanted: AppCreate, *, also: AlsoMade = nothing_else, by: str = PLATFORM) -> AppCreated:
         """An app with one client and one secret, which is shown in this answer and never again.
 
         `also`: more parts of its plan. Emits `app.secret_created`. 422 `identity.owner_not_found` unless one owner
@@ -87,8 +87,8 @@ class Apps:
         client_id: str,
         *,
         overlap: timedelta = SECRET_OVERLAP,
-        by: str = PLATFORM,
         also: AlsoShown = nothing_else,
+        by: str = PLATFORM,
     ) -> SecretShown:
         """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
 

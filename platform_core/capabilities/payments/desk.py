@@ -44,8 +44,8 @@ class Tools:
     repository: PaymentRepository
     providers: Providers
     directory: MerchantDirectory
-    terms: FeedCache[MerchantTerms]
     limits: Limits
+    terms: FeedCache[MerchantTerms]
     clock: Clock
     ids: Ids
     public_origin: str

@@ -77,7 +77,7 @@ class Journey:
             party_kind="merchant",
             party_id=self.merchant.id,
             roles=frozenset({"owner"}),
-            scopes=scopes_of("merchant", {"owner"}),
+            scopes=scopes_of("merchant", ["owner"]),
             stores=None,
             acr=ACR_MFA,
             auth_time=now,

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import httpx
 import pytest
 
+from platform_core.contracts.scopes import catalogue
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Approved, Declined
 from platform_core.identity.deps import IdentityDeps
@@ -76,7 +77,7 @@ class Journey:
             party_kind="merchant",
             party_id=self.merchant.id,
             roles=frozenset({"owner"}),
-            scopes=frozenset({"grants:approve"}),
+            scopes=frozenset(catalogue()),  # nobody gives what he does not hold
             stores=None,
             acr=ACR_MFA,
             auth_time=now,

@@ -88,6 +88,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits
     app.state.hooks.log = platform.request_log
+    app.state.hooks.refusals = platform.refusals
 
 
 def _who_at(sessions: Sessions) -> WhoIs:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -227,7 +228,7 @@ def assemble(
             consent=consent,
             proofs=proofs,
             refusals=refusals,
-            public_origin=settings.public_origin,
+            settings=settings,
         ),
         consent=consent,
         parties=parties,
@@ -250,17 +251,18 @@ def _oauth(
     consent: Consent,
     proofs: ProofTools,
     refusals: Refusals,
-    public_origin: str,
+    settings: Settings,
 ) -> AuthlibOAuthServer:
     def exchange(deps: IdentityDeps) -> TokenExchange:
-        sessions = SessionTokens(deps, keys, issuer=public_origin)
-        return TokenExchange(deps, access, sessions, public_origin=public_origin)
+        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
 
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
-        public_origin=public_origin,
+        public_origin=settings.public_origin,
+        refresh_grace=timedelta(seconds=settings.refresh_grace_s),
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),

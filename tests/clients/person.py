@@ -21,6 +21,24 @@ CALLBACK = "https://till.example/callback"
 GRANT_TYPES = frozenset({"authorization_code", "refresh_token", "client_credentials"})
 
 
+def owner_of(merchant_id: str) -> SignedIn:
+    """Who signed in a moment ago, with a second factor."""
+    return SignedIn(
+        session_id="ses_owner",
+        person_id="per_owner",
+        console="merchant",
+        party_kind="merchant",
+        party_id=merchant_id,
+        roles=frozenset({"owner"}),
+        scopes=frozenset(catalogue()),
+        stores=None,
+        acr=ACR_MFA,
+        auth_time=int(time.time()),
+        locale="en",
+        mode="test",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """An ISV's app and a merchant who has not let it in yet."""
@@ -30,43 +48,32 @@ class Visit:
     merchant_id: str
     private_jwk: dict[str, Any] | None
 
-    def owner(self) -> SignedIn:
-        """Who signed in a moment ago, with a second factor."""
-        return SignedIn(
-            session_id="ses_owner",
-            person_id="per_owner",
-            console="merchant",
-            party_kind="merchant",
-            party_id=self.merchant_id,
-            roles=frozenset({"owner"}),
-            scopes=frozenset(catalogue()),
-            stores=None,
-            acr=ACR_MFA,
-            auth_time=int(time.time()),
-            locale="en",
-            mode="test",
-        )
-
     async def consent(self, asked: dict[str, Any]) -> dict[str, str]:
         """Where the browser is sent after the owner agreed to everything."""
         request = await self._opened(asked)
         approved = Approved(request.scopes, None, request.details, None)
-        return {"redirect": await self.server.platform.oauth.decide(request, self.owner(), approved)}
+        return {"redirect": await self.server.platform.oauth.decide(request, owner_of(self.merchant_id), approved)}
 
     async def refuse(self, asked: dict[str, Any]) -> str:
         """Where the browser is sent after the owner said no."""
-        return await self.server.platform.oauth.decide(await self._opened(asked), self.owner(), Declined())
+        return await self.server.platform.oauth.decide(
+            await self._opened(asked), owner_of(self.merchant_id), Declined()
+        )
 
     async def _opened(self, asked: dict[str, Any]) -> AuthorizationRequest:
+        token, browser = await self.open_page(asked["url"])
+        return self.server.platform.oauth.consent_tokens.open(token, browser)
+
+    async def open_page(self, url: str) -> tuple[str, str]:
+        """What the consent page is handed for the client's address: its token, and the browser that it is bound to."""
         async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-            answer = await http.get(asked["url"])
+            answer = await http.get(url)
         assert answer.status_code == 303, answer.text
         location = urlsplit(answer.headers["location"])
         assert location.path == "/consent", answer.headers["location"]
         cookie = answer.headers["set-cookie"].partition(";")[0]  # httpx keeps no Secure cookie that came over http
         assert cookie.startswith(f"{BROWSER_COOKIE}=")
-        tokens = self.server.platform.oauth.consent_tokens
-        return tokens.open(parse_qs(location.query)["token"][0], cookie.partition("=")[2])
+        return parse_qs(location.query)["token"][0], cookie.partition("=")[2]
 
 
 async def new_visit(server: Server, auth: str, *, needs_rsa: bool = False) -> Visit:

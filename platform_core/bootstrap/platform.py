@@ -169,8 +169,9 @@ def assemble(
     registry: Registry | None = None,
     application_name: str = "arsenal",
 ) -> Platform:
-    """Everything put together and nothing opened: no connection is made, no task runs."""
-    clock = clock or SystemClock()
+    """Everything put together and nothing opened. ValueError for a scope without its words or its limits."""
+    check_catalogue()
+    clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)
     database = Database(
         urls,
@@ -180,7 +181,6 @@ def assemble(
     )
     nudger = Nudger(database, gap_s=NUDGE_GAP_S)
     committer = _committer(settings, database, nudger, clock=clock, ids=ids)
-    real_clock = SystemClock()
     vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
@@ -192,11 +192,8 @@ def assemble(
     limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
     grants = Grants(deps, limits=limits)
     consent = Consent(deps, grants)
-    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    proofs = proof_tools.assemble(
-        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
-    )
+    proofs = _proofs(deps, settings)
     access = _access(deps, keys, feed, settings, proofs)
     refusals = Refusals(committer, clock=real_clock)
     providers = Providers(registry.payment_providers(), contexts)

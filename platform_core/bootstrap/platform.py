@@ -29,6 +29,7 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.device_approvals import DeviceApprovals
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
@@ -89,6 +90,7 @@ class Platform:
     operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
+    devices: DeviceApprovals
     parties: Parties
     people: People
     apps: Apps
@@ -235,6 +237,7 @@ def assemble(
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
         oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
         consent=consent,
+        devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
         people=people,
         apps=apps,

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from platform_core.identity.consent import ScopeWish
 from platform_core.identity.oauth.device import GRANT_TYPE
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, IsvCreate
+from platform_core.kernel.i18n import Text
 from tests.consoles.browser import Browser, fields_of, sign_in
 from tests.consoles.scene import Scene
 from tests.support.world import ORIGIN
@@ -112,3 +114,16 @@ async def test_a18_nobody_decides_without_session_token_and_origin(scene: Scene)
     by_get = await browser.get(f"/device?step=allow&device={form['device']}&store={scene.till.store_id}")
     assert "The device is connected" not in by_get.text
     assert (await poll(scene, app, codes))[1]["error"] == "authorization_pending"
+
+
+async def test_what_is_optional_is_not_given(scene: Scene) -> None:
+    app, _ = await register(scene)
+    wish = ScopeWish("payments:read", is_optional=True, purpose=Text(en="Look back", zh="回看"))
+    await scene.world.platform.consent.declare_scopes(app.id, [wish])
+    form = {"client_id": app.client.id, "scope": "payments:read stores:read"}
+    codes = (await scene.world.client.post("/oauth/device_authorization", data=form)).json()
+    browser = await sign_in(scene.world, scene.merchant_id)
+    found = await send(browser, (await browser.get("/device")).text, step="find", user_code=codes["user_code"])
+    assert ("See stores" in found.text, "See payments" in found.text) == (True, False)
+    await send(browser, found.text, step="allow", store=scene.till.store_id)
+    assert (await poll(scene, app, codes))[1]["scope"] == "stores:read"

@@ -124,6 +124,7 @@ async def test_what_is_optional_is_not_given(scene: Scene) -> None:
     codes = (await scene.world.client.post("/oauth/device_authorization", data=form)).json()
     browser = await sign_in(scene.world, scene.merchant_id)
     found = await send(browser, (await browser.get("/device")).text, step="find", user_code=codes["user_code"])
-    assert ("See stores" in found.text, "See payments" in found.text) == (True, False)
+    assert found.status_code == 200, found.text
+    assert ("See your stores" in found.text, "See payments" in found.text) == (True, False), found.text
     await send(browser, found.text, step="allow", store=scene.till.store_id)
     assert (await poll(scene, app, codes))[1]["scope"] == "stores:read"

@@ -195,7 +195,7 @@ def assemble(
     check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     proofs = proof_tools.assemble(
-        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+        deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings, proofs)
     refusals = Refusals(committer, clock=real_clock)

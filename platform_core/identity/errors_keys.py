@@ -47,6 +47,16 @@ JWKS_URI_REFUSED = declare(
         en="Give a public https address that answers with a JWK set.", zh="请提供返回 JWK 集合的公网 https 地址。"
     ),
 )
+KEY_NEEDED = declare(
+    "identity.key_needed",
+    status=422,
+    title=Text(en="The client has no key to sign with", zh="客户端没有可用于签名的密钥"),
+    detail=Text(
+        en="Requests are signed by a P-256 or Ed25519 key, and the client has none.",
+        zh="请求须以 P-256 或 Ed25519 密钥签名，而该客户端尚无此类密钥。",
+    ),
+    hint=Text(en="Upload a key or set a jwks_uri first.", zh="请先上传密钥或设置 jwks_uri。"),
+)
 PROOF_INVALID = declare(
     "identity.proof_invalid",
     status=401,

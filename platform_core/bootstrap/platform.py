@@ -30,6 +30,7 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.device_approvals import DeviceApprovals
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.expansions import PartyBranches
 from platform_core.identity.feed_cache import FeedCache
@@ -91,6 +92,7 @@ class Platform:
     operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
+    devices: DeviceApprovals
     parties: Parties
     people: People
     apps: Apps
@@ -193,7 +195,9 @@ def assemble(
     grants = Grants(deps, limits=limits)
     consent = Consent(deps, grants)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    proofs = _proofs(deps, settings)
+    proofs = proof_tools.assemble(
+        deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
     access = _access(deps, keys, feed, settings, proofs)
     refusals = Refusals(committer, clock=real_clock)
     providers = Providers(registry.payment_providers(), contexts)
@@ -228,6 +232,7 @@ def assemble(
             settings=settings,
         ),
         consent=consent,
+        devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
         people=people,
         apps=apps,

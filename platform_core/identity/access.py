@@ -225,6 +225,7 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         acr=claims.get("acr"),
         auth_time=claims.get("auth_time"),
         tier=state.tier,
+        must_sign=state.must_sign,
         jkt=claims["cnf"]["jkt"] if "cnf" in claims else None,
         actors=tuple(_actors(claims.get("act"))),
     )

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from sqlalchemy import Row
 
 from platform_core.identity import base64url
-from platform_core.identity.consent import Approved, ConsentView, GrantParts
+from platform_core.identity.consent import Approved, ConsentView, GrantParts, ScopeLine
 from platform_core.identity.deps import IdentityDeps, single_reads
 from platform_core.identity.errors import CHANGED_MEANWHILE
 from platform_core.identity.errors_device import (
@@ -56,6 +56,11 @@ class DeviceRequest:
     device_id: str
     request: AuthorizationRequest
     view: ConsentView
+
+    @property
+    def lines(self) -> tuple[ScopeLine, ...]:
+        """What is given. Optional scopes are not: each would need a choice of its own, as the consent page has it."""
+        return tuple(line for line in self.view.lines if not line.is_optional)
 
 
 class DeviceApprovals:
@@ -100,7 +105,7 @@ class DeviceApprovals:
         choices = {store.id for store in device.view.stores}
         if store_id not in choices:
             raise DEVICE_STORE_NEEDED.error()
-        scopes = frozenset(line.name for line in device.view.lines)
+        scopes = frozenset(line.name for line in device.lines)
         approved = Approved(scopes=scopes, stores=frozenset({store_id}), details=(), expires_at=None)
         grant = await self._consent.grant_parts(device.request, who, approved)
         row = self._decision(device, who, outcome="approved")
@@ -175,7 +180,7 @@ class DeviceApprovals:
             "grant_id": None,
             "family_id": None,
             "stores": None,
-            "scopes": " ".join(sorted(device.request.scopes)),
+            "scopes": " ".join(sorted(line.name for line in device.lines)),
             "details": json.dumps(device.request.details),
             "acr": who.acr,
             "auth_time": who.auth_time,

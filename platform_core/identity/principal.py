@@ -41,6 +41,7 @@ class Principal:
     api_version: str
     family_id: str | None = None  # of the tokens born of one code; None for an app by itself
     tier: str | None = None  # of the ISV that owns the app; None: a merchant's own app
+    must_sign: bool = False  # whether the client's requests count signed alone (RFC 9421)
     jkt: str | None = None  # thumbprint of the key that the token is bound to (RFC 9449)
     actors: tuple[str, ...] = ()  # who passed the token on, the latest first (RFC 8693 `act`)
     acr: str | None = None

@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from joserfc.jwk import ECKey, RSAKey
 
+from platform_core.bootstrap.platform import Platform
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.consent import Approved, Declined
-from platform_core.identity.oauth.requests import BROWSER_COOKIE, AuthorizationRequest
+from platform_core.identity.oauth.requests import BROWSER_COOKIE
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, IsvCreate, MerchantCreate
 from platform_core.identity.sessions import ACR_MFA, SignedIn
 from tests.clients.conftest import Server
@@ -50,30 +51,32 @@ class Visit:
 
     async def consent(self, asked: dict[str, Any]) -> dict[str, str]:
         """Where the browser is sent after the owner agreed to everything."""
-        request = await self._opened(asked)
-        approved = Approved(request.scopes, None, request.details, None)
-        return {"redirect": await self.server.platform.oauth.decide(request, owner_of(self.merchant_id), approved)}
+        return {"redirect": await approve(self.server.platform, self.merchant_id, asked["url"])}
 
     async def refuse(self, asked: dict[str, Any]) -> str:
         """Where the browser is sent after the owner said no."""
-        return await self.server.platform.oauth.decide(
-            await self._opened(asked), owner_of(self.merchant_id), Declined()
-        )
+        oauth = self.server.platform.oauth
+        request = oauth.consent_tokens.open(*await open_page(asked["url"]))
+        return await oauth.decide(request, owner_of(self.merchant_id), Declined())
 
-    async def _opened(self, asked: dict[str, Any]) -> AuthorizationRequest:
-        token, browser = await self.open_page(asked["url"])
-        return self.server.platform.oauth.consent_tokens.open(token, browser)
 
-    async def open_page(self, url: str) -> tuple[str, str]:
-        """What the consent page is handed for the client's address: its token, and the browser that it is bound to."""
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-            answer = await http.get(url)
-        assert answer.status_code == 303, answer.text
-        location = urlsplit(answer.headers["location"])
-        assert location.path == "/consent", answer.headers["location"]
-        cookie = answer.headers["set-cookie"].partition(";")[0]  # httpx keeps no Secure cookie that came over http
-        assert cookie.startswith(f"{BROWSER_COOKIE}=")
-        return parse_qs(location.query)["token"][0], cookie.partition("=")[2]
+async def approve(platform: Platform, merchant_id: str, url: str) -> str:
+    """Where the browser is sent after the merchant's owner followed the client's address and agreed to everything."""
+    request = platform.oauth.consent_tokens.open(*await open_page(url))
+    approved = Approved(request.scopes, None, request.details, None)
+    return await platform.oauth.decide(request, owner_of(merchant_id), approved)
+
+
+async def open_page(url: str) -> tuple[str, str]:
+    """What the consent page is handed for the client's address: its token, and the browser that it is bound to."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        answer = await http.get(url)
+    assert answer.status_code == 303, answer.text
+    location = urlsplit(answer.headers["location"])
+    assert location.path == "/consent", answer.headers["location"]
+    cookie = answer.headers["set-cookie"].partition(";")[0]  # httpx keeps no Secure cookie that came over http
+    assert cookie.startswith(f"{BROWSER_COOKIE}=")
+    return parse_qs(location.query)["token"][0], cookie.partition("=")[2]
 
 
 async def new_visit(server: Server, auth: str, *, needs_rsa: bool = False) -> Visit:

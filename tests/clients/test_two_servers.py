@@ -22,7 +22,7 @@ from platform_core.kernel.database.embedded import EmbeddedPostgres
 from platform_core.kernel.database.pools import DatabaseUrls
 from tests.clients.conftest import Server, Shop
 from tests.clients.decider import decide_once
-from tests.clients.person import CALLBACK, Visit, new_visit
+from tests.clients.person import CALLBACK, Visit, new_visit, open_page
 from tests.identity.oauth.conftest import answer_of, challenge_of
 from tests.support.processes import PYTHON, Daemon, free_port
 from tests.support.processes_arsenal import environment, platform_of, server
@@ -164,7 +164,7 @@ async def test_one_of_forty_uses_of_a_par_uri_wins(pair: Pair) -> None:
     try:
         assert await decider.stdout.readline() == b"ready\n"
         for _ in range(ROUNDS):
-            token, browser = await visit.open_page(await _pushed(pair, visit))
+            token, browser = await open_page(await _pushed(pair, visit))
             job = {"token": token, "browser": browser, "merchant_id": visit.merchant_id, "times": PARALLEL // 2}
             decider.stdin.write(json.dumps(job).encode() + b"\n")
             arguments = (pair.main.platform, token, browser, visit.merchant_id)

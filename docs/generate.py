@@ -137,9 +137,10 @@ def scopes() -> str:
     package = importlib.import_module("platform_core.contracts.scopes")
     lines = heading("Scopes", source="`platform_core/contracts/scopes/`")
     lines += [
-        "What an app may be allowed to do, in the words of the consent page. A scope is never renamed. M: metered by",
-        "limits; S: needs a fresh second factor; P: personal data; I: also for an app that acts for no merchant; T: test",
-        "mode only; O: owner or administrator, never an app.",
+        "What an app may be allowed to do, in the words of the consent page. A scope is never renamed.",
+        "",
+        "M: metered by limits. S: needs a fresh second factor. P: personal data. I: also for an app that acts for no",
+        "merchant. T: test mode only. O: owner or administrator, never an app.",
         "",
         "| scope | en | zh | marks |",
         "|---|---|---|---|",

@@ -2,7 +2,9 @@
 """Write the generated pages of docs/reference, or with `--check` say which are stale.
 
 A page is one function below that returns its whole text from the code that it describes, and one row in PAGES.
-Exit status 1: a page is stale. `make docs` writes, `make check` and tests/docs check.
+Exit status 1: a page is stale, or the interface would break a caller of the committed openapi.json and no file of
+`platform_core/contracts/versions` covers it; nothing is written then, unless `--accept-breaking` says that this version
+is not released yet. `make docs` writes, `make check` and tests/docs check.
 """
 
 from __future__ import annotations
@@ -130,12 +132,49 @@ def http_api() -> str:
     return joined([*lines, ""])
 
 
+def scopes() -> str:
+    """Every scope: name, words of the consent page in both languages, marks."""
+    package = importlib.import_module("platform_core.contracts.scopes")
+    lines = heading("Scopes", source="`platform_core/contracts/scopes/`")
+    lines += [
+        "What an app may be allowed to do, in the words of the consent page. A scope is never renamed.",
+        "",
+        "M: metered by limits. S: needs a fresh second factor. P: personal data. I: also for an app that acts for no",
+        "merchant. T: test mode only. O: owner or administrator, never an app.",
+        "",
+        "| scope | en | zh | marks |",
+        "|---|---|---|---|",
+    ]
+    for name, scope in package.catalogue().items():
+        lines.append(f"| `{name}` | {cell(scope.text.en)} | {cell(scope.text.zh)} | {' '.join(scope.marks)} |")
+    return joined([*lines, ""])
+
+
+def headers() -> str:
+    """Every header of the API's own conventions: what may be sent, what is answered."""
+    module = importlib.import_module("platform_core.kernel.http.openapi_document")
+    lines = heading("Headers", source="`platform_core/kernel/http/openapi_document.py`")
+    lines += ["## Sent", "", "| header | meaning | form |", "|---|---|---|"]
+    for words in module.PARAMETERS.values():
+        needed = "Needed where the route names it. " if words.get("required") else ""
+        form = words["schema"].get("pattern")
+        lines.append(
+            f"| `{words['name']}` | {needed}{cell(words['description'])} | {f'`{cell(form)}`' if form else ''} |"
+        )
+    lines += ["", "## Answered", "", "| header | meaning | form |", "|---|---|---|"]
+    for name, meaning, pattern in module.HEADERS.values():
+        lines.append(f"| `{name}` | {cell(meaning)} | {form_cell(pattern)} |")
+    return joined([*lines, ""])
+
+
 PAGES: Final = (
     Page("errors.md", "platform_core.kernel.errors", error_codes),
     Page("settings.md", "platform_core.kernel.settings", settings),
     Page("cli.md", "platform_core.bootstrap.cli", command_line),
     Page("openapi.json", "platform_core.bootstrap.openapi", openapi_document),
     Page("api.md", "platform_core.bootstrap.openapi", http_api),
+    Page("scopes.md", "platform_core.contracts.scopes", scopes),
+    Page("headers.md", "platform_core.kernel.http.openapi_document", headers),
 )
 
 
@@ -194,6 +233,11 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def form_cell(pattern: str | None) -> str:
+    """A regular expression in a table cell."""
+    return f"`{cell(pattern)}`" if pattern else ""
+
+
 def joined(lines: Iterable[str]) -> str:
     """Lines as a file that ends in one line break."""
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -221,19 +265,41 @@ def stale_pages() -> list[str]:
     return faults
 
 
+def broken_callers() -> list[str]:
+    """What the served interface breaks for callers of the committed one, and no change covers."""
+    committed = REFERENCE / "openapi.json"
+    try:
+        old = json.loads(committed.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):  # none yet, or one in the middle of a merge
+        return []
+    difference = importlib.import_module("platform_core.bootstrap.openapi_difference")
+    changes = importlib.import_module("platform_core.contracts.versions").changes()
+    covered = [words for change in changes for words in change.covers]
+    found: list[str] = difference.uncovered_differences(old, served_openapi(), covered)
+    return found
+
+
 def main(arguments: list[str]) -> int:
     """Write or check; a page whose producer is not part of this tree is named, never passed over in silence."""
     for page in PAGES:
         if not is_producible(page):
             sys.stdout.write(f"docs/reference/{page.name}: not yet, {page.producer} is not part of this tree\n")
     if arguments == ["--check"]:
-        faults = stale_pages()
+        faults = [f"openapi.json breaks callers: {words}" for words in broken_callers()] + stale_pages()
         for fault in faults:
             sys.stdout.write(f"docs/reference/{fault}\n")
         return 1 if faults else 0
-    if arguments:
-        sys.stderr.write("usage: docs/generate.py [--check]\n")
+    if arguments not in ([], ["--accept-breaking"]):
+        sys.stderr.write("usage: docs/generate.py [--check | --accept-breaking]\n")
         return 2
+    broken = [] if arguments else broken_callers()
+    for words in broken:
+        sys.stdout.write(f"docs/reference/openapi.json would break callers: {words}\n")
+    if broken:
+        sys.stdout.write(
+            "Nothing is written. Add a file to platform_core/contracts/versions that covers each of them.\n"
+        )
+        return 1
     for page in PAGES:
         if is_producible(page):
             page.path.write_text(page.render(), encoding="utf-8")

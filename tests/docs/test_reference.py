@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -73,3 +74,21 @@ def test_every_error_code_has_an_entry(generator: ModuleType) -> None:
 def test_every_setting_has_an_entry() -> None:
     page = (REFERENCE / "settings.md").read_text(encoding="utf-8")
     assert [name for name in Settings.model_fields if f"`{variable_of(name)}`" not in page] == []
+
+
+def test_a_page_that_would_break_callers_is_not_written(
+    generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generator, "REFERENCE", tmp_path)
+    promised = json.loads((REFERENCE / "openapi.json").read_text(encoding="utf-8"))
+    promised["components"]["schemas"]["StoreRead"]["properties"]["phone"] = {"type": "string"}
+    before = json.dumps(promised)
+    (tmp_path / "openapi.json").write_text(before, encoding="utf-8")
+    assert generator.main([]) == 1
+    assert "stores.get: 200/phone is gone" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["openapi.json"]
+    assert (tmp_path / "openapi.json").read_text(encoding="utf-8") == before
+    assert generator.main(["--check"]) == 1
+    assert "openapi.json breaks callers: stores.get: 200/phone is gone" in capsys.readouterr().out
+    assert generator.main(["--accept-breaking"]) == 0
+    assert generator.main(["--check"]) == 0

@@ -26,7 +26,10 @@ _EXPECTED = (b'"state":"captured"', b'"captured_minor":8200')
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Who asks whom for how long. Each token is one merchant's; `run` makes order numbers unique between jobs."""
+    """Who asks whom for how long. Each token is one merchant's; `run` makes order numbers unique between jobs.
+
+    With `request`, a whole one as text, that is sent over and over instead, and 200 is the right answer.
+    """
 
     port: int
     tokens: Sequence[str]
@@ -34,6 +37,7 @@ class Job:
     seconds: float
     run: str
     path: str = "/v1/payments"
+    request: str = ""
 
 
 @dataclass(slots=True)
@@ -106,6 +110,25 @@ class Orders:
         return right
 
 
+class Repeats(Orders):
+    """The same request again and again."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._request = job.request.encode()
+
+    def next(self) -> tuple[bytes, bytes]:
+        """The request; its answer names nothing."""
+        return self._request, b""
+
+    def check(self, answer: bytes, expected: bytes) -> bool:
+        """200."""
+        right = answer.startswith(b"HTTP/1.1 200 ")
+        if not right and len(self.wrong) < 5:
+            self.wrong.append(answer[:1500].decode(errors="replace"))
+        return right
+
+
 class Customer(asyncio.Protocol):
     """One keep-alive connection: sends the next order when the last one is answered."""
 
@@ -162,7 +185,7 @@ class Customer(asyncio.Protocol):
 
 async def play(job: Job) -> Outcome:
     """All connections open first, then all send until the time is over; the last answers are awaited."""
-    orders = Orders(job)
+    orders = Repeats(job) if job.request else Orders(job)
     loop = asyncio.get_running_loop()
     customers: list[Customer] = []
     for _ in range(job.connections):

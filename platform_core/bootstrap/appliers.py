@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit.audit import AuditApplier
 from platform_core.kernel.commit.documents import DocumentApplier
 from platform_core.kernel.commit.due import DueApplier
 from platform_core.kernel.commit.events import EventApplier
@@ -11,6 +12,16 @@ from platform_core.kernel.commit.plan import Applier
 from platform_core.ledger.applier import LedgerApplier
 
 
-def make_appliers(clock: Clock) -> list[Applier]:
-    """Keys, then rows, then accounts: all processes take locks in this order, so none waits for another in a ring."""
-    return [IdempotencyApplier(), DocumentApplier(), LedgerApplier(clock), DueApplier(), EventApplier()]
+def make_appliers(clock: Clock, *, audit_clock: Clock | None = None) -> list[Applier]:
+    """Keys, then rows, then accounts: all processes take locks in this order, so none waits for another in a ring.
+
+    `audit_clock` dates audit rows; without it `clock` does.
+    """
+    return [
+        IdempotencyApplier(),
+        DocumentApplier(),
+        LedgerApplier(clock),
+        DueApplier(),
+        EventApplier(),
+        AuditApplier(audit_clock or clock),
+    ]

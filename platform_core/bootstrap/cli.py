@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from platform_core.bootstrap.commands import ledger, outbox, parties, staff
+from platform_core.bootstrap.commands import audit, ledger, outbox, parties, staff
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -23,6 +23,7 @@ app.command()(serve)
 app.command()(worker)
 app.command()(migrate)
 app.command()(doctor)
+app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(staff.app, name="staff")

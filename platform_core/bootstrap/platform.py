@@ -19,7 +19,7 @@ from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.delivery.nudges import Nudger
@@ -27,12 +27,15 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.expansions import PartyBranches
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signing_keys import SigningKeys
@@ -69,6 +72,7 @@ class Platform:
     contexts: VaultContexts
     cursors: Cursors
     feed: RevocationFeed
+    refusals: Refusals
     keys: SigningKeys
     access: Access
     processes: ServerProcesses
@@ -123,6 +127,8 @@ async def open_platform(
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
         stack.push_async_callback(platform.committer.stop)
+        await platform.refusals.start()
+        stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
         await platform.keys.start(platform.feed)
@@ -172,15 +178,8 @@ def assemble(
     ledger = LedgerService(database, ids=ids)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     access = _access(deps, keys, feed, settings)
-    tools = Tools(
-        committer=committer,
-        repository=PaymentRepository(database),
-        providers=Providers(registry.payment_providers(), contexts),
-        directory=directory,
-        clock=clock,
-        ids=ids,
-        public_origin=settings.public_origin,
-    )
+    providers = Providers(registry.payment_providers(), contexts)
+    tools = _tools(deps, directory, feed, settings=settings, providers=providers, clock=clock)
     parties, apps = Parties(deps), Apps(deps)
     people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
@@ -194,6 +193,7 @@ def assemble(
         contexts=contexts,
         cursors=cursors,
         feed=feed,
+        refusals=Refusals(committer, clock=real_clock),
         keys=keys,
         access=access,
         processes=ServerProcesses(deps, access.limits),
@@ -207,7 +207,7 @@ def assemble(
         directory=directory,
         registry=registry,
         ledger=ledger,
-        payments=payments_assembly.assemble(tools, ledger, cursors),
+        payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
     )
 
@@ -229,10 +229,36 @@ def _access(deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, setting
     )
 
 
+def _tools(
+    deps: IdentityDeps,
+    directory: MerchantDirectory,
+    feed: RevocationFeed,
+    *,
+    settings: Settings,
+    providers: Providers,
+    clock: Clock,
+) -> Tools:
+    repository = PaymentRepository(deps.database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
+    return Tools(
+        committer=deps.committer,
+        repository=repository,
+        providers=providers,
+        directory=directory,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=deps.clock),
+        clock=clock,
+        ids=deps.ids,
+        public_origin=settings.public_origin,
+    )
+
+
 def _committer(settings: Settings, database: Database, nudger: Nudger, *, clock: Clock, ids: Ids) -> Committer:
     return Committer(
         database.connect_writer,
-        make_appliers(clock),
+        make_appliers(clock, audit_clock=SystemClock()),
         clock=clock,
         ids=ids,
         batch_plans_max=settings.commit_batch_plans_max,

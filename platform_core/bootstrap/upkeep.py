@@ -10,6 +10,8 @@ import structlog
 from sqlalchemy import text
 
 from platform_core.bootstrap.platform import Platform
+from platform_core.governance.audit.sealer import Sealer
+from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.commit import Due, Plan, PlanRefused
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.commit.purge import purge
@@ -18,21 +20,26 @@ log = structlog.get_logger(__name__)
 
 PURGE: Final = "kernel.purge"
 EXPIRE: Final = "ledger.expire"
-EVERY: Final[Mapping[str, timedelta]] = {PURGE: timedelta(hours=1), EXPIRE: timedelta(minutes=1)}
+SEAL: Final = "audit.seal"
+EVERY: Final[Mapping[str, timedelta]] = {
+    PURGE: timedelta(hours=1),
+    EXPIRE: timedelta(minutes=1),
+    SEAL: timedelta(seconds=1),
+}
 SUBJECT: Final = "platform"
 PURGED_MAX: Final = 5_000
 _PLANNED: Final = text("SELECT kind FROM due WHERE kind = ANY (:kinds)")
 
 
 class Upkeep:
-    """Purges what has grown old, and releases pending transfers past their time."""
+    """Purges what has grown old, releases pending transfers past their time, chains the audit log."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
-        return {PURGE: self.purge, EXPIRE: self.expire}
+        return {PURGE: self.purge, EXPIRE: self.expire, SEAL: self.seal}
 
     async def plan_first(self) -> None:
         """Write the rows that are not there yet; those that are keep their time."""
@@ -66,6 +73,12 @@ class Upkeep:
             except PlanRefused as refused:
                 log.info("upkeep.expiry_refused", transfer=plan.answer, refusal=str(refused))
         return self._again(work, EVERY[EXPIRE])
+
+    async def seal(self, work: DueWork) -> Plan:
+        """Chain the audit rows that have come; again in a second."""
+        platform = self._platform
+        await Sealer(platform.database, platform.committer, clock=SystemClock(), ids=platform.ids).seal()
+        return self._again(work, EVERY[SEAL])
 
     def _again(self, work: DueWork, delay: timedelta) -> Plan:
         return Plan(work.merchant_id, [Due(work.kind, work.subject_id, self._platform.clock.now() + delay)])

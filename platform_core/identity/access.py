@@ -18,7 +18,6 @@ from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
 from platform_core.identity import repository
-from platform_core.identity.deps import single_reads
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
 from platform_core.identity.principal import Principal
 from platform_core.identity.rate_limits import RateLimits
@@ -63,7 +62,7 @@ class Access:
         limits: RateLimits | None = None,
     ) -> None:
         """`limits`: by default those of a process by itself."""
-        self._reads = single_reads(database)
+        self._reads = database.singles("auth")
         self._keys = keys
         self._feed = feed
         self._clock = clock
@@ -118,14 +117,13 @@ class Access:
     async def _examine(self, token: str, now: datetime) -> Principal:
         kid, claims = self._verify(token, now)
         try:
-            async with self._reads.connect() as connection:
-                state = await repository.read_token_state(
-                    connection,
-                    client_id=claims["client_id"],
-                    grant_id=claims.get("grant_id"),
-                    token_id=claims["jti"],
-                    now=now,
-                )
+            state = await repository.read_token_state(
+                self._reads,
+                client_id=claims["client_id"],
+                grant_id=claims.get("grant_id"),
+                token_id=claims["jti"],
+                now=now,
+            )
         except DATABASE_AWAY as error:
             raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
         if state is None or not _is_backed(state, claims):

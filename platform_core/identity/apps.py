@@ -14,7 +14,8 @@ from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND, O
 from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientRead, SecretShown
-from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused, Replayed
+from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused, Replayed
+from platform_core.kernel.commit.audit import PLATFORM
 
 SECRET_OVERLAP: Final = timedelta(days=7)
 AlsoMade = Callable[[AppCreated], Iterable[object]]
@@ -32,7 +33,7 @@ class Apps:
 
     deps: IdentityDeps
 
-    async def create_app(self, wanted: AppCreate, *, also: AlsoMade = nothing_else) -> AppCreated:
+    async def create_app(self, wanted: AppCreate, *, by: str = PLATFORM, also: AlsoMade = nothing_else) -> AppCreated:
         """An app with one client and one secret, which is shown in this answer and never again.
 
         `also`: more parts of its plan. Emits `app.secret_created`. 422 `identity.owner_not_found` unless one owner
@@ -65,6 +66,7 @@ class Apps:
             Insert(APP_CLIENTS, {**client.model_dump(), "merchant_id": wanted.merchant_id}),
             insert,
             self._event("app.secret_created", client, now),
+            Audit("app.created", by, app_id, wanted.merchant_id, {"client": client.id, "secret": secret.id}),
         )
         owner = {"isv_id": wanted.isv_id, "merchant_id": wanted.merchant_id}
         made = AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
@@ -72,7 +74,12 @@ class Apps:
         return made
 
     async def rotate_secret(
-        self, client_id: str, *, overlap: timedelta = SECRET_OVERLAP, also: AlsoShown = nothing_else
+        self,
+        client_id: str,
+        *,
+        overlap: timedelta = SECRET_OVERLAP,
+        by: str = PLATFORM,
+        also: AlsoShown = nothing_else,
     ) -> SecretShown:
         """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
 
@@ -96,11 +103,16 @@ class Apps:
                 plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now + overlap}))
             elif secret.expires_at > now:
                 plan.add(Change(APP_SECRETS, secret.id, {"expires_at": now}))
-        plan.add(self._event("app.secret_created", after, now), *also(shown))
+        facts = {"secret": shown.id, "overlap_s": int(overlap.total_seconds())}
+        plan.add(
+            self._event("app.secret_created", after, now),
+            Audit("app.secret_created", by, client_id, row.merchant_id, facts),
+            *also(shown),
+        )
         await self._commit(plan, client_id)
         return shown
 
-    async def disable_client(self, client_id: str) -> ClientRead:
+    async def disable_client(self, client_id: str, *, by: str = PLATFORM) -> ClientRead:
         """Refuse a client's tokens within a second, and new ones at once.
 
         404 `identity.client_not_found`; 409 `identity.changed_meanwhile`.
@@ -115,6 +127,7 @@ class Apps:
         plan = Plan(row.merchant_id).add(
             Change(APP_CLIENTS, client_id, {"state": "disabled"}, expected=before.version),
             news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
+            Audit("app.client_disabled", by, client_id, row.merchant_id),
         )
         await self._commit(plan, client_id)
         return after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Row
@@ -15,7 +16,7 @@ from platform_core.identity.errors import CHANGED_MEANWHILE, GRANT_EXISTS, GRANT
 from platform_core.identity.models import ACCESS_GRANTS
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import GrantCreate, GrantRead
-from platform_core.kernel.commit import Change, Duplicate, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Duplicate, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.i18n import Text
 
 
@@ -48,7 +49,11 @@ class Grants:
             revoked_by=None,
             revoked_why=None,
         )
-        plan = Plan(made.merchant_id).add(Insert(ACCESS_GRANTS, _row(made)), self._event("grant.created", made, now))
+        plan = Plan(made.merchant_id).add(
+            Insert(ACCESS_GRANTS, _row(made)),
+            self._event("grant.created", made, now),
+            _audit("grant.created", made, by=made.given_by, after=made),
+        )
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
@@ -74,6 +79,7 @@ class Grants:
             Change(ACCESS_GRANTS, grant_id, values, expected=row.version),
             news(self.deps.ids, kind="grant", subject_id=grant_id, merchant_id=merchant_id, now=now),
             self._event("grant.revoked", ended, now),
+            _audit("grant.revoked", ended, by=by, before=_read(row), after=ended, why=why),
         )
         try:
             await self.deps.committer.commit(plan)
@@ -110,6 +116,31 @@ class Grants:
             occurred_at=now,
             body=grant.model_dump_json(),
         )
+
+
+def _audit(
+    kind: str, grant: GrantRead, *, by: str, after: GrantRead, before: GrantRead | None = None, why: str | None = None
+) -> Audit:
+    facts = {
+        "app": grant.app_id,
+        "version": grant.version,
+        "scopes": grant.scopes,
+        "stores": None if grant.stores is None else len(grant.stores),
+    }
+    return Audit(
+        kind,
+        by,
+        grant.id,
+        grant.merchant_id,
+        facts,
+        reason=why,
+        before_digest=_digest(before) if before is not None else None,
+        after_digest=_digest(after),
+    )
+
+
+def _digest(grant: GrantRead) -> bytes:
+    return sha256(grant.model_dump_json().encode()).digest()
 
 
 def _refused(en: str, zh: str) -> Exception:

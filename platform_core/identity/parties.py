@@ -18,7 +18,8 @@ from platform_core.identity.schemas import (
     StoreCreate,
     StoreRead,
 )
-from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.pagination import Position
 
 
@@ -28,7 +29,7 @@ class Parties:
 
     deps: IdentityDeps
 
-    async def create_merchant(self, wanted: MerchantCreate) -> MerchantRead:
+    async def create_merchant(self, wanted: MerchantCreate, *, by: str = PLATFORM) -> MerchantRead:
         """A merchant of standing `active`; it can do nothing until an app has a grant of it."""
         made = MerchantRead(
             id=self.deps.ids.mint("mer"),
@@ -41,10 +42,14 @@ class Parties:
             version=1,
             created_at=self.deps.clock.now(),
         )
-        await self.deps.committer.commit(Plan(made.id).add(Insert(MERCHANTS, made.model_dump())))
+        facts = {"mode": made.mode, "verification": made.verification}
+        plan = Plan(made.id).add(
+            Insert(MERCHANTS, made.model_dump()), Audit("merchant.created", by, made.id, made.id, facts)
+        )
+        await self.deps.committer.commit(plan)
         return made
 
-    async def create_store(self, wanted: StoreCreate) -> StoreRead:
+    async def create_store(self, wanted: StoreCreate, *, by: str = PLATFORM) -> StoreRead:
         """An open store. 404 `identity.merchant_not_found`."""
         async with self.deps.database.read(wanted.merchant_id) as connection:
             if await repository.read_merchant(connection, wanted.merchant_id) is None:
@@ -61,11 +66,12 @@ class Parties:
         plan = Plan(made.merchant_id).add(
             Insert(STORES, made.model_dump()),
             news(self.deps.ids, kind="merchant", subject_id=made.merchant_id, merchant_id=made.merchant_id, now=now),
+            Audit("store.created", by, made.id, made.merchant_id),
         )
         await self.deps.committer.commit(plan)
         return made
 
-    async def create_isv(self, wanted: IsvCreate) -> IsvRead:
+    async def create_isv(self, wanted: IsvCreate, *, by: str = PLATFORM) -> IsvRead:
         """An ISV of the first tier."""
         made = IsvRead(
             id=self.deps.ids.mint("isv"),
@@ -75,10 +81,12 @@ class Parties:
             version=1,
             created_at=self.deps.clock.now(),
         )
-        await self.deps.committer.commit(Plan(None).add(Insert(ISVS, made.model_dump())))
+        facts = {"tier": made.tier, "verification": made.verification}
+        plan = Plan(None).add(Insert(ISVS, made.model_dump()), Audit("isv.created", by, made.id, None, facts))
+        await self.deps.committer.commit(plan)
         return made
 
-    async def change_standing(self, merchant_id: str, standing: Standing) -> MerchantRead:
+    async def change_standing(self, merchant_id: str, standing: Standing, *, by: str = PLATFORM) -> MerchantRead:
         """Set a merchant's standing; every process knows within a second.
 
         404 `identity.merchant_not_found`, 409 `identity.changed_meanwhile`.
@@ -89,6 +97,7 @@ class Parties:
         plan = Plan(merchant_id, answer=after).add(
             Change(MERCHANTS, merchant_id, {"standing": standing}, expected=before.version),
             news(self.deps.ids, kind="merchant", subject_id=merchant_id, merchant_id=merchant_id, now=now),
+            Audit("merchant.standing_changed", by, merchant_id, merchant_id, {"from": before.standing, "to": standing}),
         )
         try:
             await self.deps.committer.commit(plan)

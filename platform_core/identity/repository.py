@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,6 +22,7 @@ from platform_core.identity.models import (
     Mode,
     Standing,
 )
+from platform_core.kernel.database.singles import Singles
 from platform_core.kernel.pagination import Position
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
@@ -40,6 +41,12 @@ async def read_store(connection: AsyncConnection, store_id: str, *, merchant_id:
     """One store of the merchant."""
     query = select(_stores).where(_stores.c.id == store_id, _stores.c.merchant_id == merchant_id)
     return (await connection.execute(query)).one_or_none()
+
+
+async def read_stores(connection: AsyncConnection, store_ids: Collection[str], *, merchant_id: str) -> Sequence[Record]:
+    """Those of the ids that are stores of the merchant, in no order."""
+    query = select(_stores).where(_stores.c.merchant_id == merchant_id, _stores.c.id.in_(sorted(store_ids)))
+    return (await connection.execute(query)).all()
 
 
 async def list_stores(
@@ -179,7 +186,7 @@ class TokenState:
     tier: str | None
 
 
-_TOKEN_STATE: Final = text("""
+_STANDS_BEHIND: Final = """
 SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
        EXISTS (SELECT FROM revocation r WHERE r.kind = 'token' AND r.subject_id = :token_id),
        m.id, m.mode, m.standing,
@@ -191,15 +198,15 @@ LEFT JOIN isv i ON i.id = a.isv_id
 LEFT JOIN access_grant g ON g.id = :grant_id AND g.app_id = a.id
 LEFT JOIN merchant m ON m.id = g.merchant_id
 WHERE c.id = :client_id
-""")
+"""
 
 
 async def read_token_state(
-    connection: AsyncConnection, *, client_id: str, grant_id: str | None, token_id: str, now: datetime
+    reads: Singles, *, client_id: str, grant_id: str | None, token_id: str, now: datetime
 ) -> TokenState | None:
     """One statement for a token that was not seen before; None for an unknown client. `now` is aware."""
     values = {"client_id": client_id, "grant_id": grant_id, "token_id": token_id, "now": now}
-    row = (await connection.execute(_TOKEN_STATE, values)).one_or_none()
+    row = await reads.row(_STANDS_BEHIND, values)
     if row is None:
         return None
     return TokenState(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Security
@@ -53,8 +53,7 @@ class Requirement(SecurityBase):
         access.limits.admit(principal, envelope, is_kept=self._is_kept)
         envelope.settle_version(principal.api_version)
         if self.scope not in principal.scopes:
-            challenge = f'Bearer realm="arsenal", error="insufficient_scope", scope="{self.scope}"'
-            raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})
+            raise _scope_missing(self.scope)
         if self._needs_merchant and principal.merchant_id is None:
             raise MERCHANT_NEEDED.error()
         return principal
@@ -63,6 +62,18 @@ class Requirement(SecurityBase):
 def requires(scope: str) -> Any:  # FastAPI's marker, which it types as Any itself
     """The dependency that a route declares; its scope shows in the OpenAPI document. KeyError for an unknown scope."""
     return Security(Requirement(scope), scopes=[scope])
+
+
+def require_scopes(who: Principal, scopes: Iterable[str]) -> None:
+    """Raise 403 `identity.scope_missing` for the first scope that a request needs besides its route's own."""
+    for scope in sorted(scopes):
+        if scope not in who.scopes:
+            raise _scope_missing(scope)
+
+
+def _scope_missing(scope: str) -> PlatformError:
+    challenge = f'Bearer realm="arsenal", error="insufficient_scope", scope="{scope}"'
+    return SCOPE_MISSING.error({"scope": scope}, headers={"WWW-Authenticate": challenge})
 
 
 def bearer_token(request: Request) -> str:

@@ -22,8 +22,10 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Insert
 from platform_core.kernel.ids import Ids
 
-Kind = Literal["grant", "client", "app", "merchant", "token", "keys"]
-"""What the news is about; `merchant` also for its stores and its standing, `keys` for the set of signing keys."""
+Kind = Literal["grant", "client", "app", "merchant", "token", "keys", "terms"]
+"""What the news is about; `merchant` also for its stores and its standing, `keys` for the set of signing keys, `terms`
+for a merchant's channel accounts, routing and fees.
+"""
 
 POLL_S: Final = 0.25
 STALE_S: Final = 1.0

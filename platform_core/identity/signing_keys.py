@@ -20,7 +20,8 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE
 from platform_core.identity.models import SIGNING_KEYS
 from platform_core.identity.revocation import RevocationFeed, news
-from platform_core.kernel.commit import Change, Duplicate, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Duplicate, Insert, Plan, PlanRefused
+from platform_core.kernel.commit.audit import PLATFORM
 
 ALGORITHM: Final = "ES256"
 OVERLAP: Final = timedelta(hours=24)
@@ -76,7 +77,7 @@ class SigningKeys:
         keys = [found.key for found in self._published.values() if self._is_published(found)]
         return {"keys": [dict(key.as_dict(private=False)) for key in keys]}
 
-    async def rotate(self) -> str:
+    async def rotate(self, *, by: str = PLATFORM) -> str:
         """Let next sign and make a new next; the old key stays published for 24 hours. Returns the kid that now signs.
 
         409 `identity.changed_meanwhile` if another rotation came first.
@@ -90,10 +91,11 @@ class SigningKeys:
             Change(SIGNING_KEYS, following.id, {"state": "current"}, expected=following.version),
             await self._new_key("next", generation=following.generation + 1),
             news(self._deps.ids, kind="keys", subject_id=following.id, merchant_id=None, now=now),
+            Audit("signing_key.rotated", by, following.id, None, {"retired": current.id}),
         )
         return await self._commit(plan, subject_id=current.id)
 
-    async def revoke(self, kid: str) -> str:
+    async def revoke(self, kid: str, *, by: str = PLATFORM) -> str:
         """Emergency: refuse the key's tokens within a second. The current key is replaced by next at once.
 
         Returns the kid that now signs. 409 `identity.changed_meanwhile` if the keys moved meanwhile; KeyError for an
@@ -113,7 +115,10 @@ class SigningKeys:
             plan.answer = following.id
         if row.state in {"current", "next"}:
             plan.add(await self._new_key("next", generation=following.generation + 1))
-        plan.add(news(self._deps.ids, kind="keys", subject_id=kid, merchant_id=None, now=now))
+        plan.add(
+            news(self._deps.ids, kind="keys", subject_id=kid, merchant_id=None, now=now),
+            Audit("signing_key.revoked", by, kid, None, {"signs_now": plan.answer}),
+        )
         return await self._commit(plan, subject_id=kid)
 
     async def _heard(self, kind: str, subject_id: str) -> None:

@@ -26,15 +26,20 @@ class SealBroken(Exception):
 class Vault:
     """One secret of the installation (`ARSENAL_SECRETS_KEY`), from which a pepper and a sealing key are derived."""
 
-    __slots__ = ("_aes", "_entropy", "_pepper")
+    __slots__ = ("_aes", "_entropy", "_key", "_pepper")
 
     def __init__(self, key: bytes, *, entropy: Callable[[int], bytes] = os.urandom) -> None:
         """`key` has at least 32 bytes; ValueError otherwise."""
         if len(key) < 32:
             raise ValueError(f"the secrets key needs at least 32 bytes, this one has {len(key)}")
+        self._key = key
         self._pepper = _derive(key, b"arsenal pepper 1")
         self._aes = AESGCM(_derive(key, b"arsenal sealing 1"))
         self._entropy = entropy
+
+    def seed(self, purpose: bytes) -> bytes:
+        """32 bytes that only this installation can derive, others for each purpose: for a key that no row holds."""
+        return _derive(self._key, b"arsenal seed 1 " + purpose)
 
     def digest(self, row_id: str, secret: str) -> bytes:
         """HMAC-SHA-256 of a secret of 256 random bits, bound to its row: such a secret needs no slow hash."""

@@ -19,8 +19,8 @@ from platform_core.kernel.entropy import entropy as process_entropy
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 BODY_LENGTH: Final = 26
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_BITS: Final = 80
+_CHANCE_MAX: Final = (1 << _RANDOM_BITS) - 1
 _PAIRS: Final = tuple(high + low for high in ALPHABET for low in ALPHABET)
 _BODY: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 _PREFIX: Final = "[a-z][a-z0-9]{1,11}"
@@ -34,39 +34,42 @@ class Ids:
     step of up to 2**32, so that neighbours cannot be guessed by counting.
     """
 
-    __slots__ = ("_clock", "_entropy", "_last", "_lock")
+    __slots__ = ("_born_ms", "_chance", "_clock", "_entropy", "_head", "_lock")
 
     def __init__(self, clock: Clock, entropy: Callable[[int], bytes] = process_entropy) -> None:
         """`entropy(n)` returns n random bytes; a test hands in its own."""
         self._clock = clock
         self._entropy = entropy
-        self._last = -1
+        self._born_ms = -1
+        self._chance = 0
+        self._head = ""
         self._lock = Lock()
 
     def mint(self, prefix: str) -> str:
         """A new id, `prefix_` and 26 characters. `prefix` is a constant of the caller and is not checked here."""
-        age = self._clock.now() - _EPOCH
-        born_ms = age.days * 86_400_000 + age.seconds * 1000 + age.microseconds // 1000
-        chance = int.from_bytes(self._entropy(10), "big")
-        value = born_ms << _RANDOM_BITS | chance
+        born_ms = self._clock.unix_ms()
         with self._lock:
-            if value <= self._last or born_ms == self._last >> _RANDOM_BITS:
-                value = self._last + 1 + (chance & 0xFFFFFFFF)
-            self._last = value
-        return f"{prefix}_{_encode(value)}"
+            if born_ms > self._born_ms:
+                self._begin(born_ms, int.from_bytes(self._entropy(10), "big"))
+            else:
+                chance = self._chance + 1 + int.from_bytes(self._entropy(4), "big")
+                if chance <= _CHANCE_MAX:
+                    self._chance = chance
+                else:
+                    self._begin(self._born_ms + 1, chance - _CHANCE_MAX - 1)
+            chance, head = self._chance, self._head
+        pairs = _PAIRS
+        high, low = chance >> 40, chance & 0xFFFFFFFFFF
+        return (
+            f"{prefix}_{head}"
+            f"{pairs[high >> 30]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+            f"{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+        )
 
-
-def _encode(value: int) -> str:
-    """128 bits as 26 characters, two for each look-up."""
-    pairs = _PAIRS
-    high = value >> 70
-    low = value & 0x3FFFFFFFFFFFFFFFFF
-    return (
-        f"{pairs[high >> 50]}{pairs[high >> 40 & 1023]}{pairs[high >> 30 & 1023]}{pairs[high >> 20 & 1023]}"
-        f"{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
-        f"{pairs[low >> 60]}{pairs[low >> 50 & 1023]}{pairs[low >> 40 & 1023]}{pairs[low >> 30 & 1023]}"
-        f"{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
-    )
+    def _begin(self, born_ms: int, chance: int) -> None:
+        """A new millisecond: its ten characters are the head of all its ids."""
+        self._born_ms, self._chance = born_ms, chance
+        self._head = "".join(_PAIRS[born_ms >> shift & 1023] for shift in (40, 30, 20, 10, 0))
 
 
 def is_id(prefix: str, text: str) -> bool:

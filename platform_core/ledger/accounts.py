@@ -10,7 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+import msgspec
+from msgspec.structs import force_setattr
+
 from platform_core.kernel.commit.plan import Refusal
+
+AccountKey = tuple[str, str, str, str]  # unit, owner, role, bucket
 
 
 class Guard(StrEnum):
@@ -21,8 +26,7 @@ class Guard(StrEnum):
     LE0 = "le0"  # credits never exceed debits
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """One account by its key (unit, owner, role, bucket), opened by the first transfer that names it.
 
     `merchant_id` is the tenant whose plans may touch it; None is the platform's own, shared by all. `unit` is an
@@ -35,19 +39,18 @@ class Account:
     role: str
     bucket: str = ""
     guard: Guard = Guard.FREE
+    key: AccountKey = ("", "", "", "")
+    """What makes it one account; computed, whatever is given."""
 
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What makes it one account."""
-        return (self.unit, self.owner, self.role, self.bucket)
+    def __post_init__(self) -> None:
+        force_setattr(self, "key", (self.unit, self.owner, self.role, self.bucket))
 
     def __str__(self) -> str:
         place = f"{self.role}/{self.bucket}" if self.bucket else self.role
         return f"{self.unit}:{self.owner}:{place}"
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """`amount` from `debit` to `credit`: at once, or as a pending transfer that is posted or voided later.
 
     All transfers of a plan are linked: all or none, each seeing what those before it did. `code` names the kind of
@@ -75,8 +78,7 @@ class Transfer:
         assert self.expires_at is None or self.is_pending, f"only a pending transfer expires: {self}"
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """Make a pending transfer real: `amount` of it (None: all); what is left is released. Once only.
 
     Refused as `PendingGone` from `expires_at` on, also while nobody has voided it yet.
@@ -91,8 +93,7 @@ class Post:
         assert self.amount is None or self.amount > 0, f"posting moves something: {self}"
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(msgspec.Struct, frozen=True):
     """Release a pending transfer. `is_expiry` says that nobody asked for it but time: refused before `expires_at`."""
 
     id: str

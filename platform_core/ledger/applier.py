@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, cast
 
 import asyncpg
 
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit.plan import Plan, Refusal, Statement, TenantViolation, lock_key
+from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement, TenantViolation, lock_key
 from platform_core.ledger.accounts import (
     Account,
     AccountFull,
@@ -133,18 +134,18 @@ JOIN ledger_account AS a USING (unit, owner, role, bucket)
 """
 _LOOK_PENDING = """
 SELECT id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, reference
-FROM ledger_pending WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE
+FROM ledger_pending WHERE id = ANY({0}::text[]) ORDER BY id FOR UPDATE
 """
 _LOOK_EXISTING = """
 SELECT id, kind, debit_account, credit_account, amount, pending_id, code, reference
-FROM ledger_transfer WHERE id = ANY($1::text[])
+FROM ledger_transfer WHERE id = ANY({0}::text[])
 """
 # The tenant of each plan travels with the account it names: another tenant's account is not even seen.
 _LOOK_ACCOUNTS = """
 SELECT v.tenant, a.id, a.merchant_id,
        a.unit || ':' || a.owner || ':' || a.role || CASE a.bucket WHEN '' THEN '' ELSE '/' || a.bucket END,
        a.role, a.guard, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.moved_at
-FROM ledger_account AS a JOIN unnest($1::bigint[], $2::text[]) AS v(id, tenant) ON a.id = v.id
+FROM ledger_account AS a JOIN unnest({0}::bigint[], {1}::text[]) AS v(id, tenant) ON a.id = v.id
 WHERE a.merchant_id IS NULL OR a.merchant_id = v.tenant
 ORDER BY a.id FOR UPDATE OF a
 """
@@ -189,6 +190,9 @@ class LedgerWork:
                 assert isinstance(part, Transfer | Post | Void)
                 self._want(plan.merchant_id, part)
         self._pending: dict[str, Pending] = {}
+        self._has_seen_pending = False
+        self._wanted_by_pending: set[tuple[int, str | None]] = set()
+        self.has_seen_all = False
         self._existing: dict[str, ExistingRow] = {}
         self._seen: dict[int, Balance] = {}
         self._visible: set[tuple[int, str | None]] = set()
@@ -228,23 +232,43 @@ class LedgerWork:
         for row in await connection.fetch(_FIND, *keys):
             self._ids[row[1], row[2], row[3], row[4]] = row[0]
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    def looks(self) -> Sequence[Look]:
         """Pending transfers by id, then all accounts by id, locked until the batch is committed.
 
-        The clock is read once all locks are held: what waited for another process is booked after that one's.
+        Which accounts a pending transfer touches is only known once it is seen, so these come in two rounds.
         """
+        looks = []
         if self._named:
-            for row in await connection.fetch(_LOOK_EXISTING, sorted(self._named)):
-                self._existing[row[0]] = tuple(row)[1:]
-        wanted = {(self._ids[key], tenant) for key, tenant in self._touched}
-        if self._pending_wanted:
-            for row in await connection.fetch(_LOOK_PENDING, sorted({id_ for id_, _ in self._pending_wanted})):
-                pending = Pending(*row)
-                self._pending[pending.id] = pending
-                if (pending.id, pending.merchant_id) in self._pending_wanted:
-                    wanted |= {(pending.debit_id, pending.merchant_id), (pending.credit_id, pending.merchant_id)}
-        ordered = sorted(wanted, key=lambda pair: pair[0])
-        rows = await connection.fetch(_LOOK_ACCOUNTS, [id_ for id_, _ in ordered], [tenant for _, tenant in ordered])
+            looks.append(Look(_LOOK_EXISTING, (sorted(self._named),), self._take_existing))
+            self._named = set()
+        if self._pending_wanted and not self._has_seen_pending:
+            looks.append(Look(_LOOK_PENDING, (sorted({id_ for id_, _ in self._pending_wanted}),), self._take_pending))
+            self._has_seen_pending = True
+            return looks
+        self.has_seen_all = True
+        wanted = {(self._ids[key], tenant) for key, tenant in self._touched} | self._wanted_by_pending
+        if wanted:
+            ordered = sorted(wanted, key=lambda pair: pair[0])
+            arrays = ([id_ for id_, _ in ordered], [tenant for _, tenant in ordered])
+            looks.append(Look(_LOOK_ACCOUNTS, arrays, self._take_accounts))
+        return looks
+
+    def _take_existing(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for id_, *rest in rows:
+            self._existing[id_] = cast(ExistingRow, tuple(rest))
+
+    def _take_pending(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for row in rows:
+            pending = Pending(*row)
+            self._pending[pending.id] = pending
+            if (pending.id, pending.merchant_id) in self._pending_wanted:
+                self._wanted_by_pending |= {
+                    (pending.debit_id, pending.merchant_id),
+                    (pending.credit_id, pending.merchant_id),
+                }
+
+    def _take_accounts(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """The clock is read once all locks are held: what waited for another process is booked after that one's."""
         for tenant, id_, *rest in rows:
             self._visible.add((id_, tenant))
             self._tenant_of[id_] = tenant

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from platform_core.bootstrap.upkeep import EVERY, EXPIRE, PURGE, SUBJECT, Upkeep
+from platform_core.bootstrap.upkeep import EVERY, EXPIRE, PURGE, SEAL, SUBJECT, Upkeep
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.ledger.accounts import Account, Guard, Transfer
@@ -25,12 +25,12 @@ async def test_each_turn_plans_the_next(world: World) -> None:
         assert plan is not None
         await platform.committer.commit(plan)
     await upkeep.plan_first()  # a second worker begins: what is planned keeps its time
-    assert [await world.due(kind) for kind in EVERY] == [[], []]
+    assert [await world.due(kind) for kind in EVERY] == [[], [], []]
     connection = await platform.database.connect("job")
     rows = await connection.fetch("SELECT kind, subject_id, due_at FROM due WHERE kind = ANY ($1)", list(EVERY))
     await connection.close()
     now = platform.clock.now()
-    assert {tuple(row) for row in rows} == {(kind, SUBJECT, now + EVERY[kind]) for kind in (PURGE, EXPIRE)}
+    assert {tuple(row) for row in rows} == {(kind, SUBJECT, now + EVERY[kind]) for kind in (PURGE, EXPIRE, SEAL)}
 
 
 async def test_a_pending_transfer_past_its_time_is_released(world: World, database_url: str) -> None:

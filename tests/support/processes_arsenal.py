@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from standardwebhooks.webhooks import Webhook
 
 from platform_core.bootstrap.platform import Platform, open_platform
@@ -45,6 +47,8 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
         "ARSENAL_HOME": str(home),
         "ARSENAL_LOG_LEVEL": "warning",
         "ARSENAL_IS_WEBHOOK_LOOPBACK_ALLOWED": "1",
+        "ARSENAL_RATE_OWN_APP_PER_S": "100000",
+        "ARSENAL_RATE_ADDRESS_PER_S": "100000",
         **given,
     }
 
@@ -59,6 +63,16 @@ def server(name: str, folder: Path, *, port: int, given: Mapping[str, str]) -> D
         ready=answers_http(f"{url}/openapi.json"),
         environment={**given, "ARSENAL_LISTEN_PORT": str(port)},
     )
+
+
+def server_children(daemon: Daemon) -> set[int]:
+    """The processes of `arsenal serve --workers N` that answer requests, by id."""
+    found = set()
+    for child in psutil.Process(daemon.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is gone too
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def worker(name: str, folder: Path, *, given: Mapping[str, str]) -> Daemon:

@@ -6,13 +6,16 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 import uvicorn
+from fastapi import FastAPI
 
 from platform_core.bootstrap.app import create_app
 from platform_core.bootstrap.environment import leave_on_signal, load_settings, migrated_database, observed
 from platform_core.bootstrap.platform import open_platform
+from platform_core.bootstrap.server_processes import CHILD_APP, Supervisor, hand_on
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.collector import settle_collector
@@ -38,7 +41,11 @@ class ReadyServer(uvicorn.Server):
 
 
 @reporting
-def serve(*, is_json: JsonOption = False) -> None:
+def serve(
+    *,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes behind one address.")] = 1,
+    is_json: JsonOption = False,
+) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
     Without ARSENAL_DATABASE_URL an embedded PostgreSQL is started and migrated.
@@ -50,24 +57,6 @@ def serve(*, is_json: JsonOption = False) -> None:
         urls = migrated_database(settings)
         listener = listening(settings)
         settings = with_origin(settings, listener)
-        app = create_app(
-            open_platform(settings, urls),
-            public_origin=settings.public_origin,
-            ids=Ids(SystemClock()),
-            language=settings.language,
-        )
-        config = uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nothing here asks for a caller's address or scheme
-            timeout_graceful_shutdown=GRACE_S,
-        )
 
         def ready() -> None:
             settle_collector()
@@ -77,15 +66,45 @@ def serve(*, is_json: JsonOption = False) -> None:
                 {"url": url_of(listener), "public_origin": settings.public_origin, "pid": os.getpid(), "ready": True}
             )
 
-        server = ReadyServer(config, ready)
-        # uvicorn raises the signal that stopped it once more when all is closed; the process has something left to do.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        server.run([listener])
-        if not server.started:
+        if workers > 1:
+            hand_on(settings, urls)
+            supervisor = Supervisor(_config(CHILD_APP, workers), listener, ready)
+            supervisor.run()
+            is_started = supervisor.is_ready
+        else:
+            app = create_app(
+                open_platform(settings, urls),
+                public_origin=settings.public_origin,
+                ids=Ids(SystemClock()),
+                language=settings.language,
+            )
+            server = ReadyServer(_config(app, workers), ready)
+            # uvicorn raises the signal that stopped it once more when all is closed; something is left to do then.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)
+            server.run([listener])
+            is_started = server.started
+        if not is_started:
             raise CliFailure(
                 "The server could not start; the log says why.", "Run: arsenal doctor", code="cli.not_started"
             )
+
+
+def _config(app: FastAPI | str, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nothing here asks for a caller's address or scheme
+        timeout_graceful_shutdown=GRACE_S,
+    )
 
 
 def listening(settings: Settings) -> socket.socket:

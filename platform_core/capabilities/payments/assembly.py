@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from platform_core.capabilities.payments.acts import PaymentActs
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
+from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.resolution import Resolution
@@ -15,6 +16,7 @@ from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
+from platform_core.kernel.http.expand import Branch
 from platform_core.kernel.pagination import Cursors
 from platform_core.ledger.service import LedgerService
 
@@ -28,14 +30,17 @@ class Payments:
     lists: PaymentLists
     resolution: Resolution
     settlement: SettlementService
+    expansion: PaymentExpansion
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
         return {ASK: self.resolution.ask, EXPIRE: self.resolution.expire, SETTLE: self.settlement.settle}
 
 
-def assemble(tools: Tools, ledger: LedgerService, cursors: Cursors) -> Payments:
-    """Payments of one process."""
+def assemble(
+    tools: Tools, ledger: LedgerService, cursors: Cursors, *, parties: Mapping[str, Branch] | None = None
+) -> Payments:
+    """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
     return Payments(
@@ -44,4 +49,5 @@ def assemble(tools: Tools, ledger: LedgerService, cursors: Cursors) -> Payments:
         lists=PaymentLists(tools.repository, cursors),
         resolution=Resolution(desk, questions),
         settlement=SettlementService(desk, ledger),
+        expansion=PaymentExpansion(tools.repository, parties or {}),
     )

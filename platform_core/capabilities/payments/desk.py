@@ -23,14 +23,13 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import MerchantTerms, PaymentFile, PaymentRepository
 from platform_core.contracts import payments as contract
 from platform_core.identity.directory import MerchantDirectory, MerchantFacts
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Committer, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.ids import Ids
 
 DECISIONS_MAX = 3
 CONCLUSIONS_MAX = 20  # a provider's word is put to the books whatever else moves the payment at the same time
-TERMS_S = 1.0  # how old a merchant's routing and fees may be
-TERMS_KEPT_MAX = 10_000
 SCHEDULED_KEPT_MAX = 100_000
 DEADLINE_S = 10.0
 
@@ -43,6 +42,7 @@ class Tools:
     repository: PaymentRepository
     providers: Providers
     directory: MerchantDirectory
+    terms: FeedCache[MerchantTerms]
     clock: Clock
     ids: Ids
     public_origin: str
@@ -71,8 +71,6 @@ class Desk:
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
         self._locks = KeyedLocks()
-        self._terms: dict[str, tuple[float, MerchantTerms]] = {}
-        self._reading: dict[str, asyncio.Future[MerchantTerms]] = {}
         self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
 
     @property
@@ -85,22 +83,11 @@ class Desk:
         return await self.tools.directory.get(merchant_id)
 
     async def terms(self, merchant_id: str) -> MerchantTerms:
-        """Channel accounts, routing and fees, at most a second old."""
-        monotonic = self.tools.clock.monotonic()
-        known = self._terms.get(merchant_id)
-        if known is not None and 0 <= monotonic - known[0] < TERMS_S:
-            return known[1]
-        reading = self._reading.get(merchant_id)
-        if reading is None:  # one reads for all who wait: a busy till would else send a herd of the same question
-            reading = self._reading[merchant_id] = asyncio.ensure_future(self._read_terms(merchant_id, monotonic))
-            reading.add_done_callback(lambda _: self._reading.pop(merchant_id))
-        return await asyncio.shield(reading)
-
-    async def _read_terms(self, merchant_id: str, monotonic: float) -> MerchantTerms:
-        terms = await self.tools.repository.terms(merchant_id, self.now)
-        if len(self._terms) >= TERMS_KEPT_MAX:
-            self._terms.clear()
-        self._terms[merchant_id] = (monotonic, terms)
+        """Channel accounts, routing and fees: those of this moment, changes at most a second late."""
+        terms = await self.tools.terms.get(merchant_id)
+        if not terms.hold_at(self.now):
+            self.tools.terms.forget(merchant_id)
+            terms = await self.tools.terms.get(merchant_id)
         return terms
 
     async def file(self, merchant_id: str, payment_id: str) -> PaymentFile:

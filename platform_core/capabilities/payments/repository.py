@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, func, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel, col
 
@@ -55,11 +55,20 @@ class PaymentFile:
 
 @dataclass(frozen=True, slots=True)
 class MerchantTerms:
-    """How a merchant takes payments: contracts, routing in order, fees."""
+    """How a merchant takes payments: contracts, routing in order, fees.
+
+    As of `read_at`; `changes_at` is the next moment at which a rule or plan begins or ends, if one is known of.
+    """
 
     channel_accounts: Mapping[str, ChannelAccount]
     rules: Sequence[RoutingRule]
     fee_plans: Sequence[FeePlan]
+    read_at: datetime
+    changes_at: datetime | None
+
+    def hold_at(self, moment: datetime) -> bool:
+        """Whether they are those of this moment too; a clock may also have been put back."""
+        return self.read_at <= moment and (self.changes_at is None or moment < self.changes_at)
 
 
 class PaymentRepository:
@@ -100,6 +109,21 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Payment, query)
 
+    async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
+        """Those of the ids that are payments of the merchant, in no order."""
+        query = select(table_of(Payment)).where(
+            col(Payment.merchant_id) == merchant_id, col(Payment.id).in_(payment_ids)
+        )
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, Payment, query)
+
+    async def parts(self, table: type[Table], merchant_id: str, payment_ids: Sequence[str]) -> list[Table]:
+        """Rows of several payments in a table that names theirs, the oldest first."""
+        columns = table_of(table).c
+        query = select(table_of(table)).where(columns.merchant_id == merchant_id, columns.payment_id.in_(payment_ids))
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, table, query.order_by(columns.created_at, columns.id))
+
     async def refund(self, merchant_id: str, refund_id: str) -> Refund | None:
         """One refund."""
         query = select(table_of(Refund)).where(col(Refund.id) == refund_id)
@@ -124,7 +148,8 @@ class PaymentRepository:
                 connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id")
             )
             plans = await _all(connection, FeePlan, _valid(FeePlan, merchant_id, now).order_by("valid_from", "id"))
-        return MerchantTerms({account.id: account for account in accounts}, rules, plans)
+            changes_at = (await connection.execute(_next_change(merchant_id, now))).scalar_one()
+        return MerchantTerms({account.id: account for account in accounts}, rules, plans, now, changes_at)
 
     async def is_settled(self, merchant_id: str, day: date, currency: str) -> bool:
         """Whether a booking day's money has been moved to available."""
@@ -210,6 +235,16 @@ def _valid(table: type[Table], merchant_id: str, now: datetime) -> Select[Any]:
         columns.valid_from <= now,
         (columns.valid_until.is_(None)) | (columns.valid_until > now),
     )
+
+
+def _next_change(merchant_id: str, now: datetime) -> Select[Any]:
+    """The first moment after `now` at which one of the merchant's rules or plans begins or ends; NULL if none does."""
+    moments = [
+        select(column.label("moment")).where(table.c.merchant_id == merchant_id, column > now)
+        for table in (table_of(RoutingRule), table_of(FeePlan))
+        for column in (table.c.valid_from, table.c.valid_until)
+    ]
+    return select(func.min(union_all(*moments).subquery().c.moment))
 
 
 async def _one(connection: AsyncConnection, table: type[Table], query: Select[Any]) -> Table | None:

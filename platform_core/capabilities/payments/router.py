@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Literal, TypeVar
 
@@ -23,6 +23,7 @@ from platform_core.capabilities.payments.schemas import (
     PaymentList,
     PaymentRead,
     RefundCreate,
+    RefundExpandedRead,
     RefundList,
     RefundRead,
     SettlementList,
@@ -31,12 +32,14 @@ from platform_core.capabilities.payments.schemas import (
 )
 from platform_core.capabilities.payments.service import Reply
 from platform_core.identity.principal import Principal
-from platform_core.identity.requires import Requirement, requires
+from platform_core.identity.requires import Requirement, require_scopes, requires
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
 from platform_core.kernel.http.acts import act_once
 from platform_core.kernel.http.direct import DirectRoute
+from platform_core.kernel.http.expand import LENGTH_MAX, Branch, Expansion, parse_expand
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
+from platform_core.kernel.http.preconditions import shown
 from platform_core.kernel.money import AMOUNT_MINOR_MAX
 from platform_core.kernel.pagination import LIMIT_DEFAULT, PageLimit
 
@@ -48,7 +51,9 @@ Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
 Order = Literal["asc", "desc"]
 NAME = "^[A-Za-z0-9_]{1,64}$"
-EXPAND = "^(attempts|transactions|refunds)(,(attempts|transactions|refunds)){0,2}$"
+Expand = Annotated[
+    str | None, Query(max_length=LENGTH_MAX, description="Names with commas between, such as refunds,store.")
+]
 
 
 def payments_of(request: Request) -> Payments:
@@ -153,20 +158,25 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     "/payments/{payment_id}",
     operation_id="payments.get",
     summary="Read a payment",
-    **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,)),
+    **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,), has_etag=True),
 )
-async def read_payment(
-    request: Request,
-    payment_id: str,
-    principal: Reader,
-    expand: Annotated[str | None, Query(pattern=EXPAND, max_length=64)] = None,
-) -> Response:
-    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, separated by commas."""
-    service = payments_of(request).service
-    payment = await service.read(principal, payment_id)
-    if expand is None:
-        return Response(json_text(payment_answer(payment.model_dump())), media_type=JSON)
-    return Response(json_text(await service.expanded(payment, set(expand.split(",")))), media_type=JSON)
+async def read_payment(request: Request, payment_id: str, principal: Reader, expand: Expand = None) -> Response:
+    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, merchant, store."""
+    payments = payments_of(request)
+    expansion = _expansion(principal, expand, payments.expansion.payments)
+    payment = await payments.service.read(principal, payment_id)
+    answer = payment_answer(payment.model_dump())
+    if not expansion.wanted:
+        return shown(request, json_text(answer), version=payment.version)
+    await expansion.fill(principal, [answer])
+    return Response(json_text(answer), media_type=JSON)
+
+
+def _expansion(principal: Principal, expand: str | None, tree: Mapping[str, Branch]) -> Expansion:
+    """What is wanted, if the caller may see all of it."""
+    expansion = parse_expand(expand, tree)
+    require_scopes(principal, expansion.scopes())
+    return expansion
 
 
 @router.get("/payments", operation_id="payments.list", summary="List payments", **documented(answer=PaymentList))
@@ -191,8 +201,10 @@ async def list_payments(
     order: Order = "desc",
     limit: PageLimit = LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
+    expand: Expand = None,
 ) -> Response:
-    """Newest first, or `order=asc`."""
+    """Newest first, or `order=asc`. `expand` as for one payment."""
+    expansion = _expansion(principal, expand, payments_of(request).expansion.payments)
     equal = {
         "state": state,
         "form": form,
@@ -210,6 +222,7 @@ async def list_payments(
     page = await payments_of(request).lists.payments(
         principal, equal, between, is_ascending=order == "asc", limit=limit, cursor=cursor
     )
+    await expansion.fill(principal, page["data"])
     return Response(json_text(page), media_type=JSON)
 
 
@@ -382,14 +395,20 @@ async def create_refund(
     operation_id="refunds.get",
     summary="Read a refund",
     tags=["refunds"],
-    **documented(answer=RefundRead, errors=(errors.NOT_FOUND,)),
+    **documented(answer=RefundExpandedRead, errors=(errors.NOT_FOUND,), has_etag=True),
 )
 async def read_refund(
-    request: Request, refund_id: str, principal: Annotated[Principal, requires("refunds:read")]
+    request: Request, refund_id: str, principal: Annotated[Principal, requires("refunds:read")], expand: Expand = None
 ) -> Response:
-    """One refund as it stands."""
-    refund = await payments_of(request).service.refund(principal, refund_id)
-    return Response(json_text(refund_answer(refund.model_dump())), media_type=JSON)
+    """One refund as it stands. `expand`: payment, and of it what a payment's own `expand` takes: payment.store."""
+    payments = payments_of(request)
+    expansion = _expansion(principal, expand, payments.expansion.refunds)
+    refund = await payments.service.refund(principal, refund_id)
+    answer = refund_answer(refund.model_dump())
+    if not expansion.wanted:
+        return shown(request, json_text(answer), version=refund.version)
+    await expansion.fill(principal, [answer])
+    return Response(json_text(answer), media_type=JSON)
 
 
 @router.get(
@@ -404,11 +423,14 @@ async def list_refunds(
     order: Order = "desc",
     limit: PageLimit = LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
+    expand: Expand = None,
 ) -> Response:
-    """Newest first, or `order=asc`."""
+    """Newest first, or `order=asc`. `expand` as for one refund."""
+    expansion = _expansion(principal, expand, payments_of(request).expansion.refunds)
     page = await payments_of(request).lists.refunds(
         principal, {"payment_id": payment_id, "state": state}, is_ascending=order == "asc", limit=limit, cursor=cursor
     )
+    await expansion.fill(principal, page["data"])
     return Response(json_text(page), media_type=JSON)
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from platform_core.identity.schemas import MerchantRead, StoreRead
 from platform_core.kernel.errors import declare
 from platform_core.kernel.fields import field_error
+from platform_core.kernel.http.redaction import PERSONAL, SECRET
 from platform_core.kernel.i18n import Text
 from platform_core.kernel.money import AMOUNT_MINOR_MAX, CurrencyCode
 from platform_core.kernel.money import AmountMinor as Amount
@@ -92,7 +94,7 @@ class CustomerReference(Request):
 
     id: Annotated[str, StringConstraints(pattern=r"^cus_[0-9a-z]{26}$")] | None = None
     channel: Number | None = None
-    channel_user_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    channel_user_id: Annotated[str, StringConstraints(min_length=1, max_length=128), PERSONAL] | None = None
 
 
 def _bounded_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -107,6 +109,21 @@ Labels = Annotated[dict[str, str], AfterValidator(_bounded_labels)]
 class PaymentCreate(Request):
     """An order to be paid. Either `order_minor` or `basket`, or both if they agree."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "out_trade_no": "order_20261122_1",
+                    "subject": "Two coffees",
+                    "form": "merchant_scan",
+                    "auth_code": "280000000000000000",
+                    "currency": "CNY",
+                    "order_minor": 8200,
+                }
+            ]
+        }
+    )
+
     out_trade_no: Number
     subject: ShortText
     form: TakenForm
@@ -116,7 +133,7 @@ class PaymentCreate(Request):
     expected_payable_minor: AmountOrZero | None = None
     customer: CustomerReference | None = None
     channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
-    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$")] | None = None
+    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$"), SECRET] | None = None
     store_id: Annotated[str, StringConstraints(pattern=r"^sto_[0-9a-z]{26}$")] | None = None
     terminal_id: Number | None = None
     operator_id: Number | None = None
@@ -151,7 +168,7 @@ class AttemptCreate(Request):
 
     form: TakenForm
     channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
-    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$")] | None = None
+    auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$"), SECRET] | None = None
 
 
 class CaptureCreate(Request):
@@ -181,6 +198,10 @@ class Nothing(Request):
 
 class RefundCreate(Request):
     """Money back to the customer: an amount, or all that is left."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"out_request_no": "refund_20261122_1", "amount_minor": 1200}]}
+    )
 
     out_request_no: Number
     amount_minor: Amount | None = None
@@ -296,24 +317,32 @@ class RefundRead(BaseModel):
 
 
 class PaymentExpandedRead(PaymentRead):
-    """A payment, with the parts that `expand` asked for."""
+    """A payment, with the parts that `expand` asked for; the others are left out."""
 
     attempts: list[AttemptRead] = Field(default_factory=list)
     transactions: list[TransactionRead] = Field(default_factory=list)
     refunds: list[RefundRead] = Field(default_factory=list)
+    merchant: MerchantRead | None = None
+    store: StoreRead | None = None
+
+
+class RefundExpandedRead(RefundRead):
+    """A refund, with the payment if `expand` asked for it."""
+
+    payment: PaymentExpandedRead | None = None
 
 
 class PaymentList(BaseModel):
     """Payments, newest first unless asked otherwise."""
 
-    data: list[PaymentRead]
+    data: list[PaymentExpandedRead]
     next_cursor: str | None
 
 
 class RefundList(BaseModel):
     """Refunds, newest first unless asked otherwise."""
 
-    data: list[RefundRead]
+    data: list[RefundExpandedRead]
     next_cursor: str | None
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import SQLModel
-
 from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.answers import (
-    attempt_answer,
     encoded,
     json_text,
     payment_answer,
     refund_answer,
-    transaction_answer,
 )
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.desk import Desk, current_fee
@@ -420,20 +416,6 @@ class PaymentService:
         if await self._questions.heal(payment.merchant_id, payment.id, payment):
             payment = await self._visible(principal, payment.id)
         return payment
-
-    async def expanded(self, payment: Payment, wanted: Collection[str]) -> dict[str, Any]:
-        """The payment's answer with the parts wanted: attempts, transactions, refunds."""
-        file = await self._desk.file(payment.merchant_id, payment.id)
-        answer = payment_answer(file.payment.model_dump())
-        parts: Mapping[str, tuple[Sequence[SQLModel], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
-            "attempts": (file.attempts, attempt_answer),
-            "transactions": (file.transactions, transaction_answer),
-            "refunds": (file.refunds, refund_answer),
-        }
-        for name in wanted:
-            rows, show = parts[name]
-            answer[name] = [show(row.model_dump()) for row in rows]
-        return answer
 
     async def refund(self, principal: Principal, refund_id: str) -> Refund:
         """One refund, asked about as a payment is. Raises 404 `payments.not_found`."""

@@ -1,17 +1,19 @@
 """How a merchant comes to take payments: contracts with acquirers, routing, fees.
 
-Versioned rows, effective within a second.
+Versioned rows, effective within a second: each plan carries the news.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from platform_core.capabilities.payments.answers import encoded
 from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import CHANNEL_ACCOUNTS, FEE_PLANS, ROUTING_RULES
+from platform_core.identity.revocation import news
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Committer, Insert, Plan
 from platform_core.kernel.ids import Ids
@@ -48,7 +50,7 @@ class PaymentSetup:
             "is_active": True,
             "created_at": self.clock.now(),
         }
-        await self.committer.commit(Plan(merchant_id, [Insert(CHANNEL_ACCOUNTS, encoded(row))]))
+        await self._write(merchant_id, Insert(CHANNEL_ACCOUNTS, encoded(row)))
         return str(row["id"])
 
     async def add_routing_rule(
@@ -61,8 +63,12 @@ class PaymentSetup:
         store_id: str | None = None,
         amount_minor_min: int | None = None,
         amount_minor_max: int | None = None,
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
     ) -> str:
-        """A rule; the first that fits, by position, decides. Amounts inclusive."""
+        """A rule; the first that fits, by position, decides. Amounts inclusive; valid from now unless said otherwise,
+        up to and without `valid_until` (aware).
+        """
         row = {
             "id": self.ids.mint("rrl"),
             "merchant_id": merchant_id,
@@ -72,10 +78,10 @@ class PaymentSetup:
             "amount_minor_min": amount_minor_min,
             "amount_minor_max": amount_minor_max,
             "channel_account_ids": list(channel_account_ids),
-            "valid_from": self.clock.now(),
-            "valid_until": None,
+            "valid_from": valid_from or self.clock.now(),
+            "valid_until": valid_until,
         }
-        await self.committer.commit(Plan(merchant_id, [Insert(ROUTING_RULES, encoded(row))]))
+        await self._write(merchant_id, Insert(ROUTING_RULES, encoded(row)))
         return str(row["id"])
 
     async def set_fee_plan(self, merchant_id: str, *, currency: str, terms: FeeTerms, form: str | None = None) -> str:
@@ -93,5 +99,9 @@ class PaymentSetup:
             "valid_from": self.clock.now(),
             "valid_until": None,
         }
-        await self.committer.commit(Plan(merchant_id, [Insert(FEE_PLANS, row)]))
+        await self._write(merchant_id, Insert(FEE_PLANS, row))
         return str(row["id"])
+
+    async def _write(self, merchant_id: str, part: Insert) -> None:
+        told = news(self.ids, kind="terms", subject_id=merchant_id, merchant_id=merchant_id, now=self.clock.now())
+        await self.committer.commit(Plan(merchant_id, [part, told]))

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from platform_core.kernel.http.redaction import SECRET
+
 Mode = Literal["test", "live"]
 EndpointUrl = Annotated[str, StringConstraints(min_length=9, max_length=2048)]
 Description = Annotated[str, StringConstraints(max_length=256)]
@@ -70,7 +72,7 @@ class EndpointRead(_Answer):
 class EndpointSecretRead(EndpointRead):
     """An endpoint with its signing secret, which only this answer shows."""
 
-    secret: str = Field(repr=False)
+    secret: Annotated[str, SECRET] = Field(repr=False)
     previous_secret_until: datetime | None = Field(description="Until then messages carry the old signature too.")
 
 

@@ -5,6 +5,7 @@ a batch is under way form the next batch (group commit): a few set-based stateme
 refusal rolls back nothing, because nothing is written before everything is judged; the refused plan alone is left out.
 """
 
+from platform_core.kernel.commit.audit import Audit
 from platform_core.kernel.commit.documents import Change, DocumentTable, Insert, Remove
 from platform_core.kernel.commit.due import Due, DueDone
 from platform_core.kernel.commit.events import Event
@@ -26,6 +27,7 @@ from platform_core.kernel.commit.writer import Committer
 
 __all__ = [
     "Applier",
+    "Audit",
     "BatchReport",
     "BatchWork",
     "Change",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ import asyncpg
 
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.columns import columnar
-from platform_core.kernel.commit.plan import Applier, BatchWork, Plan, Refusal, Statement
+from platform_core.kernel.commit.plan import Applier, BatchWork, Look, Plan, Refusal, Statement
 
+Shape = tuple[str, ...]  # the fragments that a statement is composed of
 Shares = dict[int, list[object]]  # a plan's parts by the number of their applier
 SHAPES_MAX = 512
 
@@ -41,7 +43,7 @@ class BatchTransaction:
         self._appliers = list(appliers)
         self._applier_of = {part: n for n, applier in enumerate(appliers) for part in applier.part_types}
         self._clock = clock
-        self._sql: dict[tuple[str, ...], str] = {}
+        self._sql: dict[Shape, str] = {}
 
     def shares(self, plan: Plan) -> Shares:
         """The parts of a plan by applier, in their order. Raises TypeError for a part that nobody applies."""
@@ -64,8 +66,7 @@ class BatchTransaction:
             await work.prepare(connection)
         keys = sorted({key for work in works for key in work.lock_keys()})
         await connection.execute(_begin_sql(keys))
-        for work in works:
-            await work.look(connection)
+        await self._look(connection, works)
         kept = _judge(entries, works)
         if not kept:
             await connection.execute("ROLLBACK")
@@ -75,6 +76,28 @@ class BatchTransaction:
             statements += work.statements()
         await self._apply(connection, statements)
         return True
+
+    async def _look(self, connection: asyncpg.Connection, works: Sequence[BatchWork]) -> None:
+        """Everything that the works want to see, in as few round trips as they allow: one, but for pending transfers.
+
+        Each look is an array of rows in one row; PostgreSQL computes them one after another, so locks are taken in
+        the order of the works.
+        """
+        left = deque(works)
+        while left:
+            looks: list[Look] = []
+            while left:
+                looks += left[0].looks()
+                if not left[0].has_seen_all:
+                    break
+                left.popleft()
+            if looks:
+                sql = self._composed(tuple(look.sql for look in looks), _look_sql)
+                values = (columnar(value) for look in looks for value in look.arguments)
+                found = await connection.fetchrow(sql, *values)
+                assert found is not None, "a SELECT of arrays has one row"
+                for look, rows in zip(looks, found, strict=True):
+                    look.take(rows)
 
     def _begin(self, entries: Sequence[Entry]) -> list[BatchWork]:
         plans: list[list[tuple[Plan, Sequence[object]]]] = [[] for _ in self._appliers]
@@ -86,8 +109,7 @@ class BatchTransaction:
 
     async def _apply(self, connection: asyncpg.Connection, statements: Sequence[Statement]) -> None:
         """All writes of the batch as one statement of common table expressions: one round trip, all counted."""
-        shape = tuple(statement.sql for statement in statements)
-        sql = self._sql.get(shape) or self._compose(shape)
+        sql = self._composed(tuple(statement.sql for statement in statements), _write_sql)
         values = (columnar(value) for statement in statements for value in statement.arguments)
         counts = await connection.fetchrow(sql, *values)
         assert counts is not None, "a SELECT of scalars has one row"
@@ -95,19 +117,34 @@ class BatchTransaction:
             if statement.rows_expected is not None and count != statement.rows_expected:
                 raise RowsMiscounted(f"wrote {count} of {statement.rows_expected} rows: {statement.sql[:80]}")
 
-    def _compose(self, shape: tuple[str, ...]) -> str:
-        expressions: list[str] = []
-        number = 0
-        for n, fragment in enumerate(shape):
-            places = _places(fragment)
-            expressions.append(f"w{n} AS ({fragment.format(*(f'${number + i + 1}' for i in range(places)))})")
-            number += places
-        counted = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(shape)))
-        sql = f"WITH {', '.join(expressions)} SELECT {counted}"
-        if len(self._sql) >= SHAPES_MAX:  # shapes are few; this only bounds what a strange load could pile up
-            self._sql.clear()
-        self._sql[shape] = sql
+    def _composed(self, shape: Shape, compose: Callable[[Sequence[str]], str]) -> str:
+        """The one statement that several fragments become, with their arguments numbered through."""
+        sql = self._sql.get(shape)
+        if sql is None:
+            if len(self._sql) >= SHAPES_MAX:  # shapes are few; this only bounds what a strange load could pile up
+                self._sql.clear()
+            self._sql[shape] = sql = compose(_numbered(shape))
         return sql
+
+
+def _write_sql(fragments: Sequence[str]) -> str:
+    expressions = ", ".join(f"w{n} AS ({fragment})" for n, fragment in enumerate(fragments))
+    counted = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(fragments)))
+    return f"WITH {expressions} SELECT {counted}"
+
+
+def _look_sql(fragments: Sequence[str]) -> str:
+    return "SELECT " + ", ".join(f"ARRAY(SELECT ROW(q.*) FROM ({fragment}) AS q)" for fragment in fragments)
+
+
+def _numbered(shape: Shape) -> list[str]:
+    fragments: list[str] = []
+    number = 0
+    for fragment in shape:
+        places = _places(fragment)
+        fragments.append(fragment.format(*(f"${number + i + 1}" for i in range(places))))
+        number += places
+    return fragments
 
 
 def _judge(entries: Sequence[Entry], works: Sequence[BatchWork]) -> int:

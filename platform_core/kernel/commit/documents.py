@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import asyncpg
+import msgspec
 from sqlalchemy import ARRAY, String, Table
 from sqlalchemy.dialects import postgresql
 from sqlmodel import SQLModel
 
 from platform_core.kernel.commit.plan import (
     Duplicate,
+    Look,
     Missing,
     Plan,
     Refusal,
@@ -112,13 +113,13 @@ class DocumentTable:
         tenant = f't."{self.tenant}"' if self.tenant else "NULL"
         return (
             f"SELECT t.id, {version}, {tenant} FROM {self.name} AS t "
-            "WHERE t.id = ANY($1::text[]) ORDER BY t.id FOR UPDATE"
+            "WHERE t.id = ANY({0}::text[]) ORDER BY t.id FOR UPDATE"
         )
 
     def existing_sql(self, columns: tuple[str, ...]) -> str:
         """Which of the wanted keys are taken, and by which id."""
         names = ", ".join(f't."{name}"' for name in columns)
-        arrays = ", ".join(f"${n + 1}::{self.casts[name]}[]" for n, name in enumerate(columns))
+        arrays = ", ".join(f"{{{n}}}::{self.casts[name]}[]" for n, name in enumerate(columns))
         wanted = ", ".join(f"k{n}" for n in range(len(columns)))
         on = " AND ".join(f't."{name}" = v.k{n}' for n, name in enumerate(columns))
         return f"SELECT t.id, {names} FROM unnest({arrays}) AS v({wanted}) JOIN {self.name} AS t ON {on}"
@@ -128,16 +129,14 @@ class DocumentTable:
         return f' AND t."{self.tenant}" IS NOT DISTINCT FROM v.plan_tenant' if self.tenant else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(msgspec.Struct, frozen=True):
     """A new document. `row` holds every column; JSON columns as encoded text."""
 
     table: DocumentTable
     row: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """New values for some columns of one document. `expected` is the version decided on; the writer raises it by one.
 
     `raise_to` sets a version that moves by more than one, for a plan that emits several events of one object. Without
@@ -151,8 +150,7 @@ class Change:
     raise_to: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True):
     """A document that is no history, such as a finished piece of work, is taken away."""
 
     table: DocumentTable
@@ -211,16 +209,28 @@ class DocumentWork:
     async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing stands ahead of a document."""
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    def looks(self) -> Sequence[Look]:
         """Natural keys that exist, and the versions of the rows to change, locked by table name and id."""
-        for unique, keys in self._wanted.items():
-            table, columns = unique
-            arrays = [list(values) for values in zip(*keys, strict=True)]
-            for id_, *key in await connection.fetch(table.existing_sql(columns), *arrays):
-                self._taken[unique, tuple(key)] = id_
+        looks = []
+        for (table, columns), keys in self._wanted.items():
+            arrays = tuple(list(values) for values in zip(*keys, strict=True))
+            looks.append(Look(table.existing_sql(columns), arrays, partial(self._take_keys, (table, columns))))
         for table in sorted(self._touched, key=lambda table: table.name):
-            for id_, version, tenant in await connection.fetch(table.look_sql, sorted(self._touched[table])):
-                self._seen[table, id_] = (version, tenant)
+            looks.append(Look(table.look_sql, (sorted(self._touched[table]),), partial(self._take_rows, table)))
+        return looks
+
+    def _take_keys(self, unique: Unique, rows: Sequence[tuple[Any, ...]]) -> None:
+        for id_, *key in rows:
+            self._taken[unique, tuple(key)] = id_
+
+    def _take_rows(self, table: DocumentTable, rows: Sequence[tuple[Any, ...]]) -> None:
+        for id_, version, tenant in rows:
+            self._seen[table, id_] = (version, tenant)
+
+    @property
+    def has_seen_all(self) -> bool:
+        """At once."""
+        return True
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Duplicate, missing, moved on, or of another tenant."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from platform_core.kernel.commit.plan import Plan, Refusal, Statement
+from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,14 @@ class DueBatch:
     async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    def looks(self) -> Sequence[Look]:
         """Nothing to see."""
+        return ()
+
+    @property
+    def has_seen_all(self) -> bool:
+        """At once."""
+        return True
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Always in."""

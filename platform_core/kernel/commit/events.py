@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
+import msgspec
 
-from platform_core.kernel.commit.plan import Plan, Refusal, Statement
+from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement
 from platform_core.kernel.telemetry import current_traceparent
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened, in the words of its capability (`payment.captured`).
 
     `id` is also the webhook's id; `sequence` counts the object's events from 1 without gaps and is set by the service
@@ -27,7 +26,7 @@ class Event:
     sequence: int
     occurred_at: datetime
     body: str
-    traceparent: str | None = field(default_factory=current_traceparent)
+    traceparent: str | None = msgspec.field(default_factory=current_traceparent)
     """The trace of the request or task that made the event, which relay, consumers and webhooks continue."""
 
 
@@ -62,8 +61,14 @@ class EventWork:
     async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    def looks(self) -> Sequence[Look]:
         """Nothing to see."""
+        return ()
+
+    @property
+    def has_seen_all(self) -> bool:
+        """At once."""
+        return True
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Always in."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import asyncpg
+import msgspec
 
-from platform_core.kernel.commit.plan import Plan, Refusal, Statement, lock_key
+from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement, lock_key
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyClaim:
+class IdempotencyClaim(msgspec.Struct, frozen=True):
     """Claim `key` of a client for this act, with the answer if the act is complete, else (`status` None) in flight.
 
     `fingerprint` is the SHA-256 of method, path and canonical body; `body` the encoded JSON of the answer.
@@ -27,8 +28,7 @@ class IdempotencyClaim:
     body: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyAnswer:
+class IdempotencyAnswer(msgspec.Struct, frozen=True):
     """The answer to an act that was claimed in flight by an earlier plan."""
 
     client_id: str
@@ -61,7 +61,7 @@ class IdempotencyApplier:
 _Slot = tuple[str, str, str]
 _LOOK = (
     "SELECT t.client_id, t.merchant_id, t.key, t.fingerprint, t.status, t.body, t.object_id, t.created_at "
-    "FROM unnest($1::text[], $2::text[], $3::text[]) AS v(client_id, merchant_id, key) "
+    "FROM unnest({0}::text[], {1}::text[], {2}::text[]) AS v(client_id, merchant_id, key) "
     "JOIN idempotency AS t ON t.client_id = v.client_id AND t.merchant_id = v.merchant_id AND t.key = v.key"
 )
 _INSERT = (
@@ -96,12 +96,18 @@ class IdempotencyWork:
     async def prepare(self, connection: asyncpg.Connection) -> None:
         """Nothing to prepare."""
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    def looks(self) -> Sequence[Look]:
         """Which keys are taken, and what they were answered."""
-        if self._wanted:
-            clients, merchants, keys = (list(values) for values in zip(*self._wanted, strict=True))
-            for row in await connection.fetch(_LOOK, clients, merchants, keys):
-                self._taken[row[0], row[1], row[2]] = Replayed(row[3], row[4], row[5], row[6], row[7])
+        return [Look(_LOOK, _slot_arrays(self._wanted), self._take)] if self._wanted else []
+
+    def _take(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for client_id, merchant_id, key, *answered in rows:
+            self._taken[client_id, merchant_id, key] = Replayed(*answered)
+
+    @property
+    def has_seen_all(self) -> bool:
+        """At once."""
+        return True
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """A claim is refused with what the key stands for already."""

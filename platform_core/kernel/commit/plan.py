@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -88,6 +88,18 @@ class Statement:
     rows_expected: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One query of what a batch must see or lock. `sql` has `{0}`, `{1}` ... where its arguments stand.
+
+    `take` is handed the rows as tuples. Each plan of a batch may bring rows to a look, so arguments are arrays.
+    """
+
+    sql: str
+    arguments: tuple[object, ...]
+    take: Callable[[Sequence[tuple[Any, ...]]], None]
+
+
 class BatchWork(Protocol):
     """One applier's work on one batch. Made anew for every batch and every repetition of it."""
 
@@ -99,8 +111,17 @@ class BatchWork(Protocol):
         """What may be committed ahead of the batch because it is harmless alone, such as opening an empty account."""
         ...
 
-    async def look(self, connection: asyncpg.Connection) -> None:
-        """Read and lock, in one order for all processes, everything that `judge` needs."""
+    def looks(self) -> Sequence[Look]:
+        """What `judge` needs to see and to lock, in one order for all processes. Asked until `has_seen_all`.
+
+        Looks of all works go out together where nobody waits for an answer. They see what is committed once the
+        batch holds its advisory locks, and run in their order.
+        """
+        ...
+
+    @property
+    def has_seen_all(self) -> bool:
+        """Whether the looks given so far are the last; locks of later works wait for them."""
         ...
 
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:

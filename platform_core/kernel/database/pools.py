@@ -13,6 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from platform_core.kernel.database.singles import Singles
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:
@@ -59,6 +61,7 @@ class Database:
         if statement_timeout_ms is not None:
             self._session["statement_timeout"] = str(statement_timeout_ms)
         self._engines: dict[str, AsyncEngine] = {}
+        self._singles: dict[str, Singles] = {}
 
     def engine(self, role: str) -> AsyncEngine:
         """The engine of a role: app, job, auth or writer."""
@@ -79,6 +82,12 @@ class Database:
                 },
             )
         return self._engines[role]
+
+    def singles(self, role: str) -> Singles:
+        """Single statements of a role over the driver itself: for the hottest reads."""
+        if role not in self._singles:
+            self._singles[role] = Singles(lambda: self.connect(role), size=self._pool_size)
+        return self._singles[role]
 
     @asynccontextmanager
     async def read(self, merchant_id: str | None) -> AsyncIterator[AsyncConnection]:
@@ -128,6 +137,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all pooled connections."""
+        for singles in self._singles.values():
+            await singles.close()
+        self._singles.clear()
         for engine in self._engines.values():
             await engine.dispose()
         self._engines.clear()

@@ -127,6 +127,8 @@ def _complete(operation: Json, path: str, conventions: Conventions) -> set[str]:
     names = {parameter.get("name") or parameter["$ref"].rpartition("/")[2] for parameter in parameters}
     responses = operation["responses"]
     codes: dict[str, set[str]] = {}
+    if "HTTPValidationError" in str(responses.get("422")):  # parameters with a form
+        codes["422"] = {VALIDATION_FAILED.code}
     for status, answer in list(responses.items()):
         if "HTTPValidationError" in str(answer):
             del responses[status]  # the framework's own words
@@ -155,8 +157,6 @@ def _implied(operation: Json, path: str, names: set[str], conventions: Conventio
     else:
         yield from conventions.stranger
     if any(parameter.get("in") == "query" for parameter in operation["parameters"]):
-        yield VALIDATION_FAILED
-    if "{" in path and "422" in operation["responses"]:  # a path parameter with a form
         yield VALIDATION_FAILED
     if "cursor" in names:
         yield CURSOR_INVALID

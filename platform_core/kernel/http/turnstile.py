@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-BEGUN_MAX: Final = 4
+BEGUN_MAX: Final = 2
 
 
 class Turnstile:

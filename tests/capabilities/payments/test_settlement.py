@@ -126,9 +126,24 @@ async def test_provider_settings_change_without_restart(shop: Shop, seller: Till
     assert (await seller.pay(form="customer_scan")).status_code == 201
     cash_only = [account for account in await _accounts(shop, seller) if account != seller.channel_account_id]
     await shop.platform.payment_setup.add_routing_rule(seller.merchant_id, position=1, channel_account_ids=cash_only)
-    shop.later(seconds=1)
+    await shop.platform.feed.poll()  # every process does so four times a second
     await refused(shop, seller.pay(form="customer_scan"), "payments.no_route")
     assert (await seller.pay()).json()["state"] == "captured"
+
+
+async def test_terms_change_when_their_time_comes_without_any_news(shop: Shop, seller: Till) -> None:
+    assert (await seller.pay(form="customer_scan")).status_code == 201
+    cash_only = [account for account in await _accounts(shop, seller) if account != seller.channel_account_id]
+    begins, ends = shop.clock.now() + timedelta(hours=1), shop.clock.now() + timedelta(hours=2)
+    await shop.platform.payment_setup.add_routing_rule(
+        seller.merchant_id, position=1, channel_account_ids=cash_only, valid_from=begins, valid_until=ends
+    )
+    await shop.platform.feed.poll()
+    assert (await seller.pay(form="customer_scan")).status_code == 201
+    shop.later(hours=1)
+    await refused(shop, seller.pay(form="customer_scan"), "payments.no_route")
+    shop.later(hours=1)
+    assert (await seller.pay(form="customer_scan")).status_code == 201
 
 
 async def _accounts(shop: Shop, till: Till) -> list[str]:

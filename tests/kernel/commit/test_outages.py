@@ -131,7 +131,10 @@ async def test_a_connection_lost_at_any_message_loses_and_doubles_nothing(
                 break
         message += 1
     await assert_books(bench, written)
-    assert message > 15, "every message of a batch had its turn"
+    if is_warm:
+        assert message == 8, "BEGIN with the locks, look and write in three messages each, COMMIT: all had their turn"
+    else:
+        assert message > 15, "and so had those that prepare the statements"
 
 
 @pytest.mark.parametrize("message", range(8))
@@ -185,7 +188,7 @@ async def test_an_unreachable_database_is_reported_and_taken_up_again_without_re
         await assert_books(bench, {"back"})
 
 
-@pytest.mark.parametrize("message", [0, 3, 9])
+@pytest.mark.parametrize("message", [0, 3, 7])
 async def test_a_silent_server_counts_as_lost(bench: Bench, message: int) -> None:
     """Its session would keep our locks; the next one ends it."""
     await bench.commit(writing("base"))

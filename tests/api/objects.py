@@ -1,0 +1,149 @@
+"""One object of every kind for the suite of tenants: how each is made is told by the path that names it.
+
+A new route with a path parameter adds its maker here; the suite fails until it does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from platform_core.bootstrap.upkeep import Upkeep
+from platform_core.bootstrap.worker import needs_of
+from platform_core.contracts.scopes import catalogue
+from platform_core.delivery.assembly import open_delivery
+from platform_core.delivery.dispatcher import BrokerDown
+from tests.capabilities.payments.shop import Shop
+from tests.support.world import Till
+
+MARK: Final = "hidden"
+"""Stands in every word that the other merchant chose."""
+SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
+ALL_SCOPES: Final = (*SCOPES, "refunds:write")
+_OBJECT: Final = re.compile(r"/v1/[^{]*\{\w+\}")
+
+
+@dataclass
+class Tenant:
+    """A merchant with one object of every kind."""
+
+    shop: Shop
+    till: Till
+    app_id: str
+    ids: dict[str, str]
+
+    async def make(self, path: str) -> str:
+        """The id of its object under a path such as `/v1/payments/{payment_id}`, made at first use."""
+        kind = object_path(path)
+        if kind not in self.ids:
+            maker = MAKERS.get(kind)
+            assert maker is not None, f"no object maker for path parameter {kind}: add it to tests/api/objects.py"
+            self.ids[kind] = await maker(self)
+        return self.ids[kind]
+
+    async def fill(self, path: str) -> str:
+        """The path with the ids of this merchant's objects."""
+        return path if "{" not in path else re.sub(r"\{\w+\}", await self.make(path), path, count=1)
+
+
+def object_path(path: str) -> str:
+    """The part of a route's path that names an object."""
+    match = _OBJECT.match(path)
+    assert match is not None, path
+    return match[0]
+
+
+async def _payment(tenant: Tenant) -> str:
+    answer = await tenant.till.pay(
+        out_trade_no=f"{MARK}_{tenant.till.merchant_id[4:]}",
+        subject=f"{MARK} tea",
+        form="merchant_scan",
+        auth_code=f"sim:success:{tenant.till.merchant_id}",
+        store_id=tenant.till.store_id,
+        metadata={"table": MARK},
+    )
+    return str(answer.json()["id"])
+
+
+async def _refund(tenant: Tenant) -> str:
+    payment = await tenant.make("/v1/payments/{payment_id}")
+    answer = await tenant.till.post(f"/payments/{payment}/refunds", {"out_request_no": MARK, "amount_minor": 1})
+    return str(answer.json()["id"])
+
+
+async def _settlement(tenant: Tenant) -> str:
+    await tenant.make("/v1/payments/{payment_id}")
+    for row in await tenant.shop.due_rows(tenant.till):
+        await tenant.shop.platform.payments.settlement.settle(row)
+    answer = await tenant.till.get("/settlements")
+    return str(answer.json()["data"][0]["id"])
+
+
+async def _endpoint(tenant: Tenant) -> str:
+    wanted = {"url": f"https://{MARK}.example.com/hooks", "event_types": ["*"], "description": MARK}
+    return str((await tenant.till.post("/webhook-endpoints", wanted)).json()["id"])
+
+
+async def _event(tenant: Tenant) -> str:
+    await tenant.make("/v1/payments/{payment_id}")
+    answer = await tenant.till.get("/events")
+    return str(answer.json()["data"][0]["id"])
+
+
+async def _delivery(tenant: Tenant) -> str:
+    await tenant.make("/v1/webhook-endpoints/{id}")
+    await tenant.till.pay(out_trade_no=f"{MARK}_2_{tenant.till.merchant_id[4:]}")
+    await relay(tenant.shop)
+    answer = await tenant.till.get("/webhook-deliveries")
+    return str(answer.json()["data"][0]["id"])
+
+
+async def _operation(tenant: Tenant) -> str:
+    endpoint = await tenant.make("/v1/webhook-endpoints/{id}")
+    answer = await tenant.till.post(f"/webhook-endpoints/{endpoint}/resend", {"since": "2026-01-01T00:00:00Z"})
+    return str(answer.json()["id"])
+
+
+async def _store(tenant: Tenant) -> str:
+    return tenant.till.store_id
+
+
+async def _merchant(tenant: Tenant) -> str:
+    return tenant.till.merchant_id
+
+
+MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
+    "/v1/payments/{payment_id}": _payment,
+    "/v1/refunds/{refund_id}": _refund,
+    "/v1/settlements/{settlement_id}": _settlement,
+    "/v1/merchants/{merchant_id}": _merchant,
+    "/v1/stores/{store_id}": _store,
+    "/v1/webhook-endpoints/{id}": _endpoint,
+    "/v1/webhook-deliveries/{id}": _delivery,
+    "/v1/events/{id}": _event,
+    "/v1/operations/{operation_id}": _operation,
+}
+
+
+async def relay(shop: Shop) -> None:
+    """Let the relay see every event; nothing is sent."""
+
+    def publish(queue: str, ids: Any) -> None:
+        raise BrokerDown("none here")
+
+    async with open_delivery(needs_of(shop.platform, Upkeep(shop.platform)), publish) as delivery:
+        while await delivery.relay.relay_once():
+            pass
+
+
+async def open_tenant(shop: Shop, document: Mapping[str, Any]) -> Tenant:
+    """A new merchant with one of everything that the document's paths name."""
+    till = await shop.new_till(scopes=ALL_SCOPES)
+    [row] = await shop.fetch("SELECT id FROM app WHERE merchant_id = $1", till.merchant_id)
+    tenant = Tenant(shop, till, row["id"], {})
+    for path in document["paths"]:
+        if path.startswith("/v1/") and "{" in path:
+            await tenant.make(path)
+    return tenant

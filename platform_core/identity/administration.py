@@ -15,7 +15,7 @@ from platform_core.identity.principal import Principal
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import MerchantRead, StoreRead, Verification
 from platform_core.identity.schemas_people import MerchantUpdate, StoreUpdate
-from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused
 from platform_core.kernel.http.preconditions import changed_meanwhile
 
 VERIFICATION_STEPS: Final[Mapping[Verification, frozenset[Verification]]] = MappingProxyType(
@@ -49,14 +49,14 @@ class Administration:
         )
         if is_other_business and before.verification == "verified":
             values["verification"] = "pending"
-        return await self._change_merchant(before, values, expected=expected)
+        return await self._change_merchant(before, values, expected=expected, by=who.client_id)
 
-    async def change_verification(self, merchant_id: str, after: Verification) -> MerchantRead:
+    async def change_verification(self, merchant_id: str, after: Verification, *, by: str) -> MerchantRead:
         """Move the state along its edges. 409 `identity.verification_state`, 404 `identity.merchant_not_found`."""
         before = await self.parties.merchant(merchant_id)
         if after not in VERIFICATION_STEPS[before.verification]:
             raise VERIFICATION_STATE.error({"before": before.verification, "after": after})
-        return await self._change_merchant(before, {"verification": after}, expected=before.version)
+        return await self._change_merchant(before, {"verification": after}, expected=before.version, by=by)
 
     def new_store(self, who: Principal, name: str) -> StoreRead:
         """An open store to be; nothing is written yet. 403 `identity.all_stores_needed` for who is bound to stores."""
@@ -72,9 +72,10 @@ class Administration:
             created_at=self.deps.clock.now(),
         )
 
-    async def add_store(self, store: StoreRead, *, extra: Iterable[object]) -> StoreRead:
+    async def add_store(self, store: StoreRead, *, by: str, extra: Iterable[object] = ()) -> StoreRead:
         """Write a new store, with further parts of the same plan."""
         plan = Plan(store.merchant_id).add(Insert(STORES, store.model_dump()), self._news(store.merchant_id), *extra)
+        plan.add(Audit("store.created", by, store.id, store.merchant_id))
         await self.deps.committer.commit(plan)
         return store
 
@@ -87,7 +88,9 @@ class Administration:
         if not values:
             return before
         plan = Plan(before.merchant_id).add(
-            Change(STORES, store_id, values, expected=expected), self._news(before.merchant_id)
+            Change(STORES, store_id, values, expected=expected),
+            self._news(before.merchant_id),
+            Audit("store.changed", who.client_id, store_id, before.merchant_id, {"fields": sorted(values)}),
         )
         try:
             await self.deps.committer.commit(plan)
@@ -95,12 +98,15 @@ class Administration:
             raise changed_meanwhile(store_id) from refused
         return before.model_copy(update={**values, "version": expected + 1})
 
-    async def _change_merchant(self, before: MerchantRead, values: dict[str, Any], *, expected: int) -> MerchantRead:
+    async def _change_merchant(
+        self, before: MerchantRead, values: dict[str, Any], *, expected: int, by: str
+    ) -> MerchantRead:
         if before.version != expected:
             raise changed_meanwhile(before.id)
         if not values:
             return before
         plan = Plan(before.id).add(Change(MERCHANTS, before.id, values, expected=expected), self._news(before.id))
+        plan.add(Audit("merchant.changed", by, before.id, before.id, {"fields": sorted(values), **_states(values)}))
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
@@ -110,3 +116,8 @@ class Administration:
     def _news(self, merchant_id: str) -> Insert:
         now = self.deps.clock.now()
         return news(self.deps.ids, kind="merchant", subject_id=merchant_id, merchant_id=merchant_id, now=now)
+
+
+def _states(values: Mapping[str, Any]) -> dict[str, object]:
+    """What of a change stands in the audit log: states, never a name."""
+    return {name: values[name] for name in ("verification", "industry") if name in values}

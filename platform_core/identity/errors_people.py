@@ -144,10 +144,10 @@ APP_NOT_FOUND = declare(
     detail=Text(en="There is no app {app_id}.", zh="应用 {app_id} 不存在。"),
 )
 KEY_NOT_FOUND = declare(
-    "identity.key_not_found",
+    "identity.secret_not_found",
     status=404,
-    title=Text(en="No such key", zh="密钥不存在"),
-    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
+    title=Text(en="No such secret", zh="密钥不存在"),
+    detail=Text(en="There is no live secret {key_id}.", zh="不存在有效密钥 {key_id}。"),
 )
 PAYOUT_DESTINATION_NOT_FOUND = declare(
     "identity.payout_destination_not_found",

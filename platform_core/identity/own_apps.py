@@ -30,7 +30,7 @@ from platform_core.identity.schemas_people import (
     KeyRead,
     KeyShown,
 )
-from platform_core.kernel.commit import Change, Event, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Event, Plan, PlanRefused
 from platform_core.kernel.http.preconditions import changed_meanwhile
 from platform_core.kernel.i18n import Text
 from platform_core.kernel.pagination import Position
@@ -89,7 +89,7 @@ class OwnApps:
         def also(made: AppCreated) -> Iterable[object]:
             return extra(_made(made, is_secret_shown=False), made.id)
 
-        return _made(await self.apps.create_app(create, also=also), is_secret_shown=True)
+        return _made(await self.apps.create_app(create, by=who.client_id, also=also), is_secret_shown=True)
 
     async def update(self, who: Principal, app_id: str, wanted: AppUpdate, *, expected: int) -> AppRead:
         """Rename, disable (its tokens are refused within a second) or enable again.
@@ -106,6 +106,7 @@ class OwnApps:
             self.deps.ids, kind="app", subject_id=app_id, merchant_id=before.merchant_id, now=self.deps.clock.now()
         )
         plan = Plan(before.merchant_id).add(Change(APPS, app_id, values, expected=expected), told)
+        plan.add(Audit("app.changed", who.client_id, app_id, before.merchant_id, values))
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
@@ -125,7 +126,7 @@ class OwnApps:
     async def create_key(self, who: Principal, app_id: str, wanted: KeyCreate, *, extra: Extra) -> KeyShown:
         """A new secret for one of the app's clients; the one before it lives on for the overlap.
 
-        404 `identity.app_not_found`, `identity.key_not_found` (no such client); 409 `identity.changed_meanwhile`.
+        404 `identity.app_not_found`, `identity.secret_not_found` (no such client); 409 `identity.changed_meanwhile`.
         """
         app = await self.get(who, app_id)
         if wanted.client_id not in {client.id for client in app.clients}:
@@ -135,11 +136,11 @@ class OwnApps:
             return extra(_shown(shown, is_secret_shown=False), shown.id)
 
         overlap = timedelta(seconds=wanted.overlap_s)
-        shown = await self.apps.rotate_secret(wanted.client_id, overlap=overlap, also=also)
+        shown = await self.apps.rotate_secret(wanted.client_id, overlap=overlap, by=who.client_id, also=also)
         return _shown(shown, is_secret_shown=True)
 
     async def revoke_key(self, who: Principal, app_id: str, key_id: str) -> None:
-        """End a secret now. Emits `app.secret_revoked`. 404 `identity.key_not_found`, 409
+        """End a secret now. Emits `app.secret_revoked`. 404 `identity.secret_not_found`, 409
         `identity.changed_meanwhile`.
         """
         app, now = await self.get(who, app_id), self.deps.clock.now()
@@ -152,6 +153,7 @@ class OwnApps:
             Change(APP_CLIENTS, client.id, {}, expected=client.version),
             Change(APP_SECRETS, key_id, {"expires_at": now}),
             self._event("app.secret_revoked", after, now),
+            Audit("app.secret_revoked", who.client_id, client.id, app.merchant_id, {"secret": key_id}),
         )
         try:
             await self.deps.committer.commit(plan)

@@ -21,7 +21,7 @@ from platform_core.identity.models_people import PAYOUT_DESTINATIONS
 from platform_core.identity.principal import Principal
 from platform_core.identity.schemas_people import DestinationPropose, DestinationRead
 from platform_core.identity.sessions import require_step_up
-from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused, Replayed
+from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused, Replayed
 
 WAIT: Final = timedelta(hours=24)
 AlsoDecided = Callable[[DestinationRead], Iterable[object]]
@@ -84,6 +84,8 @@ class PayoutDestinations:
         plan = Plan(merchant_id).add(
             Insert(PAYOUT_DESTINATIONS, row), self._event("payout_destination.proposed", draft), *extra
         )
+        facts = {"currency": draft.currency}
+        plan.add(Audit("payout_destination.proposed", who.client_id, draft.id, merchant_id, facts))
         await self.deps.committer.commit(plan)
         return draft
 
@@ -123,6 +125,7 @@ class PayoutDestinations:
         plan.add(
             Change(PAYOUT_DESTINATIONS, destination_id, values, expected=before.version),
             self._event(kind, after),
+            Audit(kind, who.client_id, destination_id, merchant_id, {"proposed_by": row.proposed_by}),
             *also(after),
         )
         try:

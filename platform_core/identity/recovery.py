@@ -19,7 +19,7 @@ from platform_core.identity.messages import Message, Messages
 from platform_core.identity.models_people import ONE_TIME_LINKS, PERSONS
 from platform_core.identity.passwords import Passwords, check_choice
 from platform_core.identity.sign_in import email_key
-from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused
 from platform_core.kernel.i18n import Language
 
 LIFE: Final = timedelta(minutes=30)
@@ -86,6 +86,7 @@ class Recovery:
         plan = Plan(None).add(
             Change(ONE_TIME_LINKS, link.id, {"used_at": self._deps.clock.now()}, expected=link.version),
             Change(PERSONS, person.id, values, expected=person.version),
+            Audit("person.recovered", person.id, person.id, None, {"link": link.id}),
         )
         try:
             await self._deps.committer.commit(plan)

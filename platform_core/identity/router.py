@@ -101,7 +101,7 @@ def _store_writes(router: APIRouter, services: PartyServices) -> None:
             claim = idempotent.claim(
                 created_at=store.created_at, object_id=store.id, status=201, body=store.model_dump_json()
             )
-            await services.administration.add_store(store, extra=(claim,))
+            await services.administration.add_store(store, by=who.client_id, extra=(claim,))
             return shown(request, store, version=store.version, status=201)
 
         return await once(request, StoreWrite, act, who=who, services=services)

@@ -96,7 +96,7 @@ def _invitation_routes(router: APIRouter, services: PartyServices) -> None:
     )
     async def withdraw(who: MayWriteStaff, invitation_id: InvitationId) -> Response:
         """Take an invitation back."""
-        await services.staff.withdraw(_party(who), invitation_id)
+        await services.staff.withdraw(_party(who), invitation_id, by=_giver(who))
         return Response(status_code=204)
 
 

@@ -21,7 +21,7 @@ from platform_core.identity.models import Mode, Standing
 from platform_core.identity.models_people import CONSOLE_SESSIONS, PERSONS, Console, PartyKind
 from platform_core.identity.repository_people import SessionState
 from platform_core.identity.roles import needs_second_factor, scopes_of
-from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused
 from platform_core.kernel.i18n import Language
 
 ACR_PASSWORD: Final = "urn:arsenal:acr:pwd"  # noqa: S105 - a name of RFC 9470's kind
@@ -227,7 +227,9 @@ class Sessions:
         if person is None:
             return False
         raised = {"session_epoch": person.session_epoch + 1}
-        await self._deps.committer.commit(Plan(None).add(Change(PERSONS, person_id, raised, expected=person.version)))
+        change = Change(PERSONS, person_id, raised, expected=person.version)
+        told = Audit("person.sessions_ended", person_id, person_id, None)
+        await self._deps.committer.commit(Plan(None).add(change, told))
         return True
 
     async def list(self, person_id: str) -> Sequence[SessionRead]:

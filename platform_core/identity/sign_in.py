@@ -45,7 +45,7 @@ from platform_core.identity.totp import (
     tidy,
     used_step,
 )
-from platform_core.kernel.commit import Change, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused
 
 EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,180}")
 _KNOWN: Final = re.compile(r"([A-Za-z0-9_-]{22})[.]([A-Za-z0-9_-]{43})", re.ASCII)
@@ -135,7 +135,13 @@ class SignIn:
             raise SECOND_FACTOR_REFUSED.error()
         cookie, session_parts = await self._proven(state, device)
         try:
-            await self._deps.committer.commit(Plan(None).add(*parts, *session_parts))
+            facts = {
+                "console": state.console,
+                "session": cookie.session_id,
+                "is_recovery_code": is_recovery(tidy(code)),
+            }
+            told = Audit("person.proven", state.person_id, state.person_id, None, facts)
+            await self._deps.committer.commit(Plan(None).add(*parts, *session_parts, told))
         except PlanRefused as refused:
             raise SECOND_FACTOR_REFUSED.error() from refused  # the same code, or another step, came first
         await self._attempts.take_back(reservation)
@@ -168,6 +174,7 @@ class SignIn:
             Change(PERSONS, state.person_id, sealed, expected=state.person_version),
             *(self._recovery_row(state.person_id, recovery_code) for recovery_code in codes),
             *session_parts,
+            Audit("person.enrolled", state.person_id, state.person_id, None),
         )
         try:
             await self._deps.committer.commit(plan)
@@ -222,7 +229,8 @@ class SignIn:
             device=wanted.device,
             membership=only,
         )
-        plan = Plan(None).add(*parts)
+        facts = {"console": wanted.console, "session": cookie.session_id}
+        plan = Plan(None).add(*parts, Audit("person.signed_in", person.id, person.id, None, facts))
         if before is not None:
             await self._sessions.end(wanted.cookie, console=wanted.console)
         if self._passwords.is_outdated(person.password_hash):
@@ -309,6 +317,7 @@ class SignIn:
             body=f'{{"id": "{person.id}"}}',
         )
         plan = Plan(None).add(Change(PERSONS, person.id, {}, expected=person.version), event)
+        plan.add(Audit("person.locked", person.id, person.id, None))
         # Beside the answer: whoever tried must not see by the time it took that the account exists.
         task = asyncio.get_running_loop().create_task(self._commit_quietly(plan))
         _running.add(task)

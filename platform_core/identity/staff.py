@@ -32,7 +32,8 @@ from platform_core.identity.passwords import Passwords, check_choice
 from platform_core.identity.roles import PLATFORM_TERM, roles, scopes_of
 from platform_core.identity.schemas_people import InvitationRead, StaffInvite, StaffRead, StaffUpdate
 from platform_core.identity.sign_in import email_key
-from platform_core.kernel.commit import Change, Duplicate, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Duplicate, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.http.preconditions import check_version
 from platform_core.kernel.i18n import Language, Text
 from platform_core.kernel.pagination import Position
@@ -68,7 +69,7 @@ class Giver:
     stores: frozenset[str] | None = None
 
 
-AT_THE_TERMINAL: Final = Giver(id="cli", scopes=None)
+AT_THE_TERMINAL: Final = Giver(id=PLATFORM, scopes=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,11 @@ class Staff:
         message = Message(
             kind="invitation", to=wanted.email, link=invited.link, language=wanted.locale, party_name=party.name
         )
-        plan.add(insert, self._messages.part(message, merchant_id=party.merchant_id), *also(invited.invitation))
+        plan.add(insert, self._messages.part(message, merchant_id=party.merchant_id))
+        facts = {"party": party.id, "roles": invited.invitation.roles}
+        plan.add(
+            Audit("staff.invited", by.id, invited.invitation.id, party.merchant_id, facts), *also(invited.invitation)
+        )
         try:
             await self._deps.committer.commit(plan)
         except PlanRefused as refused:
@@ -192,6 +197,7 @@ class Staff:
             Change(INVITATIONS, row.id, {"state": "accepted"}, expected=row.version),
             Insert(MEMBERSHIPS, place),
             self._event("staff.joined", place, now),
+            Audit("staff.joined", person_id, str(place["id"]), row.merchant_id, _rights(row.party_id, row.roles)),
         )
         try:
             await self._deps.committer.commit(plan)
@@ -215,8 +221,9 @@ class Staff:
             "version": 1,
             "created_at": self._deps.clock.now(),
         }
+        told = Audit("person.created", str(row["id"]), str(row["id"]), None)
         try:
-            await self._deps.committer.commit(Plan(None).add(Insert(PERSONS, row)))
+            await self._deps.committer.commit(Plan(None).add(Insert(PERSONS, row), told))
         except PlanRefused as refused:
             raise PERSON_EXISTS.error() from refused
         return str(row["id"])
@@ -266,6 +273,7 @@ class Staff:
             Change(MEMBERSHIPS, staff_id, values, expected=expected),
             *await self._keeps_in_charge(party, row, remaining=wanted.roles),
             self._event("staff.changed", {**after, "party_kind": party.kind, "party_id": party.id}, now),
+            Audit("staff.changed", by.id, staff_id, party.merchant_id, _rights(party.id, values["roles"])),
         )
         await self._commit(plan, staff_id)
         return _staff_of(after)
@@ -281,17 +289,19 @@ class Staff:
             Change(MEMBERSHIPS, staff_id, {"state": "removed"}, expected=expected),
             *await self._keeps_in_charge(party, row, remaining=()),
             self._event("staff.removed", {**body, "version": row.version + 1}, now),
+            Audit("staff.removed", by.id, staff_id, party.merchant_id, _rights(party.id, row.roles)),
         )
         await self._commit(plan, staff_id)
 
-    async def withdraw(self, party: Party, invitation_id: str) -> None:
+    async def withdraw(self, party: Party, invitation_id: str, *, by: Giver) -> None:
         """Take an invitation back. 404 `identity.staff_not_found`."""
         async with self._read(party) as connection:
             row = await people.read_invitation(connection, invitation_id)
         if row is None or (row.party_kind, row.party_id) != (party.kind, party.id) or row.state != "pending":
             raise STAFF_NOT_FOUND.error({"staff_id": invitation_id})
         change = Change(INVITATIONS, invitation_id, {"state": "withdrawn"}, expected=row.version)
-        await self._commit(Plan(party.merchant_id).add(change), invitation_id)
+        told = Audit("staff.uninvited", by.id, invitation_id, party.merchant_id, {"party": party.id})
+        await self._commit(Plan(party.merchant_id).add(change, told), invitation_id)
 
     async def _row(self, party: Party, staff_id: str) -> Any:  # Any: a row
         async with self._read(party) as connection:
@@ -424,6 +434,10 @@ class Staff:
 
 def _refused(en: str, zh: str) -> Exception:
     return STAFF_REFUSED.error({"reason": Text(en=en, zh=zh)})
+
+
+def _rights(party_id: str, held: str | None) -> dict[str, object]:
+    return {"party": party_id, "roles": (held or "").split()}
 
 
 def _words(values: Iterable[str]) -> str:

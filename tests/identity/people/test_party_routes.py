@@ -183,7 +183,7 @@ async def test_a_secret_is_rotated_and_revoked(owner: Somebody, process: Process
     form = {"grant_type": "client_credentials"}
     ended = await process.http.post("/oauth/token", data=form, auth=(shop.app.client.id, shop.app.secret.secret))
     assert ended.status_code == 401
-    assert code(await desk.call("DELETE", f"{path}/{old['id']}")) == (404, "identity.key_not_found")
+    assert code(await desk.call("DELETE", f"{path}/{old['id']}")) == (404, "identity.secret_not_found")
     kinds = await fetch(process, "SELECT type FROM outbox WHERE object_id = $1 ORDER BY sequence", shop.app.client.id)
     assert [row[0] for row in kinds] == ["app.secret_created", "app.secret_created", "app.secret_revoked"]
 
@@ -236,7 +236,7 @@ async def test_another_partys_objects_are_absent(
 async def test_another_apps_client_is_no_client_of_mine(owner: Somebody, shop: Shop, other_shop: Shop) -> None:
     desk = await desk_of(owner)
     answer = await desk.post(f"/apps/{shop.app.id}/keys", {"client_id": other_shop.app.client.id})
-    assert code(answer) == (404, "identity.key_not_found")
+    assert code(answer) == (404, "identity.secret_not_found")
 
 
 async def test_staff_is_invited_and_changed_by_the_api(owner: Somebody, process: Process) -> None:
@@ -263,15 +263,15 @@ async def test_a_verified_merchant_with_another_name_is_verified_anew(
     owner: Somebody, process: Process, shop: Shop
 ) -> None:
     administration = process.people.administration
-    await administration.change_verification(shop.merchant.id, "pending")
-    await administration.change_verification(shop.merchant.id, "verified")
+    await administration.change_verification(shop.merchant.id, "pending", by="per_x")
+    await administration.change_verification(shop.merchant.id, "verified", by="per_x")
     desk, path = await desk_of(owner), f"/merchants/{shop.merchant.id}"
     same = await desk.call("PATCH", path, {"time_zone": "Asia/Urumqi"}, **{"If-Match": '"3"'})
     assert (same.status_code, same.json()["verification"]) == (200, "verified")
     renamed = await desk.call("PATCH", path, {"name": "Drum Tower Tea"}, **{"If-Match": '"4"'})
     assert (renamed.json()["verification"], renamed.json()["name"]) == ("pending", "Drum Tower Tea")
     with pytest.raises(Exception, match="verification_state"):
-        await administration.change_verification(shop.merchant.id, "unverified")
+        await administration.change_verification(shop.merchant.id, "unverified", by="per_x")
 
 
 async def test_a_payout_destination_takes_two_persons_and_a_day(owner: Somebody, process: Process) -> None:

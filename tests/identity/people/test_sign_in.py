@@ -396,3 +396,19 @@ def test_an_address_counts_as_its_network() -> None:
     assert address_block("2001:db8:1:2:3::4") == address_block("2001:db8:1:2::9") == "2001:db8:1:2::/64"
     assert address_block("::ffff:203.0.113.7") == "203.0.113.7"
     assert address_block("no address") == "no address"
+
+
+async def test_what_people_do_stands_in_the_audit_log(owner: Somebody, process: Process) -> None:
+    cookie = await owner.sign_in()
+    token = await recovery_link(process, owner.email)
+    await process.people.desk.recovery.use(token, "another quiet river")
+    await process.people.sessions.end_all(owner.person_id)
+    rows = await fetch(process, "SELECT kind, actor, facts FROM audit_row WHERE actor = $1 ORDER BY position", owner.person_id)
+    kinds = Counter(row[0] for row in rows)
+    assert kinds.keys() >= {
+        "person.created", "staff.joined", "person.signed_in", "person.enrolled", "person.proven",
+        "person.recovered", "person.sessions_ended",
+    }  # fmt: skip
+    written = str(await fetch(process, "SELECT * FROM audit_row"))
+    for secret in (cookie.secret, owner.email, PASSWORD, token):
+        assert secret not in written

@@ -71,7 +71,7 @@ async def test_an_invitation_ends_after_a_week_and_can_be_made_anew(process: Pro
     assert (await refusal(staff.open_invitation(first.link.rpartition("/")[2]))).code == "identity.link_invalid"
     second = await staff.invite(owner.party, wanted, by=AT_THE_TERMINAL)
     assert [each.id for each in await staff.invitations(owner.party)] == [second.invitation.id]
-    await staff.withdraw(owner.party, second.invitation.id)
+    await staff.withdraw(owner.party, second.invitation.id, by=AT_THE_TERMINAL)
     assert (await refusal(staff.open_invitation(second.link.rpartition("/")[2]))).code == "identity.link_invalid"
 
 

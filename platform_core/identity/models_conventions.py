@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import DateTime
+from sqlalchemy import BigInteger, DateTime
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -40,7 +40,7 @@ class Operation(SQLModel, table=True):
     result: dict[str, Any] | None = Field(sa_type=JSONB)  # the kind's own
     error: dict[str, Any] | None = Field(sa_type=JSONB)  # a problem
     traceparent: str | None
-    version: int
+    version: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=_MOMENT)
     updated_at: datetime = Field(sa_type=_MOMENT)
 
@@ -62,7 +62,7 @@ class LoggedRequest(SQLModel, table=True):
     api_version: str
     idempotency_key: str | None
     client_request_id: str | None
-    elapsed_us: int
+    elapsed_us: int = Field(sa_type=BigInteger)
     request_body: str | None
     answer_body: str | None
     created_at: datetime = Field(sa_type=_MOMENT)

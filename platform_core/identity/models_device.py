@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sqlalchemy import DateTime
+from sqlalchemy import BigInteger, DateTime
 from sqlmodel import Field, SQLModel
 
 from platform_core.kernel.commit import DocumentTable
@@ -51,7 +51,7 @@ class DeviceDecision(SQLModel, table=True):
     scopes: str
     details: str
     acr: str
-    auth_time: int  # seconds since the epoch, UTC
+    auth_time: int = Field(sa_type=BigInteger)  # seconds since the epoch, UTC
     version: int
     created_at: datetime = Field(sa_type=_MOMENT)
     used_at: datetime | None = Field(sa_type=_MOMENT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sqlalchemy import DateTime
+from sqlalchemy import BigInteger, DateTime
 from sqlmodel import Field, SQLModel
 
 from platform_core.kernel.commit import DocumentTable
@@ -50,7 +50,7 @@ class AuthorizationCode(SQLModel, table=True):
     nonce: str | None
     dpop_jkt: str | None
     acr: str | None
-    auth_time: int | None  # seconds since the epoch, UTC
+    auth_time: int | None = Field(sa_type=BigInteger)  # seconds since the epoch, UTC
     version: int
     created_at: datetime = Field(sa_type=_MOMENT)
     expires_at: datetime = Field(sa_type=_MOMENT)
@@ -74,7 +74,7 @@ class TokenFamily(SQLModel, table=True):
     nonce: str | None
     dpop_jkt: str | None  # the key that refresh tokens of a public client are bound to
     acr: str | None
-    auth_time: int | None
+    auth_time: int | None = Field(sa_type=BigInteger)
     state: str
     version: int
     created_at: datetime = Field(sa_type=_MOMENT)

@@ -53,8 +53,11 @@ class MigrationsReport:
 
 
 def import_models() -> list[str]:
-    """Import every `models.py` of the core, so that `SQLModel.metadata` holds all tables; returns their names."""
-    paths = sorted(_CORE.rglob("models.py"))
+    """Import every `models.py` and `models_*.py` of the core, so that `SQLModel.metadata` holds all tables.
+
+    Returns their names.
+    """
+    paths = sorted(_CORE.rglob("models*.py"))
     names = [".".join(path.relative_to(_CORE.parent).with_suffix("").parts) for path in paths]
     for name in names:
         importlib.import_module(name)

@@ -68,7 +68,8 @@ async def test_an_isvs_app_by_itself_gets_only_scopes_for_apps_alone(process: Pr
     token = await process.token(app)
     who = await process.access.authenticate(token)
     assert who.merchant_id is None
-    assert who.scopes == {"webhooks:read", "webhooks:resend", "webhooks:write"}
+    alone = {"operations:read", "request_log:read", "webhooks:read", "webhooks:resend", "webhooks:write"}
+    assert who.scopes == alone
     refused = await process.http.post(
         "/oauth/token", data={**FORM, "scope": "payments:write"}, auth=(app.client.id, app.secret.secret)
     )

@@ -84,6 +84,8 @@ def test_the_catalogue_finds_every_file() -> None:
     assert (refunds.is_metered, refunds.needs_step_up, refunds.is_personal) == (True, True, False)
     assert not found["grants:approve"].is_for_apps
     assert [name for name, scope in found.items() if scope.is_for_app_alone] == [
+        "operations:read",
+        "request_log:read",
         "webhooks:read",
         "webhooks:resend",
         "webhooks:write",

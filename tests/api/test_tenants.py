@@ -134,7 +134,10 @@ async def test_a29_lists_never_hold_a_byte_of_another_merchant(
         own = await send(ours.till, method, path, operation)
         assert own.status_code == 200, (path, own.text)
         assert own.json()["data"], f"{path}: our own list is empty, so it would prove nothing"
-        assert not [id_ for id_ in foreign if id_ in own.text], path
+        if operation["operationId"] == "request_log.list":  # it holds the addresses that we tried ourselves
+            assert {row["merchant_id"] for row in own.json()["data"]} == {ours.till.merchant_id}
+        else:
+            assert not [id_ for id_ in foreign if id_ in own.text], path
         for parameter in operation["parameters"]:
             name = parameter.get("name", "")
             if parameter.get("in") == "query" and name.endswith(("_id", "reference")):

@@ -16,6 +16,7 @@ from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.consoles.consent.router import consent_router
+from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
 from platform_core.identity.access import audience
@@ -84,6 +85,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     resource = audience(platform.settings.public_origin)
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
+    app.include_router(device_router(platform.devices))
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits

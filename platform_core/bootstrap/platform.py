@@ -30,12 +30,15 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.device_approvals import DeviceApprovals
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
@@ -44,6 +47,7 @@ from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -87,6 +91,7 @@ class Platform:
     operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
+    devices: DeviceApprovals
     parties: Parties
     people: People
     apps: Apps
@@ -241,6 +246,7 @@ def assemble(
             settings=settings,
         ),
         consent=consent,
+        devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
         people=people,
         apps=apps,
@@ -263,6 +269,10 @@ def _oauth(
     refusals: Refusals,
     settings: Settings,
 ) -> AuthlibOAuthServer:
+    def exchange(deps: IdentityDeps) -> TokenExchange:
+        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
+
     return AuthlibOAuthServer(
         deps,
         keys,
@@ -274,6 +284,7 @@ def _oauth(
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
+        more_grants=(DeviceCode, exchange),
         refusals=refusals,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -235,7 +236,15 @@ def assemble(
         processes=ServerProcesses(deps, access.limits),
         operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
+        oauth=_oauth(
+            deps,
+            keys,
+            access,
+            consent=consent,
+            proofs=proofs,
+            refusals=refusals,
+            settings=settings,
+        ),
         consent=consent,
         devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
@@ -250,14 +259,15 @@ def assemble(
     )
 
 
-def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+def _oauth(
     deps: IdentityDeps,
     keys: SigningKeys,
     access: Access,
-    settings: Settings,
+    *,
+    consent: Consent,
     proofs: ProofTools,
     refusals: Refusals,
-    consent: Consent,
+    settings: Settings,
 ) -> AuthlibOAuthServer:
     def exchange(deps: IdentityDeps) -> TokenExchange:
         sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
@@ -268,6 +278,7 @@ def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
         keys,
         access,
         public_origin=settings.public_origin,
+        refresh_grace=timedelta(seconds=settings.refresh_grace_s),
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),

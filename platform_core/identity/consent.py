@@ -248,7 +248,12 @@ class Consent:
             await self.declare_scopes(app_id, wishes, by=by)  # somebody was faster: change what they wrote
 
     def _offer(self, scopes: Iterable[str], wanted: Details, *, is_own: bool) -> Details:
-        """What can be given at most: the wish, completed by the operator's defaults and held under the ceilings."""
+        """What can be given at most: the wish, completed by the operator's defaults and held under the ceilings.
+
+        A detail of a type whose scope was not asked for allows nothing, and is left out.
+        """
+        scopes = frozenset(scopes)
+        wanted = tuple(detail for detail in wanted if not scopes.isdisjoint(detail.kind.scopes))
         if is_own and not wanted:
             return ()
         try:

@@ -206,7 +206,7 @@ class AuthlibOAuthServer:
             if grant is not None:
                 await grant.prepare(token_request)
             answer: OAuthAnswer = self._server.create_token_response(token_request)
-            _account_for(token_request)
+            _account_for(token_request, answer)
             refused = await self._commit(token_request)
             if refused is None:
                 return answer
@@ -302,14 +302,21 @@ def _database() -> Iterator[None]:
         raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
 
 
-def _account_for(request: TokenRequest) -> None:
+def _account_for(request: TokenRequest, answer: OAuthAnswer) -> None:
     """Put the token that was made into the audit log, in the plan that gives it."""
     acting = request.acting
     if request.refused is not None or acting is None or not acting.token_id:
         return
     if request.plan is None:
         request.plan = Plan(acting.merchant_id)
-    facts = {"kind": request.form["grant_type"], "grant": acting.grant_id, "family": acting.family_id}
+    facts = {
+        "kind": request.form["grant_type"],
+        "grant": acting.grant_id,
+        "grant_version": acting.grant_version,
+        "family": acting.family_id,
+        "scope": answer.body.get("scope"),
+        "jkt": acting.jkt,
+    }
     request.plan.add(Audit("token.issued", acting.client_id, acting.token_id, acting.merchant_id, facts))
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+from platform_core.contracts.rar import detail_types
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.oauth.requests import ACR_VALUES, AuthorizationRequest
@@ -102,8 +103,10 @@ class Rules:
         details = (
             self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
         )
-        if not scopes and not details:
+        if not scopes:
             raise OAuthRefusal("invalid_scope", "No scope was asked for.")
+        if any(scopes.isdisjoint(detail_types()[one["type"]].scopes) for one in details):
+            raise OAuthRefusal("invalid_authorization_details", "A detail limits nothing that the scopes allow.")
         if parameters.get("resource", self.audience) != self.audience:
             raise OAuthRefusal("invalid_target", "The resource is not served here.")
         return scopes, details

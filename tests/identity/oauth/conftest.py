@@ -19,6 +19,7 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import Profile
 from platform_core.identity.oauth.requests import BROWSER_COOKIE, AuthorizationRequest
 from platform_core.identity.parties import Parties
+from platform_core.identity.roles import scopes_of
 from platform_core.identity.schemas import (
     AppCreate,
     AppCreated,
@@ -76,7 +77,7 @@ class Journey:
             party_kind="merchant",
             party_id=self.merchant.id,
             roles=frozenset({"owner"}),
-            scopes=frozenset({"grants:approve"}),
+            scopes=scopes_of("merchant", ["owner"]),
             stores=None,
             acr=ACR_MFA,
             auth_time=now,

@@ -156,7 +156,6 @@ class DeviceCode:
             return
         details = tuple(json.loads(decision.details))
         request.shown_client.allowed = frozenset(decision.scopes.split()) & grant.scopes
-        request.shown_client.is_scopeless_allowed = bool(details)
         request.acting = Acting.within(
             grant,
             client_id=decision.client_id,

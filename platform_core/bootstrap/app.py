@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from platform_core.bootstrap.hooks import RequestHooks
 from platform_core.bootstrap.jobs import register_jobs, webhook_deps
@@ -16,14 +16,16 @@ from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.consoles.consent.router import consent_router
+from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
 from platform_core.identity.access import audience
 from platform_core.identity.conventions_router import conventions_router
-from platform_core.identity.oauth.router import oauth_router
+from platform_core.identity.oauth.router import WhoIs, oauth_router
 from platform_core.identity.request_history import RequestHistory
 from platform_core.identity.requires import requires
 from platform_core.identity.router_grants import grants_router
+from platform_core.identity.sessions import Sessions, SignedIn, cookie_name
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
@@ -75,7 +77,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.state.access = platform.access
     app.state.payments = platform.payments
     register_jobs(platform)
-    app.include_router(oauth_router(platform.oauth))
+    app.include_router(oauth_router(platform.oauth, _who_at(platform.people.sessions)))
     platform.people.mount(app)
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
@@ -83,10 +85,21 @@ def attach(app: FastAPI, platform: Platform) -> None:
     resource = audience(platform.settings.public_origin)
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
+    app.include_router(device_router(platform.devices))
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits
     app.state.hooks.log = platform.request_log
+    app.state.hooks.refusals = platform.refusals
+
+
+def _who_at(sessions: Sessions) -> WhoIs:
+    """Who is signed in at the merchant's console: for `prompt=none` at the authorization endpoint."""
+
+    async def who_is(request: Request) -> SignedIn | None:
+        return await sessions.find(request.cookies.get(cookie_name("merchant")), console="merchant")
+
+    return who_is
 
 
 def document_of(app: FastAPI) -> dict[str, Any]:  # Any: JSON

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.types import Scope
 
 from platform_core.identity.rate_limits import RateLimits
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.kernel.http.envelope import Envelope, Exchange
 
@@ -21,6 +22,7 @@ class RequestHooks:
     def __init__(self) -> None:
         self.limits: RateLimits | None = None
         self.log: RequestLog | None = None
+        self.refusals: Refusals | None = None
 
     def admit(self, scope: Scope, envelope: Envelope, *, shows_token: bool) -> None:
         """Under /v1 a token's owner is counted once it is known; everybody else by address. Raises 429."""
@@ -28,6 +30,8 @@ class RequestHooks:
             self.limits.admit_stranger(scope, envelope)
 
     def record(self, exchange: Exchange) -> None:
-        """Hand it to the log."""
+        """Hand it to the log, and to the count of refusals."""
         if self.log is not None:
             self.log.record(exchange)
+        if self.refusals is not None and exchange.status >= 400:
+            self.refusals.note(exchange)

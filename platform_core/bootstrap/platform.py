@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -29,12 +30,15 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.device_approvals import DeviceApprovals
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
@@ -43,6 +47,7 @@ from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -86,6 +91,7 @@ class Platform:
     operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
+    devices: DeviceApprovals
     parties: Parties
     people: People
     apps: Apps
@@ -213,8 +219,9 @@ def assemble(
         processes=ServerProcesses(deps, access.limits),
         operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
+        oauth=_oauth(deps, keys, access, consent=consent, proofs=proofs, refusals=refusals, settings=settings),
         consent=consent,
+        devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
         people=people,
         apps=apps,
@@ -261,25 +268,32 @@ def _payment_tools(  # noqa: PLR0917 - what payments is handed, all of it needed
     )
 
 
-def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
+def _oauth(
     deps: IdentityDeps,
     keys: SigningKeys,
     access: Access,
-    settings: Settings,
+    *,
+    consent: Consent,
     proofs: ProofTools,
     refusals: Refusals,
-    consent: Consent,
+    settings: Settings,
 ) -> AuthlibOAuthServer:
+    def exchange(deps: IdentityDeps) -> TokenExchange:
+        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
+
     return AuthlibOAuthServer(
         deps,
         keys,
         access,
         public_origin=settings.public_origin,
+        refresh_grace=timedelta(seconds=settings.refresh_grace_s),
         consent=consent,
         read_details=read_details,
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
+        more_grants=(DeviceCode, exchange),
         refusals=refusals,
     )
 

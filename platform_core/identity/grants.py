@@ -54,6 +54,7 @@ from platform_core.kernel.commit import (
     Unchanged,
     VersionConflict,
 )
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.i18n import Text
 from platform_core.kernel.pagination import Position
@@ -61,7 +62,6 @@ from platform_core.ledger.service import LedgerService
 
 EXPIRE: Final = "identity.grant_expire"
 HISTORY_MAX: Final = 50
-PLATFORM: Final = "platform"
 Kind = Literal["created", "changed", "narrowed", "revoked", "expired"]
 Action = Literal["merge", "replace"]
 _EVENT: Final = {

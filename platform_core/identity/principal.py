@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,13 @@ from platform_core.identity.models import GrantKind, Mode, Standing
 from platform_core.identity.models_people import PartyKind
 from platform_core.identity.rar import Granted
 from platform_core.kernel.i18n import Language
+
+
+def narrowed(stores: frozenset[str] | None, to: Iterable[str] | None) -> frozenset[str] | None:
+    """The stores of a grant that a token is for, where it is for fewer. None: every store."""
+    if to is None:
+        return stores
+    return frozenset(to) if stores is None else stores & frozenset(to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

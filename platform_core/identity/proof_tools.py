@@ -23,6 +23,7 @@ class ProofTools:
     key_sets: KeySets
     keys: ClientKeys
     assertions: Assertions
+    nonces: Nonces
     proofs: Proofs
     requests: RequestProofs
 
@@ -32,6 +33,13 @@ def assemble(deps: IdentityDeps, *, public_origin: str, allow_loopback_http: boo
     client = GuardedClient(allow_loopback_http=allow_loopback_http, connections_max=CONNECTIONS_MAX)
     sets = KeySets(client, deps.clock)
     keys = ClientKeys(deps, sets, allow_loopback_http=allow_loopback_http)
-    proofs = Proofs(Nonces(deps.vault))
-    requests = RequestProofs(deps, proofs, public_origin=public_origin)
-    return ProofTools(key_sets=sets, keys=keys, assertions=Assertions(keys), proofs=proofs, requests=requests)
+    nonces = Nonces(deps.vault)
+    proofs = Proofs(nonces)
+    return ProofTools(
+        key_sets=sets,
+        keys=keys,
+        assertions=Assertions(keys),
+        nonces=nonces,
+        proofs=proofs,
+        requests=RequestProofs(deps, proofs, public_origin=public_origin),
+    )

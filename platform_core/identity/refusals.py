@@ -9,11 +9,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 import structlog
 
+from platform_core.identity.principal import Principal
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Audit, Committer, Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
+from platform_core.kernel.http.envelope import Exchange
+from platform_core.kernel.http.recast import operation_of
 
 UNKNOWN: Final = "unknown"
 OTHERS: Final = "others"
@@ -21,6 +25,8 @@ KEYS_MAX: Final = 1_000  # of one minute; a row each
 FLUSH_S: Final = 5.0
 _MINUTE_S: Final = 60
 _CLIENT: Final = re.compile(r"app_(?:test|live)_[0-9a-z]{26}", re.ASCII)
+_OAUTH: Final = "/oauth/"
+_REFUSED: Final = frozenset({401, 403})
 _Key = tuple[int, str, str, str]  # minute, place, client, reason
 log = structlog.get_logger(__name__)
 
@@ -57,6 +63,16 @@ class Refusals:
             self._keys += 1
         self._counts[key] += 1
 
+    def note(self, exchange: Exchange) -> None:
+        """Count a request to the API that was refused for who asked. OAuth endpoints count by themselves."""
+        if exchange.status not in _REFUSED or exchange.scope["path"].startswith(_OAUTH):
+            return
+        reason = _code(exchange.answer_body)
+        if reason is not None:
+            caller = exchange.envelope.caller
+            client_id = caller.client_id if isinstance(caller, Principal) else None
+            self.count(operation_of(exchange.scope) or "api", client_id=client_id, reason=reason)
+
     async def start(self) -> None:
         """Write in the background."""
         self._task = asyncio.create_task(self._run(), name="identity.refusals")
@@ -89,6 +105,15 @@ class Refusals:
         while True:
             await asyncio.sleep(FLUSH_S)
             await self.flush()
+
+
+def _code(raw: bytes | None) -> str | None:
+    """The code of a problem document of ours."""
+    try:
+        found = msgspec.json.decode(raw or b"")["code"]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _row(key: _Key, count: int) -> Audit:

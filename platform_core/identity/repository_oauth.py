@@ -13,6 +13,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from platform_core.identity.models import Mode
+from platform_core.identity.rar import Granted, granted_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class GrantState:
     version: int
     scopes: frozenset[str]
     stores: frozenset[str] | None
+    details: Granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class RefreshState:
 _GRANT: Final = """
 g.id AS g_id, g.app_id AS g_app, g.merchant_id AS g_merchant, m.mode AS g_mode,
   g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now) AS g_active,
-  g.version AS g_version, g.scopes AS g_scopes, g.stores AS g_stores
+  g.version AS g_version, g.scopes AS g_scopes, g.stores AS g_stores, g.details AS g_details
 """
 _CODE: Final = text(f"""
 SELECT c.*, f.version AS f_version, f.state AS f_state, {_GRANT}
@@ -134,4 +136,5 @@ def _grant(row: Row[Any]) -> GrantState:
         version=row.g_version,
         scopes=frozenset(row.g_scopes.split()),
         stores=frozenset(row.g_stores.split()) if row.g_stores is not None else None,
+        details=granted_of(row.g_details),
     )

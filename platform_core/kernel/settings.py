@@ -108,6 +108,13 @@ class Settings(BaseSettings):
         "`home`.",
     )
 
+    refresh_grace_s: int = Field(
+        default=30,
+        ge=0,
+        le=60,
+        description="Seconds in which a public client may repeat the use of a refresh token whose answer got lost. It "
+        "gets the same successor again; 0 makes every repetition a reuse, which ends the family.",
+    )
     rate_own_app_per_s: int = Field(
         default=1_000,
         ge=1,

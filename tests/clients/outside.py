@@ -27,6 +27,11 @@ class ClientFailed(AssertionError):
         super().__init__(f"{told.get('name')}: {told.get('message')} ({told.get('error')})\n{told.get('stack', '')}")
         self.told = dict(told)
 
+    @property
+    def reason(self) -> str:
+        """Name, message and what lies behind them, in one text."""
+        return " ".join(str(self.told.get(part)) for part in ("name", "message", "cause"))
+
     def names(self, code: str) -> bool:
         """Whether the OAuth error was this one; some libraries have it in their message only."""
         return bool(self.told.get("error") == code or code in str(self.told.get("message")))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
 from tests.clients.conftest import SCOPES, Server, Shop
 from tests.clients.outside import ClientFailed, OutsideClient
+from tests.clients.person import new_key
 from tests.support.processes_arsenal import server_children
 
 pytestmark = pytest.mark.api
+KNOW_PROOFS = ("oauth4webapi", "openid_client", "requests_oauth2client")
+MATRIX = [
+    *itertools.product(KNOW_PROOFS, ("basic", "post", "private_key_jwt"), (False, True)),
+    *itertools.product(("authlib",), ("basic", "post", "private_key_jwt"), (False,)),
+    *itertools.product(("requests_oauthlib",), ("basic", "post"), (False,)),
+]
 CLIENTS = ("oauth4webapi", "openid_client", "authlib", "requests_oauthlib", "requests_oauth2client")
 
 
@@ -34,14 +42,19 @@ def job(server: Server, shop: Shop, auth: str, **changed: Any) -> dict[str, Any]
     }
 
 
-@pytest.mark.parametrize("outside", CLIENTS, indirect=True)
-@pytest.mark.parametrize("auth", ["basic", "post"])
-async def test_a_secret_gets_a_token_that_the_api_takes(server: Server, outside: OutsideClient, auth: str) -> None:
+@pytest.mark.parametrize(("outside", "auth", "dpop"), MATRIX, indirect=["outside"])
+async def test_a_client_gets_a_token_that_the_api_takes(
+    server: Server, outside: OutsideClient, auth: str, *, dpop: bool
+) -> None:
     shop = await server.new_shop()
-    done = await outside.run(job(server, shop, auth))
-    assert (done["token_type"].lower(), done["scope"], done["expires_in"]) == ("bearer", "stores:read", 600)
+    private_jwk = None
+    if auth == "private_key_jwt":
+        private_jwk = await new_key(server, shop.client_id, needs_rsa=outside.name == "authlib")
+    done = await outside.run(job(server, shop, auth, dpop=dpop, private_jwk=private_jwk))
+    kind = "dpop" if dpop else "bearer"
+    assert (done["token_type"].lower(), done["scope"], done["expires_in"]) == (kind, "stores:read", 600)
     assert done["called"] == 200
-    if outside.name == "oauth4webapi":  # it checks tokens as RFC 9068 says, with the keys that we publish
+    if outside.name == "oauth4webapi" and not dpop:  # it checks tokens as RFC 9068 says, with the keys that we publish
         claims = done["claims"]
         assert (claims["sub"], claims["client_id"]) == (shop.merchant.id, shop.client_id)
         assert (claims["iss"], claims["aud"]) == (server.origin, server.audience)

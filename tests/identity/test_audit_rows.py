@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 from typing import Any
@@ -16,11 +17,13 @@ from platform_core.identity.refusals import KEYS_MAX, OTHERS, UNKNOWN, Refusals
 from platform_core.identity.schemas import AppCreate, GrantCreate, IsvCreate, MerchantCreate, StoreCreate
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.clock import ManualClock
-from platform_core.kernel.commit import Committer
+from platform_core.kernel.commit import Committer, Plan
+from platform_core.kernel.commit.errors import COMMIT_BUSY
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.ids import Ids
 from tests.identity.conftest import Process, Shop
+from tests.support.world import World
 
 pytestmark = pytest.mark.database
 CLIENT = "app_test_01abcdefghjkmnpqrstvwxyz01"
@@ -62,11 +65,11 @@ async def test_every_act_on_parties_and_apps_leaves_its_row(deps: IdentityDeps, 
     await grants.revoke(grant.id, merchant_id=merchant.id, by="per_4", why="no longer used")
     await parties.change_standing(merchant.id, "warned", by="per_5")
     await apps.disable_client(app.client.id, by="per_2")
-    facts = {"app": app.id, "scopes": ["stores:read"], "stores": 1}
+    facts = {"app": app.id, "scopes": ["stores:read"], "stores": 1, "details": 0}
     assert await told(database) == [
         ("merchant.created", "per_1", merchant.id, merchant.id, {"mode": "test", "verification": "unverified"}),
         ("store.created", "per_1", store.id, merchant.id, {}),
-        ("isv.created", "per_1", isv.id, None, {"tier": "basic", "verification": isv.verification}),
+        ("isv.created", "per_1", isv.id, None, {"tier": isv.tier, "verification": isv.verification}),
         ("app.created", "per_2", app.id, merchant.id, {"client": app.client.id, "secret": app.secret.id}),
         ("app.secret_created", "per_2", app.client.id, merchant.id, {"secret": shown.id, "overlap_s": 86_400}),
         ("grant.created", "per_3", grant.id, merchant.id, {**facts, "version": 1}),
@@ -166,3 +169,56 @@ async def test_refusals_that_cannot_be_written_are_kept(
     refusals._committer = committer  # the database is back
     assert await refusals.flush() == 1
     assert [row["facts"]["count"] for row in await audit_rows(database, "access.refused")] == [1]
+
+
+async def test_a_token_is_issued_with_its_row_and_refused_without(
+    process: Process, shop: Shop, database: Database
+) -> None:
+    token = await process.token(shop.app, "stores:read")
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    (row,) = await audit_rows(database, "token.issued")
+    assert (row["actor"], row["subject"], row["merchant_id"]) == (shop.app.client.id, claims["jti"], shop.merchant.id)
+    grant = {"grant": shop.grant.id, "grant_version": 1, "family": None}
+    assert row["facts"] == {"kind": "client_credentials", "scope": "stores:read", "jkt": None, **grant}
+    assert row["request_id"].startswith("req_")
+    assert token.split(".")[2] not in repr(row)
+    form = {"grant_type": "client_credentials", "scope": "refunds:write"}
+    answer = await process.http.post("/oauth/token", data=form, auth=(shop.app.client.id, shop.app.secret.secret))
+    assert answer.status_code == 400
+    assert len(await audit_rows(database, "token.issued")) == 1
+
+
+async def test_a_token_whose_row_cannot_be_written_is_not_given_out(
+    process: Process, shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(plan: Plan) -> None:
+        raise COMMIT_BUSY.error(retry_after_s=1)
+
+    monkeypatch.setattr(process.deps.committer, "commit", full)
+    answer = await process.http.post(
+        "/oauth/token",
+        data={"grant_type": "client_credentials"},
+        auth=(shop.app.client.id, shop.app.secret.secret),
+    )
+    assert answer.status_code == 503
+    assert "access_token" not in answer.text
+    assert await audit_rows(database, "token.issued") == []
+
+
+async def test_refusals_over_http_are_counted_by_who_claimed_to_ask(world: World) -> None:
+    till = await world.new_till(scopes=("stores:read",))
+    wrong = (CLIENT, "ask_test_wrong")
+    for _ in range(2):
+        await world.client.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=wrong)
+    form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": "ask_test_wrong"}
+    await world.client.post("/oauth/token", data=form)
+    assert (await till.get("/payments")).status_code == 403
+    assert (await world.client.get("/v1/stores", headers={"Authorization": "Bearer x"})).status_code == 401
+    assert (await till.get("/payments/pay_unknown")).status_code in (403, 404, 422)
+    await world.platform.refusals.flush(is_last=True)
+    rows = await audit_rows(world.platform.database, "access.refused")
+    counted = {(row["actor"], row["subject"], row["reason"]): row["facts"]["count"] for row in rows}
+    client = json.loads(base64.urlsafe_b64decode(till.token.split(".")[1] + "=="))["client_id"]
+    assert counted[CLIENT, "oauth.token", "invalid_client"] == 3
+    assert counted[client, "payments.list", "identity.scope_missing"] == 1
+    assert counted[UNKNOWN, "stores.list", "identity.token_invalid"] == 1

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+from platform_core.contracts.rar import detail_types
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.oauth.requests import ACR_VALUES, AuthorizationRequest
@@ -71,14 +72,7 @@ class Rules:
         Raises `OAuthRefusal` with the error for the client's redirect address.
         """
         _check_kind(parameters, client)
-        scopes = _scopes(parameters.get("scope"), client)
-        details = (
-            self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
-        )
-        if not scopes and not details:
-            raise OAuthRefusal("invalid_scope", "No scope was asked for.")
-        if parameters.get("resource", self.audience) != self.audience:
-            raise OAuthRefusal("invalid_target", "The resource is not served here.")
+        scopes, details = self.check_wish(parameters, client)
         return AuthorizationRequest(
             client_id=client.client_id,
             app_id=client.app_id,
@@ -100,6 +94,22 @@ class Rules:
             par_id=par_id,
             opened_at=now,
         )
+
+    def check_wish(
+        self, parameters: Mapping[str, str], client: ClientState
+    ) -> tuple[frozenset[str], tuple[dict[str, Any], ...]]:
+        """The scopes and details that are asked for, whatever the way. Raises `OAuthRefusal`."""
+        scopes = _scopes(parameters.get("scope"), client)
+        details = (
+            self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
+        )
+        if not scopes:
+            raise OAuthRefusal("invalid_scope", "No scope was asked for.")
+        if any(scopes.isdisjoint(detail_types()[one["type"]].scopes) for one in details):
+            raise OAuthRefusal("invalid_authorization_details", "A detail limits nothing that the scopes allow.")
+        if parameters.get("resource", self.audience) != self.audience:
+            raise OAuthRefusal("invalid_target", "The resource is not served here.")
+        return scopes, details
 
 
 def check_client(parameters: Mapping[str, str], client: ClientState | None) -> ClientState:

@@ -97,7 +97,6 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
         self.secret = secret
         self.claim = claim
         self.allowed: frozenset[str] = frozenset()
-        self.is_scopeless_allowed = False
 
     def get_client_id(self) -> str:
         """`client_id`."""
@@ -118,9 +117,7 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
         `allowed` is set by the grant type, which knows what stands behind the request.
         """
         wanted = frozenset((scope or "").split()) or self.allowed
-        if not wanted:
-            return "" if self.is_scopeless_allowed else None
-        return " ".join(sorted(wanted)) if wanted <= self.allowed else None
+        return " ".join(sorted(wanted)) if wanted and wanted <= self.allowed else None
 
 
 class ClientAuthentication:

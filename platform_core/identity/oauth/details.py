@@ -21,3 +21,12 @@ def read_details(text: str) -> tuple[dict[str, Any], ...]:
 def detail_type_names() -> tuple[str, ...]:
     """The types that are known, sorted."""
     return tuple(sorted(detail_types()))
+
+
+def present_details(granted: rar.Granted, scopes: frozenset[str]) -> tuple[dict[str, Any], ...]:
+    """What limits some scopes as the grant stands now, as RFC 9396 section 7 shows it: lowered limits included."""
+    return tuple(
+        one.detail.model_dump(mode="json", exclude_none=True)
+        for one in granted
+        if not scopes.isdisjoint(detail_types()[one.detail.type].scopes)
+    )

@@ -14,6 +14,7 @@ from platform_core.identity.access import Access
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import TOKEN_INVALID
 from platform_core.identity.oauth.clients import METHODS, Client
+from platform_core.identity.oauth.details import present_details
 from platform_core.identity.oauth.families import Families
 from platform_core.identity.oauth.handles import read_handle
 from platform_core.identity.oauth.server import TokenRequest
@@ -57,6 +58,8 @@ class AccessFound:
         """The token's claims, with the scopes that it still has: rows decide, never the token's copy."""
         about = {name: self.claims[name] for name in _ABOUT_ACCESS if name in self.claims}
         kind = "DPoP" if "cnf" in self.claims else "Bearer"
+        if "authorization_details" in about:
+            about["authorization_details"] = list(present_details(self.who.details, self.who.scopes))
         return {"scope": " ".join(sorted(self.who.scopes)), "token_type": kind, **about}
 
 

@@ -84,7 +84,7 @@ class Families:
         plan = Plan(merchant_id).add(
             Change(FAMILIES, family_id, {"state": "revoked", "revoked_at": now, "revoked_why": why}, expected=version),
             news(self.deps.ids, kind="family", subject_id=family_id, merchant_id=merchant_id, now=now),
-            Audit("token.family_ended", client_id, family_id, merchant_id, {"why": why}),
+            Audit("token.family_ended", client_id, family_id, merchant_id, reason=why),
         )
         if why == REUSED:
             body = {"family_id": family_id, "client_id": client_id, "merchant_id": merchant_id}

@@ -20,7 +20,7 @@ export async function serve(work) {
   try {
     write({ done: await work(await read()) })
   } catch (error) {
-    write({ failed: { name: error.name, message: error.message, error: await code(error), stack: error.stack } })
+    write({ failed: { name: error.name, message: error.message, error: await code(error), cause: error.cause?.message, stack: error.stack } })
   }
   process.exit(0)
 }

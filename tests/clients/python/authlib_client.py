@@ -26,7 +26,7 @@ def work(job):
     )
     if method == "private_key_jwt":
         session.register_client_auth_method(
-            PrivateKeyJWT(found["token_endpoint"], alg="ES256", headers={"kid": job["private_jwk"]["kid"]})
+            PrivateKeyJWT(found["token_endpoint"], headers={"kid": job["private_jwk"]["kid"]})
         )
     if job["flow"] == "client_credentials":
         tokens = session.fetch_token(found["token_endpoint"], grant_type="client_credentials", **job["parameters"])

@@ -127,7 +127,8 @@ async def test_the_page_speaks_both_languages_and_repeats_nothing_of_the_request
         ({"authorization_details": "[" * 2000}, "invalid_authorization_details"),  # F21
         ({"authorization_details": '[{"type":"no_such"}]'}, "invalid_authorization_details"),
         ({"authorization_details": '[{"type":"payment_refund","type":"x"}]'}, "invalid_authorization_details"),
-        ({"authorization_details": json.dumps(DETAILS)}, "invalid_request"),  # names amounts: PAR alone
+        ({"authorization_details": json.dumps(DETAILS)}, "invalid_authorization_details"),  # of no scope asked for
+        ({"authorization_details": json.dumps(DETAILS), "scope": "refunds:write"}, "invalid_request"),  # PAR alone
     ],
 )
 async def test_a_bad_request_goes_back_with_the_rfcs_error_and_iss(

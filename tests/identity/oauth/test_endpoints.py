@@ -9,6 +9,7 @@ import pytest
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import Profile
+from platform_core.identity.oauth.device import GRANT_TYPE as DEVICE_GRANT
 from platform_core.kernel.clock import ManualClock
 from tests.identity.conftest import ORIGIN, Process, Shop
 from tests.identity.oauth.conftest import CALLBACK, SCOPE, Journey, count, open_journey
@@ -141,10 +142,14 @@ async def test_metadata_lists_what_works_and_nothing_else(journey: Journey, shop
     others = {url for url in routes if "/oauth/" in url and "/.well-known/" not in url} - endpoints
     assert others == set()
     assert listed["code_challenge_methods_supported"] == ["S256"]
-    assert listed["grant_types_supported"] == ["authorization_code", "refresh_token", "client_credentials"]
-    for kind in listed["grant_types_supported"]:
+    kinds = listed["grant_types_supported"]
+    assert kinds[:3] == ["authorization_code", "refresh_token", "client_credentials"]
+    device, exchange = kinds[3:]
+    assert (device, exchange) == (DEVICE_GRANT, "urn:ietf:params:oauth:grant-type:token-exchange")
+    for kind in kinds:
         answer = await journey.token({"grant_type": kind})
-        assert answer.status_code == 200 or answer.json()["error"] == "invalid_request"  # what it needs is missing
+        # What it needs is missing, or the client was not set up for it: but there it is.
+        assert answer.status_code == 200 or answer.json()["error"] in {"invalid_request", "unauthorized_client"}
     for kind in ("password", "implicit", "urn:ietf:params:oauth:grant-type:saml2-bearer"):
         assert (await journey.token({"grant_type": kind})).json()["error"] == "unsupported_grant_type"
     for prefix in ("token", "introspection", "revocation"):

@@ -34,7 +34,9 @@ async def pushed(journey: Journey, **changes: str | None) -> dict[str, str]:
 
 
 async def test_a_pushed_request_reaches_consent_and_a_code(journey: Journey) -> None:
-    found = await pushed(journey, nonce="n-1", authorization_details=json.dumps(DETAILS))
+    found = await pushed(
+        journey, nonce="n-1", scope="refunds:write stores:read", authorization_details=json.dumps(DETAILS)
+    )
     assert found["request_uri"].startswith("urn:ietf:params:oauth:request_uri:par_")
     request = journey.opened(await journey.authorize(found))
     assert (request.nonce, request.state, request.redirect_uri) == ("n-1", "st-1", CALLBACK)

@@ -20,6 +20,7 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import ACCESS_GRANTS
 from platform_core.identity.models_oauth import CODES
 from platform_core.identity.oauth.clients import METHODS
+from platform_core.identity.oauth.details import present_details
 from platform_core.identity.oauth.families import REUSED, Families
 from platform_core.identity.oauth.handles import read_handle
 from platform_core.identity.oauth.server import TokenRequest
@@ -98,6 +99,7 @@ class _Exchange(AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ships 
             "scopes": code.scopes,
             "details": code.details,
             "resource": code.resource,
+            "stores": None,
             "nonce": code.nonce,
             "dpop_jkt": request.proof_jkt if profile == "public" else None,
             "acr": code.acr,
@@ -185,15 +187,13 @@ class AuthorizationCode:
         if state is None or not self._deps.vault.matches(handle[0], handle[1], state.code.digest):
             return
         code, client = state.code, request.shown_client
-        details = tuple(json.loads(code.details))
         request.prepared = state
         client.allowed = frozenset(code.scopes.split()) & state.grant.scopes
-        client.is_scopeless_allowed = bool(details)
         request.acting = Acting.within(
             state.grant,
             client_id=code.client_id,
             family_id=code.family_id,
-            details=details,
+            details=present_details(state.grant.details, client.allowed) if json.loads(code.details) else (),
             jkt=request.proof_jkt,
             acr=code.acr,
             auth_time=code.auth_time,

@@ -19,10 +19,12 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import ACCESS_GRANTS
 from platform_core.identity.models_oauth import FAMILIES, REFRESH_TOKENS
 from platform_core.identity.oauth.clients import METHODS, Client
+from platform_core.identity.oauth.details import present_details
 from platform_core.identity.oauth.families import LIFE_OF, REUSED, Families
 from platform_core.identity.oauth.handles import make_handle, read_handle, successor_secret
 from platform_core.identity.oauth.server import TokenRequest
 from platform_core.identity.oauth.tokens import Acting
+from platform_core.identity.principal import narrowed
 from platform_core.identity.repository_oauth import RefreshState, read_refresh
 from platform_core.kernel.commit import Change, Plan, Unchanged
 
@@ -93,7 +95,7 @@ class _Refresh(RefreshTokenGrant):  # type: ignore[misc]  # Authlib ships no typ
         """Authlib's answer, and the plan for the profile."""
         request: TokenRequest = self.request
         state: RefreshState = request.prepared
-        if not request.shown_client.allowed and not request.shown_client.is_scopeless_allowed:
+        if not request.shown_client.allowed:
             raise InvalidGrantError()  # the merchant took all of it back
         plan = Plan(state.family.merchant_id).add(
             Unchanged(ACCESS_GRANTS, state.grant.grant_id, state.grant.version),
@@ -173,17 +175,17 @@ class Refresh:
         if state is None or not self._deps.vault.matches(handle[0], handle[1], state.token.digest):
             return
         family, client = state.family, request.shown_client
-        details = tuple(json.loads(family.details))
         request.prepared = state
         client.allowed = frozenset(family.scopes.split()) & state.grant.scopes
-        client.is_scopeless_allowed = bool(details)
         request.acting = Acting.within(
             state.grant,
             client_id=family.client_id,
             family_id=family.id,
-            details=details,
+            details=present_details(state.grant.details, client.allowed) if json.loads(family.details) else (),
             jkt=request.proof_jkt,
             acr=family.acr,
             auth_time=family.auth_time,
             nonce=family.nonce,
         )
+        stores = family.stores.split() if family.stores is not None else None
+        request.acting.stores = narrowed(state.grant.stores, stores)

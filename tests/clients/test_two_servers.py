@@ -1,0 +1,259 @@
+"""Two server processes on one database: what is good once is good once when forty ask at the same time, and keys are
+rotated under load without refusing anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from base64 import urlsafe_b64decode
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from platform_core.kernel.database.embedded import EmbeddedPostgres
+from platform_core.kernel.database.pools import DatabaseUrls
+from tests.clients.conftest import Server, Shop
+from tests.clients.decider import decide_once
+from tests.clients.person import CALLBACK, Visit, new_visit
+from tests.identity.oauth.conftest import answer_of, challenge_of
+from tests.support.processes import PYTHON, Daemon, free_port
+from tests.support.processes_arsenal import environment, platform_of, server
+
+pytestmark = pytest.mark.api
+PARALLEL = 40
+ROUNDS = 20
+SCOPE = "merchant:read stores:read"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two servers of one process each on one database, and an HTTP client for each."""
+
+    main: Server
+    given: dict[str, str]
+    clients: tuple[httpx.AsyncClient, httpx.AsyncClient]
+
+    async def at_once(self, form: dict[str, str], auth: tuple[str, str] | None = None) -> list[httpx.Response]:
+        """The same token request forty times, half of them to each server."""
+        return await asyncio.gather(
+            *(
+                self.clients[n % 2].post("/oauth/token", data=form, auth=auth or httpx.USE_CLIENT_DEFAULT)
+                for n in range(PARALLEL)
+            )
+        )
+
+    async def statuses(self, token: str) -> list[int]:
+        """What both servers say to a token."""
+        headers = {"Authorization": f"Bearer {token}"}
+        return [(await client.get("/v1/stores", headers=headers)).status_code for client in self.clients]
+
+
+@asynccontextmanager
+async def running_pair(postgres: EmbeddedPostgres, folder: Path, *, grace_s: int) -> AsyncIterator[Pair]:
+    """Started on a database of their own; limits by address are for strangers, and here all come from one."""
+    name = f"races_{grace_s}"
+    postgres.create_database(name, template="template_arsenal")
+    url, ports = postgres.url(name), (free_port(), free_port())
+    origin = f"http://127.0.0.1:{ports[0]}"
+    given = environment(
+        folder, database_url=url, public_origin=origin, refresh_grace_s=grace_s, rate_address_per_s=100_000
+    )
+    daemons: list[Daemon] = [server(f"server{n}", folder, port=port, given=given) for n, port in enumerate(ports)]
+    async with platform_of(given, DatabaseUrls(owner=url)) as platform:
+        await asyncio.gather(*(daemon.start() for daemon in daemons))
+        limits = httpx.Limits(max_connections=PARALLEL)
+        first, second = (
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60, limits=limits)
+            for port in ports
+        )
+        async with first, second:
+            yield Pair(Server(origin, daemons[0], platform), given, (first, second))
+        await asyncio.gather(*(daemon.stop() for daemon in daemons))
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+async def pair(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """Without grace: whoever repeats the use of a refresh token loses."""
+    async with running_pair(postgres, tmp_path_factory.mktemp("races"), grace_s=0) as pair:
+        yield pair
+
+
+async def code_form(visit: Visit) -> dict[str, str]:
+    """The token request for a fresh code."""
+    verifier = secrets.token_urlsafe(48)
+    asked = {**_wanted(visit), "code_challenge": challenge_of(verifier)}
+    redirect = (await visit.consent({"url": f"{visit.server.origin}/oauth/authorize?{urlencode(asked)}"}))["redirect"]
+    return {
+        "grant_type": "authorization_code",
+        "code": answer_of(redirect)["code"],
+        "redirect_uri": CALLBACK,
+        "code_verifier": verifier,
+        "client_id": visit.app.client.id,
+    }
+
+
+def _wanted(visit: Visit) -> dict[str, str]:
+    return {
+        "response_type": "code",
+        "client_id": visit.app.client.id,
+        "redirect_uri": CALLBACK,
+        "scope": SCOPE,
+        "code_challenge_method": "S256",
+    }
+
+
+def outcomes(answers: list[httpx.Response]) -> Counter[str]:
+    """How many got a token, and which errors the others."""
+    return Counter("token" if answer.status_code == 200 else answer.json()["error"] for answer in answers)
+
+
+async def test_one_of_forty_uses_of_a_code_wins(pair: Pair) -> None:
+    visit = await new_visit(pair.main, "none")
+    for _ in range(ROUNDS):
+        answers = await pair.at_once(await code_form(visit))
+        assert outcomes(answers) == {"token": 1, "invalid_grant": PARALLEL - 1}
+    (winner,) = [answer.json()["access_token"] for answer in answers if answer.status_code == 200]
+    async with asyncio.timeout(2):  # A07: a code used twice ends what came of it, in both processes
+        while await pair.statuses(winner) != [401, 401]:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.05)
+
+
+async def test_one_of_forty_uses_of_a_refresh_token_wins_without_grace(pair: Pair) -> None:
+    visit = await new_visit(pair.main, "none")
+    for _ in range(ROUNDS):
+        first = await pair.clients[0].post("/oauth/token", data=await code_form(visit))
+        form = {"grant_type": "refresh_token", "refresh_token": first.json()["refresh_token"]}
+        answers = await pair.at_once({**form, "client_id": visit.app.client.id})
+        assert outcomes(answers) == {"token": 1, "invalid_grant": PARALLEL - 1}
+
+
+async def test_with_grace_all_forty_carry_the_one_successor(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with running_pair(postgres, tmp_path_factory.mktemp("grace"), grace_s=30) as pair:
+        visit = await new_visit(pair.main, "none")
+        answer = await pair.clients[0].post("/oauth/token", data=await code_form(visit))
+        for _ in range(ROUNDS):
+            form = {"grant_type": "refresh_token", "refresh_token": answer.json()["refresh_token"]}
+            answers = await pair.at_once({**form, "client_id": visit.app.client.id})
+            assert outcomes(answers) == {"token": PARALLEL}
+            assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+            assert len({answer.json()["access_token"] for answer in answers}) == PARALLEL
+            answer = answers[-1]
+        assert await pair.statuses(answer.json()["access_token"]) == [200, 200]
+
+
+async def test_one_of_forty_uses_of_a_par_uri_wins(pair: Pair) -> None:
+    """A use is a decision: opening the page writes nothing. Half are made here, half in another process."""
+    visit = await new_visit(pair.main, "basic")
+    decider = await asyncio.create_subprocess_exec(
+        PYTHON, "-m", "tests.clients.decider", env=pair.given,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert decider.stdin is not None
+    assert decider.stdout is not None
+    try:
+        assert await decider.stdout.readline() == b"ready\n"
+        for _ in range(ROUNDS):
+            token, browser = await visit.open_page(await _pushed(pair, visit))
+            job = {"token": token, "browser": browser, "merchant_id": visit.merchant_id, "times": PARALLEL // 2}
+            decider.stdin.write(json.dumps(job).encode() + b"\n")
+            arguments = (pair.main.platform, token, browser, visit.merchant_id)
+            here = await asyncio.gather(*(decide_once(*arguments) for _ in range(PARALLEL // 2)))
+            there = json.loads(await decider.stdout.readline())["won"]
+            assert sum(here) + there == 1
+    finally:
+        decider.stdin.close()
+        await decider.wait()
+
+
+async def _pushed(pair: Pair, visit: Visit) -> str:
+    answer = await pair.clients[1].post(
+        "/oauth/par",
+        data={**_wanted(visit), "code_challenge": challenge_of("v" * 43)},
+        auth=(visit.app.client.id, visit.app.secret.secret),
+    )
+    assert answer.status_code == 201, answer.text
+    asked = {"client_id": visit.app.client.id, "request_uri": answer.json()["request_uri"]}
+    return f"{pair.main.origin}/oauth/authorize?{urlencode(asked)}"
+
+
+async def test_keys_rotate_under_load_and_no_valid_token_is_refused(pair: Pair) -> None:
+    shop = await pair.main.new_shop()
+    drill = Drill(pair, shop)
+    callers = [asyncio.create_task(drill.call_until_over(n)) for n in range(8)]
+    kids = []
+    for _ in range(5):
+        await asyncio.sleep(0.7)
+        kids.append(await pair.main.platform.keys.rotate(by="per_drill"))
+    await asyncio.sleep(0.7)
+    drill.is_over = True
+    await asyncio.gather(*callers)
+    assert drill.refused == []
+    assert drill.calls > 50
+    assert set(kids[:-1]) <= drill.kids, "tokens of every generation were used"
+    published = {key["kid"] for key in (await pair.clients[1].get("/oauth/jwks")).json()["keys"]}
+    assert drill.kids <= published, "what signed a living token is published"
+
+
+async def test_a14_an_emergency_refuses_the_old_kid_within_a_second(pair: Pair) -> None:
+    shop = await pair.main.new_shop()
+    drill = Drill(pair, shop)
+    old = await drill.token(0)
+    assert await pair.statuses(old) == [200, 200]
+    signs_now = await pair.main.platform.keys.revoke(kid_of(old), by="per_drill")
+    async with asyncio.timeout(1.5):
+        while await pair.statuses(old) != [401, 401]:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.02)
+    for place in (0, 1):
+        token = await drill.token(place)
+        assert kid_of(token) == signs_now
+        assert await pair.statuses(token) == [200, 200]
+    keys = [(await client.get("/oauth/jwks")).json()["keys"] for client in pair.clients]
+    assert all(key["kid"] != kid_of(old) for found in keys for key in found)
+
+
+def kid_of(token: str) -> str:
+    """The key that a token says signed it."""
+    header = token.partition(".")[0]
+    return str(json.loads(urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"])
+
+
+@dataclass
+class Drill:
+    """Tills that fetch tokens of one server and use them at both, all the time."""
+
+    pair: Pair
+    shop: Shop
+    is_over: bool = False
+    calls: int = 0
+    kids: set[str] = field(default_factory=set)
+    refused: list[int] = field(default_factory=list)
+
+    async def token(self, place: int) -> str:
+        """A fresh one."""
+        answer = await self.pair.clients[place].post(
+            "/oauth/token", data={"grant_type": "client_credentials"}, auth=(self.shop.client_id, self.shop.secret)
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    async def call_until_over(self, number: int) -> None:
+        """A fresh token now, used at both servers at once, and the one before it once more."""
+        before = await self.token(number % 2)
+        while not self.is_over:
+            token = await self.token(number % 2)
+            statuses = await self.pair.statuses(token) + await self.pair.statuses(before)
+            self.calls += len(statuses)
+            self.refused += [status for status in statuses if status != 200]
+            self.kids |= {kid_of(token), kid_of(before)}
+            before = token

@@ -170,8 +170,9 @@ def assemble(
     registry: Registry | None = None,
     application_name: str = "arsenal",
 ) -> Platform:
-    """Everything put together and nothing opened: no connection is made, no task runs."""
-    clock = clock or SystemClock()
+    """Everything put together and nothing opened. ValueError for a scope without its words or its limits."""
+    check_catalogue()
+    clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)
     database = Database(
         urls,
@@ -181,7 +182,6 @@ def assemble(
     )
     nudger = Nudger(database, gap_s=NUDGE_GAP_S)
     committer = _committer(settings, database, nudger, clock=clock, ids=ids)
-    real_clock = SystemClock()
     vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
@@ -193,29 +193,12 @@ def assemble(
     limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
     grants = Grants(deps, limits=limits)
     consent = Consent(deps, grants)
-    check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
-    proofs = proof_tools.assemble(
-        deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
-    )
+    proofs = _proofs(deps, keys, settings)
     access = _access(deps, keys, feed, settings, proofs)
     refusals = Refusals(committer, clock=real_clock)
-    repository = PaymentRepository(database)
-
-    async def read_terms(merchant_id: str) -> MerchantTerms:
-        return await repository.terms(merchant_id, clock.now())
-
-    tools = Tools(
-        committer=committer,
-        repository=repository,
-        providers=Providers(registry.payment_providers(), contexts),
-        directory=directory,
-        limits=limits,
-        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=real_clock),
-        clock=clock,
-        ids=ids,
-        public_origin=settings.public_origin,
-    )
+    providers = Providers(registry.payment_providers(), contexts)
+    tools = _payment_tools(deps, feed, limits, directory, providers, clock=clock, public_origin=settings.public_origin)
     parties, apps = Parties(deps), Apps(deps)
     people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
@@ -236,15 +219,7 @@ def assemble(
         processes=ServerProcesses(deps, access.limits),
         operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(
-            deps,
-            keys,
-            access,
-            consent=consent,
-            proofs=proofs,
-            refusals=refusals,
-            settings=settings,
-        ),
+        oauth=_oauth(deps, keys, access, consent=consent, proofs=proofs, refusals=refusals, settings=settings),
         consent=consent,
         devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
@@ -256,6 +231,40 @@ def assemble(
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _proofs(deps: IdentityDeps, keys: SigningKeys, settings: Settings) -> ProofTools:
+    return proof_tools.assemble(
+        deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+    )
+
+
+def _payment_tools(  # noqa: PLR0917 - what payments is handed, all of it needed
+    deps: IdentityDeps,
+    feed: RevocationFeed,
+    limits: Limits,
+    directory: MerchantDirectory,
+    providers: Providers,
+    *,
+    clock: Clock,
+    public_origin: str,
+) -> Tools:
+    repository = PaymentRepository(deps.database)
+
+    async def read_terms(merchant_id: str) -> MerchantTerms:
+        return await repository.terms(merchant_id, clock.now())
+
+    return Tools(
+        committer=deps.committer,
+        repository=repository,
+        providers=providers,
+        directory=directory,
+        limits=limits,
+        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=deps.clock),
+        clock=clock,
+        ids=deps.ids,
+        public_origin=public_origin,
     )
 
 

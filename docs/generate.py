@@ -167,6 +167,39 @@ def headers() -> str:
     return joined([*lines, ""])
 
 
+def authorization_details() -> str:
+    """Every type of `authorization_details`: what it limits, what it counts, how it reads, default and ceiling."""
+    types = importlib.import_module("platform_core.contracts.rar").detail_types()
+    policy = importlib.import_module("platform_core.identity.rar").shipped_policy()
+    lines = heading("Authorization details", source="`DETAIL_TYPES` of `platform_core/contracts/scopes`")
+    lines += [
+        "What an app may do up to a limit (RFC 9396). A limit is `per` request, day, week (from Monday), month or",
+        "grant, in the merchant's time zone, and names one measure: `amount_minor` or `face_amount_minor` with",
+        "`currency`, `quantity`, `points` or `receivers`. A grant of a metered scope without details gets the default;",
+        "nobody gets more than the ceiling. `actions`, `locations` and `stores` may narrow a detail further; there are",
+        "at most 20. An act beyond a limit is refused: [`identity.limit_exceeded`](errors.md#identitylimit_exceeded).",
+        "",
+        "| type | scopes | measures | actions | en | zh | default | ceiling |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for kind in types.values():
+        said = [
+            ", ".join(limit.say("en", kind.counted) for limit in limits[kind.name])
+            for limits in (policy.defaults, policy.ceilings)
+        ]
+        cells = [
+            f"`{kind.name}`",
+            ", ".join(f"`{name}`" for name in kind.scopes),
+            ", ".join(kind.measures),
+            ", ".join(kind.actions),
+            kind.text.en,
+            kind.text.zh,
+            *said,
+        ]
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
+    return joined([*lines, ""])
+
+
 PAGES: Final = (
     Page("errors.md", "platform_core.kernel.errors", error_codes),
     Page("settings.md", "platform_core.kernel.settings", settings),
@@ -175,6 +208,7 @@ PAGES: Final = (
     Page("api.md", "platform_core.bootstrap.openapi", http_api),
     Page("scopes.md", "platform_core.contracts.scopes", scopes),
     Page("headers.md", "platform_core.kernel.http.openapi_document", headers),
+    Page("authorization-details.md", "platform_core.contracts.rar", authorization_details),
 )
 
 

@@ -15,10 +15,10 @@ _CONVENTIONS: Final = {FINISHED: (OPERATION_SCOPE, OPERATION_PATH)}
 
 # Grants and secrets belong to identity; an app hears of its own grant under the scope that reads it.
 _IDENTITY: Final = {
-    "grant.created": ("grant_management_query", "/v1/grants/{id}"),
-    "grant.changed": ("grant_management_query", "/v1/grants/{id}"),
-    "grant.expired": ("grant_management_query", "/v1/grants/{id}"),
-    "grant.revoked": ("grant_management_query", "/v1/grants/{id}"),
+    "grant.created": ("grant_management_query", "/oauth/grants/{id}"),
+    "grant.changed": ("grant_management_query", "/oauth/grants/{id}"),
+    "grant.expired": ("grant_management_query", "/oauth/grants/{id}"),
+    "grant.revoked": ("grant_management_query", "/oauth/grants/{id}"),
 }
 
 

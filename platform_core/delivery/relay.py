@@ -29,14 +29,16 @@ SELECT id, type, merchant_id, object_id, sequence, occurred_at, body, traceparen
 WHERE relayed_at IS NULL ORDER BY position LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 # An app hears of a merchant's event while that merchant lets it in, under the scope that reads the object, in the
-# merchant's mode.
+# merchant's mode. Of grants it hears of its own alone, and the end of it is the last that it hears.
 SUBSCRIBERS_SQL: Final = """
 SELECT v.place, e.id AS endpoint_id, e.app_id, e.api_version, e.mode
-FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-  AS v(place, merchant_id, scope, pattern, family, everything)
+FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $8::text[])
+  AS v(place, merchant_id, scope, pattern, family, everything, object_id)
 JOIN merchant AS m ON m.id = v.merchant_id
-JOIN access_grant AS g ON g.merchant_id = v.merchant_id AND g.state = 'active'
-  AND (g.expires_at IS NULL OR g.expires_at > $7) AND v.scope = ANY (string_to_array(g.scopes, ' '))
+JOIN access_grant AS g ON g.merchant_id = v.merchant_id AND v.scope = ANY (string_to_array(g.scopes, ' '))
+  AND (v.family <> 'grant.*' OR g.id = v.object_id)
+  AND (g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > $7)
+       OR v.pattern IN ('grant.revoked', 'grant.expired'))
 JOIN webhook_endpoint AS e ON e.app_id = g.app_id AND e.state = 'enabled' AND e.mode = m.mode
   AND e.event_types ?| ARRAY[v.pattern, v.family, v.everything]
 """
@@ -129,6 +131,7 @@ class Relay:
             [scope for _, _, scope in told],
             *([pattern[n] for pattern in patterns] for n in range(3)),
             self._clock.now(),
+            [event.object_id for _, event, _ in told],
         )
         if not found:
             return 0

@@ -208,7 +208,8 @@ def _money(per: Period, amount_minor: int, field_: str = "amount_minor") -> Limi
 class LimitPolicy:
     """The operator's word on limits by type: what a grant gets where the app names none, and what none may pass.
 
-    A currency without a ceiling cannot be granted: nobody has said how much is much there.
+    A currency without a ceiling cannot be granted: nobody has said how much is much there. Where a type's ceilings
+    name no money, its amounts are in yuan.
     """
 
     defaults: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
@@ -235,6 +236,7 @@ class LimitPolicy:
 
     def _under_ceilings(self, name: str, details: Sequence[Detail]) -> list[Detail]:
         ceilings = {limit.key: limit for limit in self.ceilings.get(name, ())}
+        currencies = {key.currency for key in ceilings} - {None} or {"CNY"}
         if len(details) == 1:
             missing = [limit for key, limit in ceilings.items() if details[0].limit(key) is None]
             limits = sorted([*details[0].limits, *missing], key=lambda limit: _PERIOD_ORDER[limit.per])
@@ -242,9 +244,8 @@ class LimitPolicy:
         for detail in details:
             if not detail.limits:
                 raise DetailsRefused("A metered detail names its limits.")
-            for limit in detail.limits:
-                if limit.currency is not None and not any(key.currency == limit.currency for key in ceilings):
-                    raise DetailsRefused("Limits in this currency are not offered.")
+            if any(limit.currency is not None and limit.currency not in currencies for limit in detail.limits):
+                raise DetailsRefused("Limits in this currency are not offered.")
         for key, ceiling in ceilings.items():
             if sum(_value(detail, key) for detail in details) > ceiling.value:
                 raise DetailsRefused("The limits of a type pass what the operator allows.")

@@ -27,6 +27,8 @@ CATALOGUE = EventCatalogue(
         EventKind("payment.created", "payments:read", "/v1/payments/{id}"),
         EventKind("payment.captured", "payments:read", "/v1/payments/{id}"),
         EventKind("refund.succeeded", "refunds:read", "/v1/refunds/{id}"),
+        EventKind("grant.changed", "grant_management_query", "/v1/grants/{id}"),
+        EventKind("grant.revoked", "grant_management_query", "/v1/grants/{id}"),
     ]
 )
 

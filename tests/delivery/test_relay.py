@@ -91,6 +91,26 @@ async def test_who_was_let_out_hears_nothing(
     assert await told(world) == []
 
 
+async def test_of_grants_an_app_hears_of_its_own_alone_and_of_its_end_last(world: World, broker: Broker) -> None:
+    merchant = await world.merchant()
+    apps = [await world.app(merchant) for _ in range(2)]
+    scopes = "grant_management_query payments:read"
+    grants = [await world.grant(app, merchant, scopes) for app in apps]
+    endpoints = [(await world.endpoint(app, "http://127.0.0.1:9/"))[0] for app in apps]
+    changed = await world.emit(merchant, type_="grant.changed", object_id=grants[0])
+    async with world.worker(broker.publish) as delivery:
+        await delivery.relay.relay_once()
+        await world.owner.execute(
+            "UPDATE access_grant SET state = 'revoked', revoked_at = now() WHERE id = $1", grants[0]
+        )
+        revoked = await world.emit(merchant, type_="grant.revoked", object_id=grants[0], sequence=2)
+        payment = await world.emit(merchant)
+        await delivery.relay.relay_once()
+    assert await told(world) == sorted(
+        [(endpoints[0], changed), (endpoints[0], revoked), (endpoints[1], payment)], key=lambda pair: (pair[1], pair[0])
+    )
+
+
 async def test_relaying_twice_makes_one_delivery(world: World, broker: Broker, subscribed: Subscription) -> None:
     event = await world.emit(subscribed.merchant)
     async with world.worker(broker.publish) as delivery:

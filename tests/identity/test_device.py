@@ -151,9 +151,12 @@ async def test_a_second_register_in_another_store_does_not_widen_the_first(till:
     await till.approve(first, store=0)
     await till.approve(second, store=1)
     for codes, store in ((first, 0), (second, 1)):
-        token = (await till.poll(codes["device_code"])).json()["access_token"]
-        seen = await till.process.get("/v1/stores", token)
-        assert [one["id"] for one in seen.json()["data"]] == [till.stores[store]]
+        tokens = (await till.poll(codes["device_code"])).json()
+        form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        fresh = await till.process.http.post("/oauth/token", data={**form, "client_id": till.app.client.id})
+        for token in (tokens["access_token"], fresh.json()["access_token"]):
+            seen = await till.process.get("/v1/stores", token)
+            assert [one["id"] for one in seen.json()["data"]] == [till.stores[store]]
 
 
 async def test_refusing_is_told_to_the_device(till: Till, deps: IdentityDeps) -> None:

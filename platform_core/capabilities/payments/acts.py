@@ -30,6 +30,7 @@ from platform_core.capabilities.payments.errors import (
     REFUND_EXCEEDS,
     REFUND_WINDOW_OVER,
 )
+from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import PAYMENTS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
 from platform_core.capabilities.payments.questions import Questions
@@ -293,12 +294,7 @@ class PaymentActs:
                     intent.reply = Reply(200, json_text(refund_answer(earlier.model_dump())))
                     return
             amount = _refund_amount(payment, draft, request, earlier)
-            fee_back = fee_terms(payment, terms).returned(
-                payment.captured_minor, payment.refunded_minor + payment.refunding_minor + amount
-            )
-            # After a failed refund the fees of the others may lag behind their sum: what is missing comes with the
-            # next ones, but none returns more than it takes.
-            fee_part = min(amount, max(0, fee_back - payment.fee_returned_minor))
+            fee_part = _fee_part(payment, fee_terms(payment, terms), amount)
             original = _paid_by(file, amount)
             if amount < original.amount_minor:
                 self._declares(original, "partial_refund", payment, "partial refund")
@@ -316,14 +312,7 @@ class PaymentActs:
                 reason=request.reason,
             )
             if meter is not None:
-                charge = meter.charge(
-                    reference=row["id"],
-                    store_id=payment.store_id,
-                    currency=payment.currency,
-                    uses={"amount": amount, "quantity": 1},
-                )
-                row["charge"] = charge.record()
-                draft.add(*charge.held())
+                _charge(meter, draft, row)
             draft.add(*transfers)
             draft.set(
                 refunding_minor=payment.refunding_minor + amount,
@@ -517,6 +506,29 @@ def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate, earlie
     if amount > left or left == 0:
         raise exceeds(REFUND_EXCEEDS, payment, asked=amount or payment.captured_minor, left=left)
     return amount
+
+
+def _charge(meter: Meter, draft: Draft, row: dict[str, Any]) -> None:
+    """Take the refund's part of the limits of the grant that it is asked under."""
+    charge = meter.charge(
+        reference=row["id"],
+        store_id=draft["store_id"],
+        currency=draft["currency"],
+        uses={"amount": row["amount_minor"], "quantity": 1},
+    )
+    row["charge"] = charge.record()
+    draft.add(*charge.held())
+
+
+def _fee_part(payment: Payment, terms: FeeTerms, amount: int) -> int:
+    """The fee that goes back with a refund.
+
+    After a failed refund the fees of the others may lag behind their sum: what is missing comes with the next ones, but
+    none returns more than it takes.
+    """
+    gone = payment.refunded_minor + payment.refunding_minor + amount
+    fee_back = terms.returned(payment.captured_minor, gone)
+    return min(amount, max(0, fee_back - payment.fee_returned_minor))
 
 
 def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Draft], str]:

@@ -151,6 +151,7 @@ JOIN outbox AS o ON o.merchant_id = g.merchant_id AND o.relayed_at IS NOT NULL A
   AND (CAST(:until AS timestamptz) IS NULL OR o.occurred_at < :until)
 JOIN unnest(CAST(:types AS text[]), CAST(:scopes AS text[])) AS k (type, scope) ON k.type = o.type
   AND k.scope = ANY (string_to_array(g.scopes, ' '))
+  AND (o.type NOT LIKE 'grant.%' OR o.object_id = g.id)
   AND e.event_types ?| ARRAY[o.type, split_part(o.type, '.', 1) || '.*', '*']
 LEFT JOIN webhook_delivery AS d ON d.event_id = o.id AND d.endpoint_id = e.id
 LEFT JOIN webhook_message AS w ON w.id = o.id || ':' || e.api_version

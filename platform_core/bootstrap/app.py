@@ -8,19 +8,24 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.hooks import RequestHooks
+from platform_core.bootstrap.jobs import register_jobs, webhook_deps
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.consoles.consent.router import consent_router
+from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
-from platform_core.delivery.webhooks.service import WebhookDeps
+from platform_core.identity.access import audience
+from platform_core.identity.conventions_router import conventions_router
 from platform_core.identity.oauth.router import oauth_router
+from platform_core.identity.request_history import RequestHistory
 from platform_core.identity.requires import requires
-from platform_core.identity.router import parties_router
+from platform_core.identity.router_grants import grants_router
+from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.http.redaction import redactors_of
@@ -70,10 +75,16 @@ def attach(app: FastAPI, platform: Platform) -> None:
     """Put a platform behind the application's routes."""
     app.state.access = platform.access
     app.state.payments = platform.payments
+    register_jobs(platform)
     app.include_router(oauth_router(platform.oauth))
-    app.include_router(parties_router(platform.parties, platform.cursors))
+    platform.people.mount(app)
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
-    app.include_router(webhooks_router(_webhook_deps(platform)))
+    app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
+    app.include_router(webhooks_router(webhook_deps(platform)))
+    resource = audience(platform.settings.public_origin)
+    app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
+    app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
+    app.include_router(device_router(platform.devices))
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits
@@ -87,17 +98,3 @@ def document_of(app: FastAPI) -> dict[str, Any]:  # Any: JSON
     if made is None:
         made = app.state.openapi_document = complete_document(app)
     return made
-
-
-def _webhook_deps(platform: Platform) -> WebhookDeps:
-    return WebhookDeps(
-        clock=platform.clock,
-        ids=platform.ids,
-        database=platform.database,
-        committer=platform.committer,
-        vault=platform.vault,
-        catalogue=event_catalogue(),
-        cursors=platform.cursors,
-        api_versions=versions().names,
-        allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
-    )

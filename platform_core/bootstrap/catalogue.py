@@ -7,6 +7,11 @@ from typing import Final
 from platform_core.capabilities.payments.events import SCOPES_AND_PATHS
 from platform_core.contracts.versions import versions
 from platform_core.delivery.catalogue import EventCatalogue, EventKind
+from platform_core.identity.operations import FINISHED
+from platform_core.identity.operations import PATH as OPERATION_PATH
+from platform_core.identity.operations import SCOPE as OPERATION_SCOPE
+
+_CONVENTIONS: Final = {FINISHED: (OPERATION_SCOPE, OPERATION_PATH)}
 
 # Grants and secrets belong to identity; an app hears of its own grant under the scope that reads it.
 _IDENTITY: Final = {
@@ -19,5 +24,5 @@ _IDENTITY: Final = {
 
 def event_catalogue() -> EventCatalogue:
     """The catalogue of this release."""
-    kinds = {**SCOPES_AND_PATHS, **_IDENTITY}
+    kinds = {**SCOPES_AND_PATHS, **_IDENTITY, **_CONVENTIONS}
     return EventCatalogue((EventKind(type_, scope, path) for type_, (scope, path) in kinds.items()), versions())

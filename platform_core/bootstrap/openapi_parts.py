@@ -1,4 +1,4 @@
-"""What the served OpenAPI document says beyond the routes' own words: the shape of a problem."""
+"""What the served OpenAPI document says beyond the routes' own words: the shape of a problem, and who is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from platform_core.kernel.http.openapi import openapi_document
+from platform_core.identity.errors import (
+    ACCESS_UNAVAILABLE,
+    MERCHANT_NEEDED,
+    SCOPE_MISSING,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+)
+from platform_core.identity.rate_limits import CONCURRENCY_EXCEEDED, RATE_EXCEEDED
+from platform_core.kernel.http.openapi_document import Conventions, openapi_document
 
 _TEXT: Final = {"type": "string"}
 PROBLEM_SCHEMA: Final[dict[str, Any]] = {
@@ -39,4 +47,18 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 
 def complete_document(app: FastAPI) -> dict[str, Any]:  # Any: JSON
     """The document of an application that has all its routes."""
-    return openapi_document(app, PROBLEM_SCHEMA)
+    conventions = Conventions(
+        problem_schema=PROBLEM_SCHEMA,
+        type_base="https://api.example/problems/",
+        guarded=(
+            TOKEN_MISSING,
+            TOKEN_INVALID,
+            ACCESS_UNAVAILABLE,
+            RATE_EXCEEDED,
+            CONCURRENCY_EXCEEDED,
+            SCOPE_MISSING,
+            MERCHANT_NEEDED,
+        ),
+        stranger=(RATE_EXCEEDED,),
+    )
+    return openapi_document(app, conventions)

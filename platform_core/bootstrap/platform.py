@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.hooks import OPEN_PATHS
+from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -29,12 +30,16 @@ from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.device_approvals import DeviceApprovals
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
+from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
+from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
@@ -42,6 +47,7 @@ from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.refusals import Refusals
 from platform_core.identity.request_log import RequestLog
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault, read_or_create_key
 from platform_core.kernel.clock import Clock, SystemClock
@@ -82,9 +88,12 @@ class Platform:
     proof_tools: ProofTools
     processes: ServerProcesses
     request_log: RequestLog
+    operations: Operations
     oauth: AuthlibOAuthServer
     consent: Consent
+    devices: DeviceApprovals
     parties: Parties
+    people: People
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
@@ -125,6 +134,7 @@ async def open_platform(
     platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
+        stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform.registry)
         stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
@@ -186,7 +196,7 @@ def assemble(
     check_catalogue()
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     proofs = proof_tools.assemble(
-        deps, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+        deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings, proofs)
     refusals = Refusals(committer, clock=real_clock)
@@ -206,6 +216,8 @@ def assemble(
         ids=ids,
         public_origin=settings.public_origin,
     )
+    parties, apps = Parties(deps), Apps(deps)
+    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,
@@ -222,19 +234,14 @@ def assemble(
         access=access,
         proof_tools=proofs,
         processes=ServerProcesses(deps, access.limits),
+        operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(
-            deps,
-            keys,
-            access,
-            consent=consent,
-            proofs=proofs,
-            refusals=refusals,
-            settings=settings,
-        ),
+        oauth=_oauth(deps, keys, access, settings, proofs, refusals, consent),
         consent=consent,
-        parties=Parties(deps),
-        apps=Apps(deps),
+        devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
+        parties=parties,
+        people=people,
+        apps=apps,
         grants=grants,
         directory=directory,
         registry=registry,
@@ -244,16 +251,19 @@ def assemble(
     )
 
 
-def _oauth(
+def _oauth(  # noqa: PLR0917 - what stands behind the server, all of it needed
     deps: IdentityDeps,
     keys: SigningKeys,
     access: Access,
-    *,
-    consent: Consent,
+    settings: Settings,
     proofs: ProofTools,
     refusals: Refusals,
-    settings: Settings,
+    consent: Consent,
 ) -> AuthlibOAuthServer:
+    def exchange(deps: IdentityDeps) -> TokenExchange:
+        sessions = SessionTokens(deps, keys, issuer=settings.public_origin)
+        return TokenExchange(deps, access, sessions, public_origin=settings.public_origin)
+
     return AuthlibOAuthServer(
         deps,
         keys,
@@ -265,6 +275,7 @@ def _oauth(
         detail_types=detail_type_names(),
         assertions=proofs.assertions,
         proofs=proofs.proofs,
+        more_grants=(DeviceCode, exchange),
         refusals=refusals,
     )
 

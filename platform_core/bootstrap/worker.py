@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from platform_core.bootstrap.catalogue import event_catalogue
+from platform_core.bootstrap.jobs import register_jobs
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
 from platform_core.identity.grants import EXPIRE as GRANT_EXPIRE
+from platform_core.identity.operations import RUN
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.settings import Settings
 
@@ -33,8 +35,9 @@ def worker_needs(
 
 def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
     """What delivery works with, out of an open platform."""
-    grants = {GRANT_EXPIRE: platform.grants.expire}
-    handlers = {**platform.payments.due_handlers(), **upkeep.due_handlers(), **grants}
+    register_jobs(platform)
+    own = {RUN: platform.operations.run, GRANT_EXPIRE: platform.grants.expire}
+    handlers = {**platform.payments.due_handlers(), **upkeep.due_handlers(), **own}
     return DeliveryNeeds(
         database=platform.database,
         committer=platform.committer,

@@ -21,6 +21,7 @@ from platform_core.delivery.webhooks.models import EVENT_HANDLINGS
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Change, Committer, Due, Plan, PlanRefused, Remove
 from platform_core.kernel.commit.due import DueWork, lease_due
+from platform_core.kernel.telemetry import continue_trace, correlated
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,8 @@ class HandlingQueue:
         event = EventSeen(*tuple(row)[3:])
         try:
             async with asyncio.timeout(WORK_S_MAX):
-                plan = await consumer.handle(event) or Plan(event.merchant_id)
+                with correlated(continue_trace(event.traceparent)):
+                    plan = await consumer.handle(event) or Plan(event.merchant_id)
                 if plan.merchant_id != event.merchant_id:
                     raise ValueError(
                         f"{consumer.name} decided for {plan.merchant_id} on an event of {event.merchant_id}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +20,7 @@ from joserfc.jws import JWSRegistry
 
 from platform_core.identity import repository
 from platform_core.identity.errors import ACCESS_UNAVAILABLE, TOKEN_INVALID
-from platform_core.identity.principal import Principal
+from platform_core.identity.principal import Principal, narrowed
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
 from platform_core.identity.request_proofs import RequestProofs
@@ -211,7 +212,7 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         standing=state.standing or "active",
         mode=state.mode,
         scopes=scopes & state.scopes if state.merchant_id is not None else scopes,
-        stores=state.stores,
+        stores=narrowed(state.stores, claims.get("stores")),
         grant_id=claims.get("grant_id"),
         grant_version=state.grant_version,
         grant_kind=state.grant_kind,
@@ -224,8 +225,17 @@ def _principal(state: TokenState, claims: dict[str, Any], kid: str) -> Principal
         acr=claims.get("acr"),
         auth_time=claims.get("auth_time"),
         tier=state.tier,
+        must_sign=state.must_sign,
         jkt=claims["cnf"]["jkt"] if "cnf" in claims else None,
+        actors=tuple(_actors(claims.get("act"))),
     )
+
+
+def _actors(act: dict[str, Any] | None) -> Iterator[str]:
+    """Who passed the token on, the latest first (RFC 8693 section 4.1)."""
+    while act is not None:
+        yield act["sub"]
+        act = act.get("act")
 
 
 def _invalid() -> PlatformError:

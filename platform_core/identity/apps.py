@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,11 +17,18 @@ from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.redirects import is_loopback
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, ClientRead, SecretShown
-from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused, Replayed
 from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.i18n import Text
 
 SECRET_OVERLAP: Final = timedelta(days=7)
+AlsoMade = Callable[[AppCreated], Iterable[object]]
+AlsoShown = Callable[[SecretShown], Iterable[object]]
+
+
+def nothing_else(_: object) -> Iterable[object]:
+    """No further part."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +37,11 @@ class Apps:
 
     deps: IdentityDeps
 
-    async def create_app(self, wanted: AppCreate, *, by: str = PLATFORM) -> AppCreated:
+    async def create_app(self, wanted: AppCreate, *, also: AlsoMade = nothing_else, by: str = PLATFORM) -> AppCreated:
         """An app with one client and one secret, which is shown in this answer and never again.
 
-        422 `identity.owner_not_found` unless exactly one owner is named and exists. Emits `app.secret_created`.
+        `also`: more parts of its plan. Emits `app.secret_created`. 422 `identity.owner_not_found` unless one owner
+        is named and exists.
         """
         await self._check_owner(wanted)
         now = self.deps.clock.now()
@@ -68,17 +77,23 @@ class Apps:
             self._event("app.secret_created", client, now),
             Audit("app.created", by, app_id, wanted.merchant_id, {"client": client.id, "secret": secret.id}),
         )
-        await self.deps.committer.commit(plan)
         owner = {"isv_id": wanted.isv_id, "merchant_id": wanted.merchant_id}
-        return AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+        made = AppCreated(id=app_id, name=wanted.name, client=client, secret=secret, **owner)
+        await self.deps.committer.commit(plan.add(*also(made)))
+        return made
 
     async def rotate_secret(
-        self, client_id: str, *, overlap: timedelta = SECRET_OVERLAP, by: str = PLATFORM
+        self,
+        client_id: str,
+        *,
+        overlap: timedelta = SECRET_OVERLAP,
+        also: AlsoShown = nothing_else,
+        by: str = PLATFORM,
     ) -> SecretShown:
         """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
 
-        404 `identity.client_not_found`; 409 `identity.changed_meanwhile` when two rotate at once. Emits
-        `app.secret_created`.
+        `also`: more parts of its plan. Emits `app.secret_created`. 404 `identity.client_not_found`; 409
+        `identity.changed_meanwhile` when two rotate at once.
         """
         if overlap < timedelta(0):
             raise ValueError("a secret cannot end before now")
@@ -101,6 +116,7 @@ class Apps:
         plan.add(
             self._event("app.secret_created", after, now),
             Audit("app.secret_created", by, client_id, row.merchant_id, facts),
+            *also(shown),
         )
         await self._commit(plan, client_id)
         return shown
@@ -215,6 +231,8 @@ class Apps:
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
+            if isinstance(refused.refusal, Replayed):
+                raise
             raise CHANGED_MEANWHILE.error({"id": client_id}) from refused
 
 

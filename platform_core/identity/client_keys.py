@@ -20,14 +20,15 @@ from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND
 from platform_core.identity.errors_keys import (
     JWKS_URI_REFUSED,
     KEY_EXISTS,
-    KEY_NOT_FOUND,
+    KEY_NEEDED,
     KEY_REFUSED,
     KEYS_ELSEWHERE,
     KEYS_FULL,
 )
+from platform_core.identity.errors_people import KEY_NOT_FOUND
 from platform_core.identity.key_sets import KeySets
 from platform_core.identity.models import APP_CLIENTS
-from platform_core.identity.models_keys import CLIENT_KEY_SETS, CLIENT_KEYS
+from platform_core.identity.models_keys import CLIENT_KEY_SETS, CLIENT_KEYS, CLIENT_SIGNING
 from platform_core.identity.oauth.public_keys import CLIENT_KINDS, KeyRefused, PublicKey, import_public_jwk
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas_keys import ClientKeyRead, ClientKeysRead
@@ -35,6 +36,7 @@ from platform_core.kernel.commit import Change, Duplicate, Event, Insert, Plan, 
 from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
 
 KEYS_MAX: Final = 5
+SIGNING_KINDS: Final = frozenset({"P-256", "Ed25519"})
 _TO_VERIFY: Final = text("""
 SELECT k.public_jwk, s.uri
 FROM app_client c
@@ -42,7 +44,7 @@ LEFT JOIN client_key k ON k.client_id = c.id
 LEFT JOIN client_key_set s ON s.id = c.id
 WHERE c.id = :client_id ORDER BY k.created_at, k.id
 """)
-_keys, _sets = CLIENT_KEYS.table, CLIENT_KEY_SETS.table
+_keys, _sets, _signing = CLIENT_KEYS.table, CLIENT_KEY_SETS.table, CLIENT_SIGNING.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class _Held:
     client: Row[Any]
     keys: Sequence[Row[Any]]
     key_set: Row[Any] | None
+    must_sign: bool
 
 
 class ClientKeys:
@@ -152,6 +155,20 @@ class ClientKeys:
             part = Insert(CLIENT_KEY_SETS, {**row, "created_at": self._deps.clock.now()})
         await self._commit(held, part)
 
+    async def require_signatures(self, client_id: str, *, is_required: bool, by: str) -> None:
+        """Let the client's requests count signed alone within a second, or end that. Emits `app.key_changed`.
+
+        422 `identity.key_needed`; 409 `identity.changed_meanwhile`; 404 `identity.client_not_found`.
+        """
+        held = await self._read(client_id)
+        if held.must_sign == is_required:
+            return
+        if is_required and held.key_set is None and all(row.kind not in SIGNING_KINDS for row in held.keys):
+            raise KEY_NEEDED.error()
+        row = {"id": client_id, "merchant_id": held.client.merchant_id, "set_by": by}
+        made = Insert(CLIENT_SIGNING, {**row, "created_at": self._deps.clock.now()})
+        await self._commit(held, made if is_required else Remove(CLIENT_SIGNING, client_id))
+
     async def _read(self, client_id: str) -> _Held:
         async with self._deps.database.read_auth() as connection:
             client = await repository.read_client(connection, client_id)
@@ -160,7 +177,8 @@ class ClientKeys:
             keys = select(_keys).where(_keys.c.client_id == client_id).order_by(_keys.c.created_at, _keys.c.id)
             rows = (await connection.execute(keys)).all()
             key_set = (await connection.execute(select(_sets).where(_sets.c.id == client_id))).one_or_none()
-        return _Held(client, rows, key_set)
+            must_sign = (await connection.execute(select(_signing).where(_signing.c.id == client_id))).one_or_none()
+        return _Held(client, rows, key_set, must_sign is not None)
 
     async def _commit(self, held: _Held, part: object) -> None:
         client, now = held.client, self._deps.clock.now()

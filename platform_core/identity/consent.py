@@ -24,7 +24,8 @@ from platform_core.identity.oauth.requests import AuthorizationRequest
 from platform_core.identity.rar import Details, DetailsRefused, are_within
 from platform_core.identity.schemas import GrantRead
 from platform_core.identity.sessions import SignedIn, require_step_up
-from platform_core.kernel.commit import Change, Duplicate, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Duplicate, Insert, Plan, PlanRefused
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.i18n import Text
 
 __all__ = ["Approved", "Consent", "ConsentView", "Declined", "GrantParts"]
@@ -214,7 +215,7 @@ class Consent:
             )
         )
 
-    async def declare_scopes(self, app_id: str, wishes: Sequence[ScopeWish]) -> None:
+    async def declare_scopes(self, app_id: str, wishes: Sequence[ScopeWish], *, by: str = PLATFORM) -> None:
         """What an app says of the scopes that it will ask for; said again, the new words stand.
 
         422 `identity.grant_refused` for a scope that no app can be given.
@@ -237,12 +238,14 @@ class Consent:
             id_ = f"{app_id}:{wish.scope}"
             row = {"id": id_, "app_id": app_id, "merchant_id": app.merchant_id, "scope": wish.scope, **said}
             plan.add(Change(APP_SCOPES, id_, said) if id_ in known else Insert(APP_SCOPES, row))
+        names = sorted(wish.scope for wish in wishes)
+        plan.add(Audit("app.scopes_declared", by, app_id, app.merchant_id, {"scopes": names}))
         try:
             await self._deps.committer.commit(plan)
         except PlanRefused as refused:
             if not isinstance(refused.refusal, Duplicate):
                 raise
-            await self.declare_scopes(app_id, wishes)  # somebody was faster: change what they wrote
+            await self.declare_scopes(app_id, wishes, by=by)  # somebody was faster: change what they wrote
 
     def _offer(self, scopes: Iterable[str], wanted: Details, *, is_own: bool) -> Details:
         """What can be given at most: the wish, completed by the operator's defaults and held under the ceilings."""

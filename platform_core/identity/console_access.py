@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from platform_core.identity.models_people import Console
 from platform_core.identity.page_forms import is_form, read_page_form
 from platform_core.identity.sessions import CONSOLES, Cookie, Sessions, SignedIn, cookie_name
 from platform_core.identity.vault import Vault
+from platform_core.kernel.clock import Clock
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_FIELD: Final = "csrf"
@@ -36,7 +38,12 @@ class ConsoleAccess:
 
     sessions: Sessions
     vault: Vault
+    clock: Clock
     public_origin: str
+
+    def now(self) -> datetime:
+        """The moment by which sessions live."""
+        return self.clock.now()
 
     def csrf_token(self, cookie_value: str) -> str:
         """The token of a session, or of what stands before one: nobody without the cookie's secret can make it."""

@@ -155,9 +155,3 @@ CONSENT_REFUSED = declare(
     detail=Text(en="{reason}", zh="{reason}"),
     hint=Text(en="Ask the owner of your business to decide.", zh="请联系商户所有者处理。"),
 )
-GRANT_ID_INVALID = declare(
-    "identity.grant_id_invalid",
-    status=404,
-    title=Text(en="No such authorization of yours", zh="您没有该授权"),
-    detail=Text(en="There is no active grant {grant_id} of this app.", zh="该应用没有有效授权 {grant_id}。"),
-)

@@ -28,12 +28,6 @@ KEYS_FULL = declare(
     detail=Text(en="A client has at most {limit} keys.", zh="每个客户端至多 {limit} 个密钥。"),
     hint=Text(en="Remove a key that is no longer used.", zh="请先删除不再使用的密钥。"),
 )
-KEY_NOT_FOUND = declare(
-    "identity.key_not_found",
-    status=404,
-    title=Text(en="No such key", zh="密钥不存在"),
-    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
-)
 KEYS_ELSEWHERE = declare(
     "identity.keys_elsewhere",
     status=409,
@@ -52,6 +46,16 @@ JWKS_URI_REFUSED = declare(
     hint=Text(
         en="Give a public https address that answers with a JWK set.", zh="请提供返回 JWK 集合的公网 https 地址。"
     ),
+)
+KEY_NEEDED = declare(
+    "identity.key_needed",
+    status=422,
+    title=Text(en="The client has no key to sign with", zh="客户端没有可用于签名的密钥"),
+    detail=Text(
+        en="Requests are signed by a P-256 or Ed25519 key, and the client has none.",
+        zh="请求须以 P-256 或 Ed25519 密钥签名，而该客户端尚无此类密钥。",
+    ),
+    hint=Text(en="Upload a key or set a jwks_uri first.", zh="请先上传密钥或设置 jwks_uri。"),
 )
 PROOF_INVALID = declare(
     "identity.proof_invalid",
@@ -75,5 +79,33 @@ PROOF_NONCE_NEEDED = declare(
     hint=Text(
         en="Make the proof again with the value of the header DPoP-Nonce.",
         zh="请使用响应头 DPoP-Nonce 的值重新生成证明。",
+    ),
+)
+SIGNATURE_NEEDED = declare(
+    "identity.signature_needed",
+    status=401,
+    title=Text(en="The request must be signed", zh="请求须签名"),
+    detail=Text(
+        en="This app's requests count only with a signature of its key (RFC 9421).",
+        zh="该应用的请求须附有其密钥的签名（RFC 9421）。",
+    ),
+    hint=Text(
+        en="Sign method, address, token, body and idempotency key; send Signature-Input and Signature.",
+        zh="请对方法、地址、令牌、请求体及幂等键签名，并发送 Signature-Input 与 Signature。",
+    ),
+)
+SIGNATURE_INVALID = declare(
+    "identity.signature_invalid",
+    status=401,
+    title=Text(en="The signature is not valid", zh="请求签名无效"),
+    detail=Text(
+        en="The signature is malformed, too old, used, of another key, or covers too little or another request.",
+        zh="签名格式错误、已过时、已使用、属于其他密钥，或覆盖内容不足、不是本请求。",
+    ),
+    hint=Text(
+        en='Cover "@method" "@target-uri" "authorization" and, where they are there, "content-digest" '
+        'and "idempotency-key", with created, nonce, keyid and tag="arsenal".',
+        zh='须覆盖 "@method" "@target-uri" "authorization"，以及存在时的 "content-digest" 与 "idempotency-key"，'
+        '并包含 created、nonce、keyid 与 tag="arsenal"。',
     ),
 )

@@ -162,3 +162,15 @@ SECOND_PERSON_NEEDED = declare(
     detail=Text(en="Whoever proposed this cannot decide on it.", zh="提出变更的人不能自行确认。"),
     hint=Text(en="Ask another owner or administrator.", zh="请另一位所有者或管理员确认。"),
 )
+APP_REFUSED = declare(
+    "identity.app_refused",
+    status=422,
+    title=Text(en="The app cannot be created", zh="无法创建应用"),
+    detail=Text(en="{reason}", zh="{reason}"),
+)
+ALL_STORES_NEEDED = declare(
+    "identity.all_stores_needed",
+    status=403,
+    title=Text(en="This needs every store", zh="此操作需要全部门店权限"),
+    detail=Text(en="Whoever is bound to some stores cannot add one.", zh="权限限于部分门店者不能新增门店。"),
+)

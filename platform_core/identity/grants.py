@@ -51,6 +51,7 @@ from platform_core.kernel.commit import (
     Insert,
     Plan,
     PlanRefused,
+    Unchanged,
     VersionConflict,
 )
 from platform_core.kernel.commit.audit import PLATFORM
@@ -158,8 +159,12 @@ class Grants:
         on: decide again.
         """
         outcome = await self.decide(giving)
-        parts = await self._parts(outcome, "created" if outcome.before is None else "changed", by=giving.by)
-        return GrantParts(parts, outcome.after.id, outcome.after.version)
+        before, after = outcome.before, outcome.after
+        if before is not None and not _changed(before, after).keys() - {"given_by"}:
+            # The same once more: its tokens live on.
+            return GrantParts([Unchanged(ACCESS_GRANTS, before.id, before.version)], before.id, before.version)
+        parts = await self._parts(outcome, "created" if before is None else "changed", by=giving.by)
+        return GrantParts(parts, after.id, after.version)
 
     async def decide(self, giving: Giving) -> Outcome:
         """What the grant would be; writes nothing. 422 `identity.grant_refused`."""
@@ -254,12 +259,17 @@ class Grants:
         await self._commit(outcome, "narrowed", by=by)
         return after
 
-    async def revoke(self, grant_id: str, *, merchant_id: str, by: str, why: str) -> GrantRead:
+    async def revoke(
+        self, grant_id: str, *, merchant_id: str, by: str, why: str, expected: int | None = None
+    ) -> GrantRead:
         """End a grant: its tokens are refused everywhere within a second, its limits at once. Emits `grant.revoked`.
 
-        404 `identity.grant_not_found` when the merchant has no such active grant; 409 `identity.changed_meanwhile`.
+        `expected`: the version that the caller saw. 404 `identity.grant_not_found` when the merchant has no such active
+        grant; 409 `identity.changed_meanwhile`.
         """
         row, zone = await self._active(grant_id, merchant_id)
+        if expected is not None and row.version != expected:
+            raise CHANGED_MEANWHILE.error({"id": grant_id})
         ended = self._ended(row, by=by, why=why)
         outcome = Outcome(before=_read(row), after=ended, details_before=granted_of(row.details), details=(), zone=zone)
         await self._commit(outcome, "revoked", by=by)
@@ -374,7 +384,7 @@ class Grants:
             parts.append(Due(EXPIRE, after.id, after.expires_at))
         elif before is not None and before.expires_at is not None:
             parts.append(DueDone(EXPIRE, after.id))
-        parts.append(_audit(outcome, kind, by=by))
+        parts.append(_audit(outcome, _EVENT[kind], by=by))
         event_id = deps.ids.mint("evt")
         return [*parts, Event(event_id, _EVENT[kind], after.id, after.version, now, after.model_dump_json())]
 
@@ -436,6 +446,31 @@ def difference(before: GrantRead | None, after: GrantRead) -> dict[str, Any]:
     return found | {name: {"before": old, "after": new} for name, (old, new) in pairs.items() if old != new}
 
 
+def _audit(outcome: Outcome, kind: str, *, by: str) -> Audit:
+    grant = outcome.after
+    facts = {
+        "app": grant.app_id,
+        "version": grant.version,
+        "scopes": grant.scopes,
+        "stores": None if grant.stores is None else len(grant.stores),
+        "details": [granted.id for granted in outcome.details],
+    }
+    return Audit(
+        kind,
+        by,
+        grant.id,
+        grant.merchant_id,
+        facts,
+        reason=grant.revoked_why,
+        before_digest=_digest(outcome.before) if outcome.before is not None else None,
+        after_digest=_digest(grant),
+    )
+
+
+def _digest(grant: GrantRead) -> bytes:
+    return sha256(grant.model_dump_json().encode()).digest()
+
+
 def _check_scopes(giving: Giving) -> None:
     for name in sorted(giving.scopes):
         scope = catalogue().get(name)
@@ -459,32 +494,6 @@ def _narrowed(before: GrantRead, wanted: GrantNarrow) -> GrantRead:
         raise _refused("a grant can be narrowed here, not widened", "此处只能缩小授权，不能扩大")
     values = {"scopes": sorted(scopes), "stores": stores, "expires_at": ends, "version": before.version + 1}
     return before.model_copy(update=values)
-
-
-def _audit(outcome: Outcome, kind: Kind, *, by: str) -> Audit:
-    """Digests tell what the whole grant was and is; the facts name what a reader asks first."""
-    grant = outcome.after
-    facts = {
-        "app": grant.app_id,
-        "version": grant.version,
-        "scopes": grant.scopes,
-        "stores": None if grant.stores is None else len(grant.stores),
-        "details": len(outcome.details),
-    }
-    return Audit(
-        f"grant.{kind}",
-        by,
-        grant.id,
-        grant.merchant_id,
-        facts,
-        reason=grant.revoked_why,
-        before_digest=_digest(outcome.before) if outcome.before is not None else None,
-        after_digest=_digest(grant),
-    )
-
-
-def _digest(grant: GrantRead) -> bytes:
-    return sha256(grant.model_dump_json().encode()).digest()
 
 
 def _refused(en: str, zh: str) -> Exception:

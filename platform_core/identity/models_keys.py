@@ -42,5 +42,17 @@ class ClientKeySet(SQLModel, table=True):
     created_at: datetime = Field(sa_type=_MOMENT)
 
 
+class ClientSigning(SQLModel, table=True):
+    """A client whose requests count signed alone; `id` is the client's. The row is the rule."""
+
+    __tablename__: ClassVar[str] = "client_signing"
+
+    id: str = Field(primary_key=True)
+    merchant_id: str | None
+    set_by: str
+    created_at: datetime = Field(sa_type=_MOMENT)
+
+
+CLIENT_SIGNING = DocumentTable(ClientSigning, unique=(("id",),))
 CLIENT_KEYS = DocumentTable(ClientKey, unique=(("client_id", "thumbprint"),))
 CLIENT_KEY_SETS = DocumentTable(ClientKeySet, version="version", unique=(("id",),))

@@ -70,6 +70,7 @@ class TokenFamily(SQLModel, table=True):
     scopes: str
     details: str
     resource: str
+    stores: str | None  # narrower than the grant's, for a device that stands in one
     nonce: str | None
     dpop_jkt: str | None  # the key that refresh tokens of a public client are bound to
     acr: str | None

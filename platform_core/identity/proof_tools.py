@@ -11,6 +11,8 @@ from platform_core.identity.oauth.assertion import Assertions
 from platform_core.identity.oauth.dpop import Proofs
 from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.request_proofs import RequestProofs
+from platform_core.identity.signed_requests import SignedRequests
+from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.http.guarded_client import GuardedClient
 
 CONNECTIONS_MAX = 8
@@ -23,15 +25,24 @@ class ProofTools:
     key_sets: KeySets
     keys: ClientKeys
     assertions: Assertions
+    nonces: Nonces
     proofs: Proofs
     requests: RequestProofs
 
 
-def assemble(deps: IdentityDeps, *, public_origin: str, allow_loopback_http: bool) -> ProofTools:
+def assemble(deps: IdentityDeps, signing: SigningKeys, *, public_origin: str, allow_loopback_http: bool) -> ProofTools:
     """Nothing is opened. `allow_loopback_http`: published key sets of this machine count, for tests."""
     client = GuardedClient(allow_loopback_http=allow_loopback_http, connections_max=CONNECTIONS_MAX)
     sets = KeySets(client, deps.clock)
     keys = ClientKeys(deps, sets, allow_loopback_http=allow_loopback_http)
-    proofs = Proofs(Nonces(deps.vault))
-    requests = RequestProofs(deps, proofs, public_origin=public_origin)
-    return ProofTools(key_sets=sets, keys=keys, assertions=Assertions(keys), proofs=proofs, requests=requests)
+    nonces = Nonces(deps.vault)
+    proofs = Proofs(nonces)
+    signatures = SignedRequests(deps, keys, signing, public_origin=public_origin)
+    return ProofTools(
+        key_sets=sets,
+        keys=keys,
+        assertions=Assertions(keys),
+        nonces=nonces,
+        proofs=proofs,
+        requests=RequestProofs(deps, proofs, signatures, public_origin=public_origin),
+    )

@@ -263,15 +263,14 @@ def shipped_policy() -> LimitPolicy:
     defaults: dict[str, tuple[Limit, ...]] = {}
     ceilings: dict[str, tuple[Limit, ...]] = {}
     for kind in detail_types().values():
-        usual: list[Limit] = []
-        most: list[Limit] = []
-        for measure in kind.measures:
-            if measure in ("amount", "face_amount"):
-                usual += [_money("request", 500_000, f"{measure}_minor"), _money("day", 5_000_000, f"{measure}_minor")]
-                most += [_money("day", 100_000_000_000, f"{measure}_minor")]
-            else:
-                usual += [_limit("day", **{measure: 100_000 if measure == "points" else 1_000})]
-                most += [_limit("day", **{measure: 1_000_000_000 if measure == "points" else 1_000_000})]
-        defaults[kind.name], ceilings[kind.name] = tuple(usual), tuple(most)
+        measure = kind.measures[0]  # the one that hurts
+        if measure in ("amount", "face_amount"):
+            name = f"{measure}_minor"
+            defaults[kind.name] = (_money("request", 500_000, name), _money("day", 5_000_000, name))
+            ceilings[kind.name] = (_money("day", 100_000_000_000, name),)
+        else:
+            is_points = measure == "points"
+            defaults[kind.name] = (_limit("day", **{measure: 100_000 if is_points else 1_000}),)
+            ceilings[kind.name] = (_limit("day", **{measure: 1_000_000_000 if is_points else 1_000_000}),)
     defaults["payment_create"] = (_money("day", 100_000_000), _limit("day", quantity=10_000))
     return LimitPolicy(defaults, ceilings)

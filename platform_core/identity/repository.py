@@ -204,6 +204,7 @@ class TokenState:
     tier: str | None
     grant_kind: GrantKind | None
     details: Granted
+    must_sign: bool
 
 
 _STANDS_BEHIND: Final = """
@@ -213,7 +214,8 @@ SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
          AND NOT EXISTS (SELECT FROM oauth_token_family f WHERE f.id = :family_id AND f.state = 'active'),
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
-       g.version, g.scopes, g.stores, i.tier, g.kind, g.details::text
+       g.version, g.scopes, g.stores, i.tier, g.kind, g.details::text,
+       EXISTS (SELECT FROM client_signing s WHERE s.id = c.id)
 FROM app_client c
 JOIN app a ON a.id = c.app_id
 LEFT JOIN isv i ON i.id = a.isv_id
@@ -260,4 +262,5 @@ async def read_token_state(
         tier=row[13],
         grant_kind=row[14],
         details=granted_of(msgspec.json.decode(row[15])) if row[15] is not None else (),
+        must_sign=row[16],
     )

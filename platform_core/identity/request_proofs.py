@@ -13,14 +13,15 @@ from starlette.types import Scope
 
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import TOKEN_INVALID
-from platform_core.identity.errors_keys import PROOF_INVALID, PROOF_NONCE_NEEDED
+from platform_core.identity.errors_keys import PROOF_INVALID, PROOF_NONCE_NEEDED, SIGNATURE_INVALID
 from platform_core.identity.oauth.dpop import ALGORITHMS, NONCE_HEADER, Proof, Proofs, claim_proof
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.principal import Principal
 from platform_core.identity.seen_jti import AlreadySeen, Forgotten
+from platform_core.identity.signed_requests import SignedRequests
 from platform_core.kernel.commit import Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
-from platform_core.kernel.http.envelope import Envelope
+from platform_core.kernel.http.envelope import envelope_of
 
 _BEARER: Final = {"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_token"'}
 
@@ -28,9 +29,10 @@ _BEARER: Final = {"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_to
 class RequestProofs:
     """Checks the proofs of requests. One per process."""
 
-    def __init__(self, deps: IdentityDeps, proofs: Proofs, *, public_origin: str) -> None:
+    def __init__(self, deps: IdentityDeps, proofs: Proofs, signatures: SignedRequests, *, public_origin: str) -> None:
         self._deps = deps
         self._proofs = proofs
+        self._signatures = signatures
         self._origin = public_origin
 
     def check(self, request: Request, principal: Principal, *, token: str, is_dpop: bool) -> Proof:
@@ -59,22 +61,37 @@ class RequestProofs:
             raise _refused()
         return proof
 
-    async def use_up(self, proof: Proof, envelope: Envelope) -> None:
-        """Let the proof count, this once; names the nonce to use from now on, if that changed.
+    async def settle(self, request: Request, principal: Principal, proof: Proof | None, *, is_signed: bool) -> None:
+        """Check the request's signature, if it has or needs one, and let proof and signature count, this once.
 
-        401 `identity.proof_invalid`, `identity.proof_nonce_needed`; 503 while nothing can be written.
+        401 `identity.signature_needed`, `identity.signature_invalid`, `identity.proof_invalid`,
+        `identity.proof_nonce_needed`; 503 while nothing can be written.
         """
-        try:
-            await self._deps.committer.commit(Plan(None).add(claim_proof(proof)))
-        except PlanRefused as refused:
-            if isinstance(refused.refusal, Forgotten):
-                self._proofs.nonces.learn(refused.refusal.born)
-                raise self._ask_for_nonce() from refused
-            if isinstance(refused.refusal, AlreadySeen):
-                raise _refused() from refused
-            raise
-        if proof.next_nonce is not None:
+        envelope = envelope_of(request.scope)
+        plan = Plan(None)
+        if is_signed:
+            signed = await self._signatures.check(request, principal)
+            self._signatures.seal_answer(signed, envelope)
+            plan.add(signed.once)
+        if proof is not None:
+            plan.add(claim_proof(proof))
+        await self._use_up(plan)
+        if proof is not None and proof.next_nonce is not None:
             envelope.headers = (*envelope.headers, (NONCE_HEADER.lower().encode(), proof.next_nonce.encode()))
+
+    async def _use_up(self, plan: Plan) -> None:
+        try:
+            await self._deps.committer.commit(plan)
+        except PlanRefused as refused:
+            refusal = refused.refusal
+            if not isinstance(refusal, AlreadySeen | Forgotten):
+                raise
+            if refusal.kind == "signature":
+                raise SIGNATURE_INVALID.error() from refused
+            if isinstance(refusal, Forgotten):
+                self._proofs.nonces.learn(refusal.born)
+                raise self._ask_for_nonce() from refused
+            raise _refused() from refused
 
     def _ask_for_nonce(self) -> PlatformError:
         nonce = self._proofs.nonce_headers(self._deps.clock.now())

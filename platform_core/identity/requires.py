@@ -22,6 +22,7 @@ from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.envelope import envelope_of
 
 SCHEME: Final = "oauth2"
+_SIGNATURES: Final = frozenset({b"signature-input", b"signature"})
 _SCHEMES: Final = frozenset({"bearer", "dpop"})
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
 
@@ -42,15 +43,15 @@ class Requirement(SecurityBase):
         """The caller: 401, then 429, then 400 `kernel.version_unknown`, then 403, as every route answers them.
 
         401 `identity.token_missing`, `identity.token_invalid`, `identity.proof_invalid`,
-        `identity.proof_nonce_needed`; 429 `identity.rate_exceeded`,
-        `identity.concurrency_exceeded`; 403 `identity.scope_missing`, `identity.merchant_needed`; 503
-        `identity.access_unavailable`.
+        `identity.proof_nonce_needed`, `identity.signature_needed`, `identity.signature_invalid`; 429
+        `identity.rate_exceeded`, `identity.concurrency_exceeded`; 403 `identity.scope_missing`,
+        `identity.merchant_needed`; 503 `identity.access_unavailable`.
         """
         access: Access = request.app.state.access
         envelope = envelope_of(request.scope)
         proven = None
         try:
-            is_dpop, token = shown_token(request.scope)
+            is_dpop, is_signed, token = shown_token(request.scope)
             principal = await access.authenticate(token)
             if is_dpop or principal.jkt is not None:
                 proven = _proofs(access).check(request, principal, token=token, is_dpop=is_dpop)
@@ -66,8 +67,8 @@ class Requirement(SecurityBase):
             raise SCOPE_MISSING.error({"scope": self.scope}, headers={"WWW-Authenticate": challenge})
         if self._needs_merchant and principal.merchant_id is None:
             raise MERCHANT_NEEDED.error()
-        if proven is not None:
-            await _proofs(access).use_up(proven, envelope)
+        if proven is not None or is_signed or principal.must_sign:
+            await _proofs(access).settle(request, principal, proven, is_signed=is_signed or principal.must_sign)
         return principal
 
 
@@ -76,18 +77,23 @@ def requires(scope: str) -> Any:  # FastAPI's marker, which it types as Any itse
     return Security(Requirement(scope), scopes=[scope])
 
 
-def shown_token(scope: Scope) -> tuple[bool, str]:
+def shown_token(scope: Scope) -> tuple[bool, bool, str]:
     """Whether the one Authorization header has the scheme DPoP (RFC 9449 section 7.1) instead of Bearer (RFC 6750
-    section 2.1), and its token. The only place where we take one.
+    section 2.1), whether the request carries a signature, and the token. The only place where we take one.
     """
-    headers = [value for name, value in scope["headers"] if name == b"authorization"]
+    headers, is_signed = [], False
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            headers.append(value)
+        elif name in _SIGNATURES:
+            is_signed = True
     if not headers:
         raise TOKEN_MISSING.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal"'})
     scheme, _, token = headers[0].decode("latin-1").partition(" ")
     kind = scheme.lower()
     if len(headers) > 1 or kind not in _SCHEMES or not token:
         raise TOKEN_INVALID.error(headers={"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_request"'})
-    return kind == "dpop", token.strip(" ")
+    return kind == "dpop", is_signed, token.strip(" ")
 
 
 def _proofs(access: Access) -> RequestProofs:

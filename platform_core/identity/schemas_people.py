@@ -189,6 +189,12 @@ class DestinationPropose(_Command):
     account: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{6,40}$")]
 
 
+class DestinationDecide(_Command):
+    """Another person's word on a proposal."""
+
+    is_confirmed: bool
+
+
 class DestinationRead(_Answer):
     """A payout destination; of the account only the last four characters are shown."""
 

@@ -18,7 +18,7 @@ from platform_core.identity import base64url
 from platform_core.kernel.commit import Duplicate, Plan, Refusal, Statement
 from platform_core.kernel.commit.plan import Look, lock_key
 
-Kind = Literal["assertion", "dpop", "signature"]
+Kind = Literal["assertion", "dpop", "signature", "device_try", "session"]
 AHEAD: Final = timedelta(seconds=11)
 """A client's clock may be 10 s ahead of ours, so what it issued may be dated later than the crash that followed."""
 _BIRTH: Final = "birth"

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from platform_core.identity import repository
 from platform_core.identity import repository_people as people
+from platform_core.identity.apps import nothing_else
 from platform_core.identity.deps import IdentityDeps, single_reads
 from platform_core.identity.errors import CHANGED_MEANWHILE
 from platform_core.identity.errors_people import (
@@ -32,9 +33,11 @@ from platform_core.identity.roles import PLATFORM_TERM, roles, scopes_of
 from platform_core.identity.schemas_people import InvitationRead, StaffInvite, StaffRead, StaffUpdate
 from platform_core.identity.sign_in import email_key
 from platform_core.kernel.commit import Change, Duplicate, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.http.preconditions import check_version
 from platform_core.kernel.i18n import Language, Text
 from platform_core.kernel.pagination import Position
 
+AlsoInvited = Callable[[InvitationRead], Iterable[object]]
 INVITATION_LIFE: Final = timedelta(days=7)
 _TOKEN: Final = re.compile(r"(inv_[0-9a-z]{26})[.]([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -85,6 +88,7 @@ class OpenInvitation:
 
     id: str
     email: str
+    party_kind: PartyKind
     party_name: str
     roles: tuple[str, ...]
     is_known: bool
@@ -100,10 +104,12 @@ class Staff:
         self._origin = public_origin
         self._reads = single_reads(deps.database)
 
-    async def invite(self, party: Party, wanted: StaffInvite, *, by: Giver, extra: Iterable[object] = ()) -> Invited:
+    async def invite(
+        self, party: Party, wanted: StaffInvite, *, by: Giver, also: AlsoInvited = nothing_else
+    ) -> Invited:
         """Offer a place to an address, for seven days. An invitation that ran out is replaced.
 
-        `extra`: parts for the same plan. 422 `identity.staff_refused`, 409 `identity.staff_exists`.
+        `also`: parts for the same plan. 422 `identity.staff_refused`, 409 `identity.staff_exists`.
         """
         await self._check(party, wanted.roles, wanted.stores, by)
         key, now = email_key(wanted.email), self._deps.clock.now()
@@ -130,7 +136,7 @@ class Staff:
         message = Message(
             kind="invitation", to=wanted.email, link=invited.link, language=wanted.locale, party_name=party.name
         )
-        plan.add(insert, self._messages.part(message, merchant_id=party.merchant_id), *extra)
+        plan.add(insert, self._messages.part(message, merchant_id=party.merchant_id), *also(invited.invitation))
         try:
             await self._deps.committer.commit(plan)
         except PlanRefused as refused:
@@ -148,6 +154,7 @@ class Staff:
         return OpenInvitation(
             id=row.id,
             email=row.email,
+            party_kind=row.party_kind,
             party_name=party_name,
             roles=tuple(row.roles.split()),
             is_known=person is not None and person.password_hash is not None,
@@ -242,14 +249,14 @@ class Staff:
         *,
         by: Giver,
         expected: int,
-        extra: Iterable[object] = (),
     ) -> StaffRead:
         """Give other roles or stores; the person's sessions choose the party anew, so they get the new rights.
 
-        404 `identity.staff_not_found`, 409 `identity.changed_meanwhile`, 409 `identity.last_owner`, 422
+        404 `identity.staff_not_found`, 412 `kernel.precondition_failed`, 409 `identity.last_owner`, 422
         `identity.staff_refused`: also for one's own place, and for somebody who holds more than the giver.
         """
         row = await self._row(party, staff_id)
+        check_version(row.version, expected, object_id=staff_id)
         self._check_reach(party, row, by)
         await self._check(party, wanted.roles, wanted.stores, by)
         values = {"roles": _words(wanted.roles), "stores": _words(wanted.stores) if wanted.stores else None}
@@ -259,7 +266,6 @@ class Staff:
             Change(MEMBERSHIPS, staff_id, values, expected=expected),
             *await self._keeps_in_charge(party, row, remaining=wanted.roles),
             self._event("staff.changed", {**after, "party_kind": party.kind, "party_id": party.id}, now),
-            *extra,
         )
         await self._commit(plan, staff_id)
         return _staff_of(after)
@@ -267,6 +273,7 @@ class Staff:
     async def remove(self, party: Party, staff_id: str, *, by: Giver, expected: int) -> None:
         """Take somebody off the staff; from now on no session acts for the party. Errors as `update` has them."""
         row = await self._row(party, staff_id)
+        check_version(row.version, expected, object_id=staff_id)
         self._check_reach(party, row, by)
         now = self._deps.clock.now()
         body = {**row._mapping, "state": "removed", "party_kind": party.kind, "party_id": party.id}

@@ -72,6 +72,12 @@ def current_correlation() -> Correlation | None:
     return _correlation.get()
 
 
+def current_traceparent() -> str | None:
+    """The header and event field that hands the current trace on; None outside of requests and tasks."""
+    correlation = _correlation.get()
+    return None if correlation is None else correlation.traceparent
+
+
 @contextmanager
 def correlated(correlation: Correlation) -> Iterator[Correlation]:
     """Work for this request or event until the block ends."""

@@ -168,9 +168,13 @@ _UPDATE_ACCOUNTS = (
     "{6}::timestamptz[]) AS v(id, tenant, dp, cp, dn, cn, moved_at) "
     "WHERE a.id = v.id AND (a.merchant_id IS NULL OR a.merchant_id = v.tenant) RETURNING 1"
 )
-_CLOSE_ACCOUNTS = (
-    "UPDATE ledger_account AS a SET is_closed = true FROM unnest({0}::bigint[], {1}::text[]) AS v(id, tenant) "
-    "WHERE a.id = v.id AND a.merchant_id IS NOT DISTINCT FROM v.tenant RETURNING 1"
+# For batches that close accounts. All statements of a batch go out as one, which can write a row but once.
+_UPDATE_AND_CLOSE = (
+    "UPDATE ledger_account AS a SET debits_posted = v.dp, credits_posted = v.cp, debits_pending = v.dn, "
+    "credits_pending = v.cn, moved_at = v.moved_at, is_closed = v.is_closed "
+    "FROM unnest({0}::bigint[], {1}::text[], {2}::bigint[], {3}::bigint[], {4}::bigint[], {5}::bigint[], "
+    "{6}::timestamptz[], {7}::boolean[]) AS v(id, tenant, dp, cp, dn, cn, moved_at, is_closed) "
+    "WHERE a.id = v.id AND (a.merchant_id IS NULL OR a.merchant_id = v.tenant) RETURNING 1"
 )
 _INSERT_PENDING = (
     "INSERT INTO ledger_pending (id, merchant_id, debit_account, credit_account, amount, expires_at, state, unit, "
@@ -212,8 +216,8 @@ class LedgerWork:
         self._staged_rows: list[TransferRow] = []
         self._rows: list[TransferRow] = []
         self._moved: set[int] = set()
-        self._staged_closed: set[tuple[int, str | None]] = set()
-        self._closed: set[tuple[int, str | None]] = set()
+        self._is_closing_staged = False
+        self._is_closing = False
 
     def _want(self, merchant_id: str | None, part: Movement | Close) -> None:
         if isinstance(part, Close):
@@ -320,7 +324,7 @@ class LedgerWork:
         self._pending |= self._staged_pending
         self._existing |= self._staged_existing
         self._rows += self._staged_rows
-        self._closed |= self._staged_closed
+        self._is_closing |= self._is_closing_staged
         self.drop()
 
     def drop(self) -> None:
@@ -329,14 +333,13 @@ class LedgerWork:
         self._staged_pending = {}
         self._staged_existing = {}
         self._staged_rows = []
-        self._staged_closed = set()
+        self._is_closing_staged = False
 
     def statements(self) -> list[Statement]:
         """Transfers, new and resolved pendings, one net update per account in the order of ids."""
-        statements = [_statement(_CLOSE_ACCOUNTS, sorted(self._closed))] if self._closed else []
         if not self._rows:
-            return statements
-        statements.append(_statement(_INSERT_TRANSFERS, self._rows))
+            return [self._balances()] if self._is_closing else []
+        statements = [_statement(_INSERT_TRANSFERS, self._rows)]
         made = [p for p in self._pending.values() if p.is_new]
         if made:
             rows = [
@@ -359,6 +362,10 @@ class LedgerWork:
         found = sorted((p.id, p.merchant_id, p.state, p.posted) for p in resolved if not p.is_new)
         if found:
             statements.append(_statement(_RESOLVE_PENDING, found))
+        return [*statements, self._balances()]
+
+    def _balances(self) -> Statement:
+        """What every account that was touched holds now."""
         balances = [
             (
                 id_,
@@ -371,8 +378,10 @@ class LedgerWork:
             )
             for id_, b in ((id_, self._seen[id_]) for id_ in sorted(self._moved))
         ]
-        statements.append(_statement(_UPDATE_ACCOUNTS, balances))
-        return statements
+        if not self._is_closing:
+            return _statement(_UPDATE_ACCOUNTS, balances)
+        closing = [(*balance, self._seen[balance[0]].is_closed) for balance in balances]
+        return _statement(_UPDATE_AND_CLOSE, closing)
 
     def _judge_transfer(self, plan: Plan, part: Transfer) -> Refusal | None:
         refusal = self._judge_account(plan, part.debit) or self._judge_account(plan, part.credit)
@@ -422,10 +431,8 @@ class LedgerWork:
         refusal = self._judge_account(plan, part.account)
         if refusal is not None:
             return refusal
-        balance = self._stage(self._ids[part.account.key])
-        if not balance.is_closed:
-            balance.is_closed = True
-            self._staged_closed.add((balance.id, plan.merchant_id))
+        self._stage(self._ids[part.account.key]).is_closed = True
+        self._is_closing_staged = True
         return None
 
     def _judge_resolution(self, plan: Plan, part: Post | Void) -> Refusal | None:

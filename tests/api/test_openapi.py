@@ -89,5 +89,5 @@ async def test_every_refusal_of_the_document_is_a_problem(shop: Shop) -> None:
                 if status.startswith(("4", "5")):
                     assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
             is_write = method == "post"
-            names = {parameter["name"] for parameter in operation.get("parameters", [])}
-            assert ("Idempotency-Key" in names) == is_write, (method, path)
+            references = {parameter.get("$ref") for parameter in operation["parameters"]}
+            assert ("#/components/parameters/IdempotencyKey" in references) == is_write, (method, path)

@@ -58,7 +58,7 @@ async def test_another_merchants_token_sees_nothing(shop: Shop, seller: Till) ->
     before = await other.balances(shop.platform)
     events = await shop.events(other, ids["payment_id"])
     for method, path, operation in await operations(shop):
-        names = [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"]
+        names = [parameter["name"] for parameter in operation["parameters"] if parameter.get("in") == "path"]
         filled = path
         for name in names:
             filled = filled.replace(f"{{{name}}}", ids.get(name, "unheard_of"))

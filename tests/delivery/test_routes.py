@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,8 +13,12 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
+from platform_core.delivery.queues import DueHandler
+from platform_core.delivery.webhooks.history import resend_kind
 from platform_core.delivery.webhooks.router import make_router
 from platform_core.delivery.webhooks.service import ENDPOINTS_MAX, WebhookDeps
+from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.operations import RUN, Operations
 from platform_core.identity.principal import Principal
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.requires import scopes_by_route
@@ -64,7 +69,16 @@ async def tokens() -> Tokens:
 
 
 @pytest.fixture
-async def router(world: World) -> APIRouter:
+async def operations(world: World) -> Operations:
+    return Operations(
+        IdentityDeps(
+            clock=world.clock, ids=world.ids, database=world.database, committer=world.committer, vault=world.vault
+        )
+    )
+
+
+@pytest.fixture
+async def router(world: World, operations: Operations) -> APIRouter:
     deps = WebhookDeps(
         clock=world.clock,
         ids=world.ids,
@@ -75,7 +89,9 @@ async def router(world: World) -> APIRouter:
         cursors=Cursors(b"c" * 32),
         api_versions=("2026-11-22",),
         allow_loopback_http=True,
+        operations=operations,
     )
+    operations.register(resend_kind(deps))
     return make_router(deps)
 
 
@@ -286,10 +302,17 @@ async def test_a_dead_delivery_is_found_and_sent_again_under_its_ids(
 
 
 async def test_a_range_is_sent_again_also_to_an_endpoint_that_came_later(
-    world: World, receiver: Receiver, caller: Caller, subscribed: Subscription, broker: Broker
+    world: World,
+    receiver: Receiver,
+    caller: Caller,
+    subscribed: Subscription,
+    broker: Broker,
+    operations: Operations,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("platform_core.delivery.webhooks.history.RESEND_EVENTS_MAX", 1)
     events = []
-    async with world.worker(broker.publish) as delivery:
+    async with world.worker(broker.publish, due_handlers=[DueHandler(RUN, operations.run)]) as delivery:
         for number in range(3):
             events.append(await world.emit(subscribed.merchant, object_id=f"pay_{number}"))
             await delivery.relay.relay_once()
@@ -299,10 +322,14 @@ async def test_a_range_is_sent_again_also_to_an_endpoint_that_came_later(
         late, _ = await world.endpoint(subscribed.app, receiver.url("/late"), types='["payment.captured"]')
         since = {"since": "2026-11-22T13:00:00Z"}
         for endpoint in (late, subscribed.endpoint):
-            answer = await caller.call("POST", f"/v1/webhook-endpoints/{endpoint}/resend", status=202, json=since)
-            assert answer == {"resent": 2, "has_more": False, "next_since": None}
-        assert await delivery.dispatcher.turn() == 4
-        await broker.carry(delivery)
+            begun = await caller.call("POST", f"/v1/webhook-endpoints/{endpoint}/resend", status=202, json=since)
+            assert (begun["kind"], begun["state"], begun["progress"]["done"]) == ("webhooks.resend", "pending", 0)
+        for _ in range(6):
+            await delivery.relay.relay_once()
+            await delivery.dispatcher.turn()
+            await broker.carry(delivery)
+    finished = await world.owner.fetch("SELECT object_id, body FROM outbox WHERE type = 'operation.finished'")
+    assert [json.loads(row["body"])["result"] for row in finished] == [{"resent": 2}] * 2
     sent = [(request.target, request.headers["webhook-id"]) for request in receiver.got]
     assert sorted(sent[3:]) == sorted((path, event) for path in ("/hooks", "/late") for event in events[1:])
     bodies = {(request.headers["webhook-id"], request.body) for request in receiver.got}

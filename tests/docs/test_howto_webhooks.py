@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.docs, pytest.mark.database]
 
 PAGE = "docs/how-to/receive-webhooks.md"
 TEST = "tests/docs/test_howto_webhooks.py"
-HOOK_SCOPES = ("webhooks:read", "webhooks:write", "webhooks:resend")
+HOOK_SCOPES = ("webhooks:read", "webhooks:write", "webhooks:resend", "operations:read")
 NPM = ROOT / "tests" / "delivery" / "npm"
 
 
@@ -136,7 +136,8 @@ async def test_the_python_receiver_takes_what_is_delivered(
         await deliver(delivery)
         assert await states(world, token[0]) == [("delivered", 1), ("delivered", 2)]
         again = json.loads(await run_shell(resend_range, folder=tmp_path, extra=extra))
-        assert again == {"resent": 2, "has_more": False, "next_since": None}
+        assert (again["kind"], again["state"]) == ("webhooks.resend", "pending")
+        await deliver(delivery)
         await deliver(delivery)
         assert await states(world, token[0]) == [("delivered", 2), ("delivered", 3)]
         assert kept(tmp_path) == (2, [("captured", 2)])
@@ -169,11 +170,16 @@ async def test_the_node_receiver_takes_what_is_delivered(
         await till.pay()
         await deliver(delivery)
         resent = {"since": "2026-01-01T00:00:00Z"}
-        assert (await till.post(f"/webhook-endpoints/{endpoint['id']}/resend", resent)).json()["resent"] == 2
+        begun = (await till.post(f"/webhook-endpoints/{endpoint['id']}/resend", resent)).json()
         await deliver(delivery)
-        assert await states(world, till.token) == [("delivered", 2), ("delivered", 2)]
+        await deliver(delivery)
+        operation = (await till.get(f"/operations/{begun['id']}")).json()
+        assert (operation["state"], operation["result"]) == ("done", {"resent": 2})
+        assert await states(world, till.token) == [("delivered", 1), ("delivered", 2), ("delivered", 2)]
         assert await forged(wanted["url"]) == [401, 401]
-    told: list[dict[str, Any]] = [json.loads(line) for line in printed]  # Any: JSON
+    lines: list[dict[str, Any]] = [json.loads(line) for line in printed]  # Any: JSON
+    told = [line for line in lines if line["type"] != "operation.finished"]
+    assert len(lines) == len(told) + 1
     assert sorted(line["type"] for line in told) == ["payment.captured", "payment.created"]
     assert told[-1]["newest"] == 2
 

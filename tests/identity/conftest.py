@@ -9,33 +9,31 @@ from typing import Any
 import httpx
 import pytest
 
+from platform_core.bootstrap.people import make_people
+from platform_core.identity import proof_tools
 from platform_core.identity.access import Access
 from platform_core.identity.apps import Apps
-from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
-from platform_core.identity.key_sets import KeySets
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
-from platform_core.identity.oauth.assertion import Assertions
 from platform_core.identity.oauth.details import detail_type_names, read_details
-from platform_core.identity.oauth.dpop import Proofs
-from platform_core.identity.oauth.dpop_nonce import Nonces
+from platform_core.identity.oauth.grants.device_code import DeviceCode
+from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.oauth.router import oauth_router
 from platform_core.identity.parties import Parties
+from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.refusals import Refusals
-from platform_core.identity.request_proofs import RequestProofs
 from platform_core.identity.revocation import RevocationFeed
-from platform_core.identity.router import parties_router
 from platform_core.identity.schemas import AppCreate, AppCreated, GrantCreate, GrantRead, MerchantCreate, MerchantRead
+from platform_core.identity.session_tokens import SessionTokens
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.http.application import Application
-from platform_core.kernel.http.guarded_client import GuardedClient
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
@@ -51,7 +49,7 @@ class Process:
     deps: IdentityDeps
     keys: SigningKeys
     feed: RevocationFeed
-    proofs: Proofs
+    proofs: ProofTools
     access: Access
     directory: MerchantDirectory
     oauth: AuthlibOAuthServer
@@ -86,34 +84,32 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     keys = SigningKeys(deps)
     await keys.start(feed)
     await feed.poll()
-    proofs = Proofs(Nonces(deps.vault))
+    proofs = proof_tools.assemble(deps, keys, public_origin=ORIGIN, allow_loopback_http=True)
     access = Access(
         database=deps.database,
         keys=keys,
         feed=feed,
         clock=deps.clock,
         public_origin=ORIGIN,
-        proofs=RequestProofs(deps, proofs, public_origin=ORIGIN),
+        proofs=proofs.requests,
     )
-    client_keys = ClientKeys(deps, KeySets(GuardedClient(), deps.clock))
-    oauth = AuthlibOAuthServer(
-        deps,
-        keys,
-        access,
-        **{
-            "public_origin": ORIGIN,
-            "consent": Consent(deps, Grants(deps)),
-            "read_details": read_details,
-            "detail_types": detail_type_names(),
-            "assertions": Assertions(client_keys),
-            "proofs": proofs,
-            "refusals": Refusals(deps.committer, clock=deps.clock),
-            **options,
-        },
-    )
+    sessions = SessionTokens(deps, keys, issuer=ORIGIN)
+    wired: dict[str, Any] = {
+        "public_origin": ORIGIN,
+        "consent": Consent(deps, Grants(deps)),
+        "read_details": read_details,
+        "detail_types": detail_type_names(),
+        "assertions": proofs.assertions,
+        "proofs": proofs.proofs,
+        "more_grants": (DeviceCode, lambda deps: TokenExchange(deps, access, sessions, public_origin=ORIGIN)),
+        "refusals": Refusals(deps.committer, clock=deps.clock),
+        **options,
+    }
+    oauth = AuthlibOAuthServer(deps, keys, access, **wired)
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
-    app.include_router(parties_router(Parties(deps), Cursors(b"k" * 32)))
+    people = make_people(deps, Parties(deps), Apps(deps), cursors=Cursors(b"k" * 32), public_origin=ORIGIN)
+    people.mount(app)
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from joserfc import jws
 
-from platform_core.identity.oauth import compact
 from platform_core.identity.oauth.assertion import AHEAD_S_MAX, LIFE_S_MAX, Assertion, read_assertion
 from platform_core.identity.oauth.protocol import OAuthRefusal
 from platform_core.identity.oauth.public_keys import CLIENT_KINDS, PublicKey, import_public_jwk
@@ -160,13 +160,13 @@ def test_a15_an_unsound_assertion_is_refused_in_one_text(forge: Callable[[], str
 
 def test_f35_where_there_is_no_key_one_signature_is_checked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    genuine = compact.jws.deserialize_compact
+    genuine = jws.deserialize_compact
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         checked.append(args)
         return genuine(*args, **kwargs)
 
-    monkeypatch.setattr(compact.jws, "deserialize_compact", counted)
+    monkeypatch.setattr(jws, "deserialize_compact", counted)
     text = HELD.assertion(CLIENT, ISSUER, now=NOW)
     with pytest.raises(OAuthRefusal):
         verify(text, [])

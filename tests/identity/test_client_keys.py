@@ -193,7 +193,7 @@ class Wire(httpcore.AsyncNetworkBackend):
     def __init__(self) -> None:
         self.went_to: list[str] = []
 
-    async def connect_tcp(self, host: str, port: int, **options: Any) -> httpcore.AsyncNetworkStream:
+    async def connect_tcp(self, host: str, port: int, *_: Any, **options: Any) -> httpcore.AsyncNetworkStream:
         self.went_to.append(host)
         raise httpcore.ConnectError("no network in this test")
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.database
 
 
 def isv(deps: IdentityDeps) -> Insert:
-    row = {"id": deps.ids.mint("isv"), "name": "x", "verification": "verified", "tier": "a", "version": 1}
+    row = {"id": deps.ids.mint("isv"), "name": "x", "verification": "verified", "tier": "standard", "version": 1}
     return Insert(ISVS, {**row, "created_at": NOW})
 
 

@@ -33,37 +33,17 @@ from platform_core.capabilities.payments.service import Reply
 from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, requires
-from platform_core.kernel.commit import PlanRefused
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
-from platform_core.kernel.commit.idempotency import Replayed
-from platform_core.kernel.errors import PlatformError
-from platform_core.kernel.http.body import read_json, validated
+from platform_core.kernel.http.acts import act_once
 from platform_core.kernel.http.direct import DirectRoute
-from platform_core.kernel.http.idempotency import (
-    IN_FLIGHT,
-    KEY_MALFORMED,
-    KEY_MISSING,
-    KEY_REUSED,
-    IdempotentRequest,
-    answer_replay,
-    read_idempotency,
-)
+from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
 from platform_core.kernel.money import AMOUNT_MINOR_MAX
 from platform_core.kernel.pagination import LIMIT_DEFAULT, PageLimit
 
 router = APIRouter(prefix="/v1", tags=["payments"])
 JSON = "application/json"
-COMMITTING = (
-    COMMIT_BUSY,
-    COMMIT_UNAVAILABLE,
-    COMMIT_UNKNOWN,
-    errors.BUSY,
-    KEY_MISSING,
-    KEY_MALFORMED,
-    KEY_REUSED,
-    IN_FLIGHT,
-)
+COMMITTING = (COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN, errors.BUSY)
 METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
@@ -85,33 +65,22 @@ async def _act(
     model: type[Body],
     act: Callable[[Body, IdempotentRequest], Awaitable[Reply]],
 ) -> Response:
-    """Strict JSON, Idempotency-Key, validation, the act, its answer; a used key is answered with what it stands for."""
-    raw, document = await read_json(request)
-    idempotent = read_idempotency(request, client_id=principal.client_id, raw=raw)
-    body = validated(model, raw, document)
+    """`act_once`, with what payments keep under a key and show while its act is in flight."""
     service = payments_of(request).service
 
-    async def look() -> Replayed | None:
-        return await service.replay(principal, idempotent)
+    async def answer(body: Body, key: IdempotentRequest) -> Response:
+        reply = await act(body, key)
+        return Response(reply.body, reply.status, media_type=JSON)
 
-    async def replay(record: Replayed) -> Response:
-        return await answer_replay(
-            record, idempotent, look=look, present=partial(service.present, principal), clock=service.clock
-        )
-
-    try:
-        reply = await act(body, idempotent)
-    except PlanRefused as refused:
-        if isinstance(refused.refusal, Replayed):
-            return await replay(refused.refusal)
-        raise
-    except PlatformError:
-        # What is refused now may have been done under this key before the state moved on.
-        record = await look()
-        if record is None:
-            raise
-        return await replay(record)
-    return Response(reply.body, reply.status, media_type=JSON)
+    return await act_once(
+        request,
+        model,
+        answer,
+        client_id=principal.client_id,
+        look=partial(service.replay, principal),
+        present=partial(service.present, principal),
+        clock=service.clock,
+    )
 
 
 @router.post(

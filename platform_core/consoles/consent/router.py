@@ -18,7 +18,7 @@ from platform_core.consoles.consent.form import FormFault, read_decision, shown
 from platform_core.consoles.consent.texts import TEXTS
 from platform_core.consoles.shared.pages import HEADERS, language_of, page, page_route, redirect, sign_in_path
 from platform_core.contracts.rar import say_value
-from platform_core.identity.consent import Approved, Consent, ConsentView, Declined, DetailView
+from platform_core.identity.consent import Approved, Consent, ConsentView, Declined, DetailView, LimitField
 from platform_core.identity.console_access import console_access_of, signed_in
 from platform_core.identity.oauth.requests import BROWSER_COOKIE, TOKEN_LENGTH_MAX, AuthorizationRequest, ConsentTokens
 from platform_core.identity.page_forms import PageForm, read_page_form
@@ -141,14 +141,19 @@ def _detail(detail: DetailView, language: Language, form: PageForm | None) -> Ma
             {
                 "name": field.name,
                 "per": limit.per,
-                "what": limit.currency or counted.say(language),
-                "value": (form.one(field.name) if form is not None else "") or shown(limit, limit.value),
+                "what": limit.currency or TEXTS[f"measure_{limit.measure}"].say(language),
+                "value": (form.one(field.name) if form is not None else "") or shown(limit, _proposed(field)),
                 "most": say_value(limit, limit.value, language, counted),
                 "was": None if field.before is None else say_value(limit, field.before, language, counted),
                 "is_money": limit.currency is not None,
             }
         )
     return {"title": detail.detail.kind.text.say(language), "fields": fields}
+
+
+def _proposed(field: LimitField) -> int:
+    """What the app has now, where that is less than what it asks for: coming back raises nothing by itself."""
+    return field.limit.value if field.before is None else min(field.before, field.limit.value)
 
 
 def _store_choice(view: ConsentView, form: PageForm | None) -> str:

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from platform_core.consoles.shared.texts import SHARED
 from platform_core.identity.errors_people import SIGN_IN_REQUIRED, STEP_UP_REQUIRED
 from platform_core.identity.models_people import Console
-from platform_core.identity.sessions import SignedIn
+from platform_core.identity.sessions import CONSOLES, SignedIn
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.envelope import envelope_of
 from platform_core.kernel.http.handlers import REQUEST_MALFORMED
@@ -143,8 +143,11 @@ def error_page(request: Request, error: PlatformError, *, who: SignedIn | None =
     return answer
 
 
-def page_route(console: Console) -> type[APIRoute]:
-    """The route class of a console's pages: a refusal is a page, a missing session or second factor a way to it."""
+def page_route(console: Console | None) -> type[APIRoute]:
+    """The route class of a console's pages: a refusal is a page, a missing session or second factor a way to it.
+
+    None: the console stands in the query, as on the sign-in pages.
+    """
 
     class PageRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -154,13 +157,17 @@ def page_route(console: Console) -> type[APIRoute]:
                 try:
                     return await handler(request)
                 except PlatformError as error:
-                    return _refused(request, error, console)
+                    return _refused(request, error, console or _named_console(request))
                 except RequestValidationError:
                     return error_page(request, REQUEST_MALFORMED.error())
 
             return run
 
     return PageRoute
+
+
+PlainPageRoute: Final = page_route(None)
+"""For pages of every console."""
 
 
 def sign_in_path(console: Console, to: str, *, step_up: bool = False) -> str:
@@ -186,10 +193,16 @@ def _refused(request: Request, error: PlatformError, console: Console) -> Respon
     query = request.scope["query_string"].decode("latin-1")
     here = quote(request.scope["path"]) + (f"?{query}" if query else "")
     if error.declared is SIGN_IN_REQUIRED:
-        return redirect(sign_in_path(console, here))
+        is_going_on = request.scope["path"].startswith("/sign-in/")  # its own target comes along
+        return redirect(sign_in_path(console, request.query_params.get("to", "") if is_going_on else here))
     if error.declared is STEP_UP_REQUIRED:
         return redirect(sign_in_path(console, here, step_up=True))
     return error_page(request, error)
+
+
+def _named_console(request: Request) -> Console:
+    named = request.query_params.get("console")
+    return next((console for console in CONSOLES if console == named), "merchant")
 
 
 def _with_language(request: Request, language: Language) -> str:

@@ -25,8 +25,8 @@ _NAME: Final = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)?(:[a-z]+)?", re.ASCII)
 class Scope:
     """One permission. `name` reads `<resource>[.<part>]:<verb>` and is never changed once released.
 
-    `marks`: M metered by limits, S needs a fresh second factor, P personal data, I may be used by an app that acts for
-    no merchant, T test mode only, O owner or administrator and never an app.
+    `marks`: M metered by limits, S needs a fresh second factor, P personal data, I used without acting for a merchant,
+    T test mode only, O held by people and never by an app.
     """
 
     name: str
@@ -58,7 +58,12 @@ class Scope:
     @property
     def is_for_app_alone(self) -> bool:
         """Whether an app may use it without acting for a merchant."""
-        return "I" in self.marks
+        return self.is_for_apps and not self.needs_merchant
+
+    @property
+    def needs_merchant(self) -> bool:
+        """Whether whoever uses it acts for a merchant."""
+        return "I" not in self.marks
 
     @property
     def is_test_only(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,12 +26,12 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Change, Committer, Insert, Plan, PlanRefused, Refusal, VersionConflict
 from platform_core.kernel.http.guarded_client import GuardedClient, OutboundFailed
 from platform_core.kernel.ids import Ids
+from platform_core.kernel.telemetry import Correlation, continue_trace, correlated
 
 log = structlog.get_logger(__name__)
 
 EXCERPT_BYTES_MAX: Final = 1024
 CAPACITY_RETRY: Final = timedelta(seconds=1)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 # Steps from endpoint to endpoint over the index of pending work, so that a million rows that wait for one slow endpoint
 # cost the others nothing. Of each endpoint as many are woken as it may still have under way.
@@ -130,8 +129,9 @@ class WebhookQueue:
         if claim is None:
             return
         started_at = self._clock.now()
-        attempted = await self._send(claim, started_at)
-        await self._settle(claim, attempted, started_at)
+        with correlated(continue_trace(claim.row["traceparent"])) as correlation:
+            attempted = await self._send(claim, started_at, correlation)
+            await self._settle(claim, attempted, started_at)
 
     async def _claim(self, delivery_id: str) -> _Claim | None:
         now = self._clock.now()
@@ -144,14 +144,13 @@ class WebhookQueue:
         health = Health(row["concurrency"], row["failing_since"], row["warned_at"], row["last_success_at"])
         return _Claim(row, health)
 
-    async def _send(self, claim: _Claim, at: datetime) -> Attempted:
+    async def _send(self, claim: _Claim, at: datetime, correlation: Correlation) -> Attempted:
         row = claim.row
         headers = {
             **signed_headers(message_id=row["event_id"], body=row["body"], at=at, secrets=self._secrets(row, at)),
             "content-type": "application/json",
+            "traceparent": correlation.traceparent,
         }
-        if row["traceparent"] and _TRACEPARENT.fullmatch(row["traceparent"]):
-            headers["traceparent"] = row["traceparent"]
         try:
             answer = await self._client.send(
                 "POST", row["url"], headers=headers, content=row["body"], body_bytes_max=EXCERPT_BYTES_MAX

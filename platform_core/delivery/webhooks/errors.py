@@ -63,22 +63,6 @@ ENDPOINTS_TOO_MANY = declare(
     ),
     hint=Text(en="Remove one that is not needed.", zh="请先删除不再使用的地址。"),
 )
-PRECONDITION_MISSING = declare(
-    "webhooks.if_match_missing",
-    status=428,
-    title=Text(en="If-Match is needed", zh="缺少 If-Match"),
-    detail=Text(
-        en="A change names the version it was decided on in If-Match.", zh="修改请求须以 If-Match 指明所依据的版本。"
-    ),
-    hint=Text(en="Send the ETag of GET {path} as If-Match.", zh="请将 GET {path} 返回的 ETag 作为 If-Match 发送。"),
-)
-PRECONDITION_FAILED = declare(
-    "webhooks.changed_meanwhile",
-    status=412,
-    title=Text(en="The endpoint was changed meanwhile", zh="回调地址已被更改"),
-    detail=Text(en="{id} is not the version that If-Match names.", zh="{id} 与 If-Match 所示版本不符。"),
-    hint=Text(en="Read it again and repeat the change.", zh="请重新读取后再修改。"),
-)
 ENDPOINT_BUSY = declare(
     "webhooks.delivery_under_way",
     status=409,

@@ -26,9 +26,9 @@ from platform_core.delivery.webhooks.schemas import (
     DeliveryRead,
     EventRead,
     ResendRange,
-    ResendResult,
 )
 from platform_core.delivery.webhooks.service import WebhookDeps
+from platform_core.identity.operations import OperationKind, OperationRead, Step
 from platform_core.identity.principal import Principal
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused, VersionConflict
@@ -37,6 +37,7 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Page, Position
 
 RESEND_EVENTS_MAX: Final = 500
+RESEND: Final = "webhooks.resend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +103,43 @@ class Deliveries:
             raise
         return answer
 
-    async def resend_range(
+    async def begin_resend(
         self, principal: Principal, endpoint_id: str, *, wanted: ResendRange, idempotent: IdempotentRequest
-    ) -> ResendResult:
-        """Send an endpoint the events of a time again, also those it was never sent; at most 500 a call, in order.
+    ) -> OperationRead:
+        """Begin to send an endpoint the events of a time again, also those it was never sent, in order.
 
-        Ids and bytes stay as they were. 404 webhooks.endpoint_not_found; 409 webhooks.endpoint_disabled.
+        Ids and bytes stay as they were. The job `webhooks.resend` sends those that are relayed when it gets to them.
+        404 webhooks.endpoint_not_found; 409 webhooks.endpoint_disabled.
         """
         now = self.deps.clock.now()
-        endpoint = await self._endpoint(principal, endpoint_id)
-        kinds = self.deps.catalogue.kinds
-        values = {
+        await self._endpoint_of(principal.app_id, principal.mode, endpoint_id)
+        task = {
             "endpoint_id": endpoint_id,
+            "app_id": principal.app_id,
+            "mode": principal.mode,
             "merchant_id": principal.merchant_id,
             "first_id": _first_id(wanted.since),
-            "until": wanted.until,
+            "until": (wanted.until or now).isoformat(),
+        }
+        answer, parts = self.deps.operations.begin(principal, kind=RESEND, task=task)
+        body = answer.model_dump_json()
+        claim = idempotent.claim(object_id=answer.id, created_at=now, status=202, body=body)
+        await self.deps.committer.commit(Plan(principal.merchant_id, [claim, *parts]))
+        return answer
+
+    async def resend_step(self, task: Mapping[str, Any], done: int) -> Step:
+        """At most 500 events of the job `webhooks.resend`. Done twice, it sends them twice under the same ids.
+
+        A `PlatformError` for an endpoint that was removed or disabled meanwhile.
+        """
+        now = self.deps.clock.now()
+        endpoint = await self._endpoint_of(task["app_id"], task["mode"], task["endpoint_id"])
+        kinds = self.deps.catalogue.kinds
+        values = {
+            "endpoint_id": task["endpoint_id"],
+            "merchant_id": task["merchant_id"],
+            "first_id": task["first_id"],
+            "until": datetime.fromisoformat(task["until"]),
             "types": list(kinds),
             "scopes": [kind.scope for kind in kinds.values()],
             "now": now,
@@ -125,13 +148,15 @@ class Deliveries:
         async with self.deps.database.read_all() as connection:
             rows = await repository.events_for_endpoint(connection, values)
         kept, rest = rows[:RESEND_EVENTS_MAX], rows[RESEND_EVENTS_MAX:]
-        result = ResendResult(resent=len(kept), has_more=bool(rest), next_since=rest[0].occurred_at if rest else None)
-        body = result.model_dump_json()
-        plan = Plan(None, [idempotent.claim(object_id=endpoint_id, created_at=now, status=202, body=body)])
+        plan = Plan(None)
         for row in kept:
             plan.add(*self._resend_parts(endpoint, row, now))
-        await self.deps.committer.commit(plan)
-        return result
+        if kept:
+            await self.deps.committer.commit(plan)
+        sent = done + len(kept)
+        if rest:
+            return Step(sent, task={**task, "first_id": rest[0].id})
+        return Step(sent, total=sent, result={"resent": sent})
 
     def _resend_parts(self, endpoint: Mapping[str, Any], row: repository.Record, now: datetime) -> list[object]:
         if row.delivery_id is not None:
@@ -161,9 +186,9 @@ class Deliveries:
         }
         return [*parts, Insert(WEBHOOK_DELIVERIES, delivery)]
 
-    async def _endpoint(self, principal: Principal, endpoint_id: str) -> Mapping[str, Any]:
-        async with repository.read_as_app(self.deps.database, principal.app_id) as connection:
-            row = await repository.read_endpoint(connection, endpoint_id, app_id=principal.app_id, mode=principal.mode)
+    async def _endpoint_of(self, app_id: str, mode: str, endpoint_id: str) -> Mapping[str, Any]:
+        async with repository.read_as_app(self.deps.database, app_id) as connection:
+            row = await repository.read_endpoint(connection, endpoint_id, app_id=app_id, mode=mode)
         if row is None:
             raise ENDPOINT_NOT_FOUND.error({"id": endpoint_id})
         if row.state != "enabled":
@@ -237,6 +262,11 @@ class Events:
     def _types(self, principal: Principal, type_: str | None) -> list[str]:
         visible = self.deps.catalogue.types_under(principal.scopes)
         return visible if type_ is None else [known for known in visible if known == type_]
+
+
+def resend_kind(deps: WebhookDeps) -> OperationKind:
+    """The job of sending a range of events again; bootstrap registers it in every process."""
+    return OperationKind(RESEND, Deliveries(deps).resend_step)
 
 
 def _bound(name: str, principal: Principal) -> dict[str, object]:

@@ -110,14 +110,6 @@ class DeliveryDetail(DeliveryRead):
     latest_attempts: list[AttemptRead]
 
 
-class ResendResult(_Answer):
-    """What was put on its way again."""
-
-    resent: int
-    has_more: bool = Field(description="Whether there is more: ask again with next_since.")
-    next_since: datetime | None
-
-
 class EventRead(_Answer):
     """An event, with its object as it was then."""
 

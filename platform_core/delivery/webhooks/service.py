@@ -17,7 +17,6 @@ from platform_core.delivery.webhooks.errors import (
     ENDPOINT_NOT_FOUND,
     ENDPOINTS_TOO_MANY,
     EVENT_TYPE_UNKNOWN,
-    PRECONDITION_FAILED,
     URL_REFUSED,
 )
 from platform_core.delivery.webhooks.models import WEBHOOK_ENDPOINTS, WEBHOOK_HEALTH
@@ -25,6 +24,7 @@ from platform_core.delivery.webhooks.notices import endpoint_event
 from platform_core.delivery.webhooks.outcome import CONCURRENCY_MAX
 from platform_core.delivery.webhooks.schemas import EndpointCreate, EndpointRead, EndpointSecretRead, EndpointUpdate
 from platform_core.delivery.webhooks.signing import make_secret, secret_text
+from platform_core.identity.operations import Operations
 from platform_core.identity.principal import Principal
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import Clock
@@ -33,6 +33,7 @@ from platform_core.kernel.database.pools import Database
 from platform_core.kernel.errors import validation_failed
 from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
 from platform_core.kernel.http.idempotency import IdempotentRequest
+from platform_core.kernel.http.preconditions import changed_meanwhile, check_version
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors, Page, Position
 
@@ -58,6 +59,7 @@ class WebhookDeps:
     catalogue: EventCatalogue
     cursors: Cursors
     api_versions: Sequence[str]
+    operations: Operations
     allow_loopback_http: bool = False
     entropy: Callable[[int], bytes] = os.urandom
 
@@ -139,7 +141,7 @@ class WebhookEndpoints:
     ) -> EndpointRead:
         """Change what is named. Emits `webhook_endpoint.updated`.
 
-        412 webhooks.changed_meanwhile unless the endpoint stands at `version`; 404 and 422 as in `create`.
+        412 kernel.precondition_failed unless the endpoint stands at `version`; 404 and 422 as in `create`.
         """
         row = await self._row(principal, endpoint_id, version=version)
         self._check(url=wanted.url, event_types=wanted.event_types, api_version=wanted.api_version)
@@ -213,8 +215,8 @@ class WebhookEndpoints:
             row = await repository.read_endpoint(connection, endpoint_id, app_id=principal.app_id, mode=principal.mode)
         if row is None:
             raise ENDPOINT_NOT_FOUND.error({"id": endpoint_id})
-        if version is not None and row.version != version:
-            raise PRECONDITION_FAILED.error({"id": endpoint_id})
+        if version is not None:
+            check_version(row.version, version, object_id=endpoint_id)
         return dict(row._mapping)
 
     async def _change(self, row: dict[str, Any], values: dict[str, Any], parts: list[object]) -> None:
@@ -223,7 +225,7 @@ class WebhookEndpoints:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
             if isinstance(refused.refusal, VersionConflict):
-                raise PRECONDITION_FAILED.error({"id": row["id"]}) from refused
+                raise changed_meanwhile(row["id"]) from refused
             raise
 
     def _event(self, what: str, row: dict[str, Any], *, now: datetime) -> object:

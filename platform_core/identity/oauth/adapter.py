@@ -22,6 +22,8 @@ from platform_core.identity.models import APP_SECRETS
 from platform_core.identity.oauth.authorization import Authorizations, GivesGrants
 from platform_core.identity.oauth.authorize import DetailsReader, Rules
 from platform_core.identity.oauth.clients import METHODS, Assertions, Client, ClientAuthentication, read_basic
+from platform_core.identity.oauth.device import GRANT_TYPE as DEVICE_GRANT
+from platform_core.identity.oauth.device import DeviceAuthorization
 from platform_core.identity.oauth.dpop import ALGORITHMS as PROOF_ALGORITHMS
 from platform_core.identity.oauth.dpop import Proof, Proofs
 from platform_core.identity.oauth.endpoints import TokenFinder, make_endpoints
@@ -87,12 +89,14 @@ class AuthlibOAuthServer:
         ]
         self._grants = {grant.name: grant for grant in grants}
         self._server = self._make_server(grants)
+        rules = Rules(self._audience, read_details)
+        self._devices = DeviceAuthorization(deps, rules, public_origin)
         self.consent_tokens = ConsentTokens(deps.vault, deps.clock)
         self._authorizations = Authorizations(
             deps=deps,
             reads=self._reads,
             issuer=public_origin,
-            rules=Rules(self._audience, read_details),
+            rules=rules,
             tokens=self.consent_tokens,
             consent=consent,
         )
@@ -102,7 +106,7 @@ class AuthlibOAuthServer:
             assertion_algorithms=tuple(assertions.algorithms),
             proof_algorithms=PROOF_ALGORITHMS,
             detail_types=detail_types,
-            has_device_flow="urn:ietf:params:oauth:grant-type:device_code" in self._grants,
+            has_device_flow=DEVICE_GRANT in self._grants,
         )
         self._metadata = make_metadata(public_origin, offer)
 
@@ -159,6 +163,15 @@ class AuthlibOAuthServer:
             if answer.status == 200:
                 await self._record_use(client)
             return self._explained(request, self._proofs.renew_nonce(answer, proof))
+
+    async def authorize_device(self, request: OAuthRequest) -> OAuthAnswer:
+        """See `OAuthServer`."""
+        with _database():
+            try:
+                client, _ = await self._authenticate(request)
+                return await self._devices.begin(request.form, client)
+            except OAuthRefusal as refusal:
+                return self._explained(request, refusal.answer())
 
     async def introspect(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""

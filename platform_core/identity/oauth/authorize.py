@@ -71,14 +71,7 @@ class Rules:
         Raises `OAuthRefusal` with the error for the client's redirect address.
         """
         _check_kind(parameters, client)
-        scopes = _scopes(parameters.get("scope"), client)
-        details = (
-            self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
-        )
-        if not scopes and not details:
-            raise OAuthRefusal("invalid_scope", "No scope was asked for.")
-        if parameters.get("resource", self.audience) != self.audience:
-            raise OAuthRefusal("invalid_target", "The resource is not served here.")
+        scopes, details = self.check_wish(parameters, client)
         return AuthorizationRequest(
             client_id=client.client_id,
             app_id=client.app_id,
@@ -100,6 +93,20 @@ class Rules:
             par_id=par_id,
             opened_at=now,
         )
+
+    def check_wish(
+        self, parameters: Mapping[str, str], client: ClientState
+    ) -> tuple[frozenset[str], tuple[dict[str, Any], ...]]:
+        """The scopes and details that are asked for, whatever the way. Raises `OAuthRefusal`."""
+        scopes = _scopes(parameters.get("scope"), client)
+        details = (
+            self.read_details(parameters["authorization_details"]) if "authorization_details" in parameters else ()
+        )
+        if not scopes and not details:
+            raise OAuthRefusal("invalid_scope", "No scope was asked for.")
+        if parameters.get("resource", self.audience) != self.audience:
+            raise OAuthRefusal("invalid_target", "The resource is not served here.")
+        return scopes, details
 
 
 def check_client(parameters: Mapping[str, str], client: ClientState | None) -> ClientState:

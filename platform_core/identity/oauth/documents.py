@@ -91,8 +91,39 @@ TOKEN: Final[dict[str, Any]] = {
     "responses": {200: _TOKEN, **_REFUSALS},
     "openapi_extra": _form(
         "grant_type",
-        optional=(*_CLIENT, "scope", "resource", "code", "redirect_uri", "code_verifier", "refresh_token"),
+        optional=(
+            *_CLIENT,
+            "scope",
+            "resource",
+            "code",
+            "redirect_uri",
+            "code_verifier",
+            "refresh_token",
+            "device_code",
+            "subject_token",
+            "subject_token_type",
+            "requested_token_type",
+            "audience",
+        ),
     ),
+}
+DEVICE: Final[dict[str, Any]] = {
+    "response_class": JSONResponse,
+    "responses": {
+        200: _answer(
+            "The codes, for ten minutes: one to poll with, one to show to a person.",
+            {
+                "device_code": _STRING,
+                "user_code": _STRING,
+                "verification_uri": _STRING,
+                "verification_uri_complete": _STRING,
+                "expires_in": {"type": "integer"},
+                "interval": {"type": "integer"},
+            },
+        ),
+        **_REFUSALS,
+    },
+    "openapi_extra": _form("scope", optional=(*_CLIENT, "resource", "authorization_details")),
 }
 INTROSPECT: Final[dict[str, Any]] = {
     "response_class": JSONResponse,

@@ -13,7 +13,12 @@ from platform_core.identity.oauth.protocol import OAuthRefusal, OAuthRequest
 BODY_BYTES_MAX: Final = 64 * 1024
 PARAMETERS_MAX: Final = 64
 VALUE_MAX: Final = 2048
-VALUE_MAX_OF: Final[Mapping[str, int]] = {"state": 1024, "authorization_details": 8192, "client_assertion": 4096}
+VALUE_MAX_OF: Final[Mapping[str, int]] = {
+    "state": 1024,
+    "authorization_details": 8192,
+    "client_assertion": 4096,
+    "subject_token": 8192,
+}
 _FORM: Final = "application/x-www-form-urlencoded"
 
 

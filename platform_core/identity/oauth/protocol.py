@@ -87,6 +87,10 @@ class OAuthServer(Protocol):
         """POST /oauth/token."""
         ...
 
+    async def authorize_device(self, request: OAuthRequest) -> OAuthAnswer:
+        """POST /oauth/device_authorization (RFC 8628)."""
+        ...
+
     async def introspect(self, request: OAuthRequest) -> OAuthAnswer:
         """POST /oauth/introspect (RFC 7662)."""
         ...

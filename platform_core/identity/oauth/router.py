@@ -69,6 +69,11 @@ def _add_confidential(router: APIRouter, server: OAuthServer) -> None:
         """Push an authorization request before the browser is sent (RFC 9126)."""
         return await _answer(request, server.push_authorization)
 
+    @router.post("/oauth/device_authorization", operation_id="oauth.device_authorization", **documents.DEVICE)
+    async def device_authorization(request: Request) -> JSONResponse:
+        """Begin on a device without a browser, such as a cash register (RFC 8628)."""
+        return await _answer(request, server.authorize_device)
+
     @router.post("/oauth/introspect", operation_id="oauth.introspect", **documents.INTROSPECT)
     async def introspect(request: Request) -> JSONResponse:
         """Ask whether a token of yours is valid and what it may (RFC 7662)."""

@@ -21,6 +21,10 @@ DESCRIPTIONS: Final = {
     "invalid_grant": "The code or token is unknown, expired, used, or not for this client.",
     "invalid_scope": "A scope is unknown or was not granted.",
     "unauthorized_client": "The client may not use this grant type, or no grant of a merchant stands behind it.",
+    "authorization_pending": "Nobody has decided yet.",
+    "slow_down": "Wait five seconds longer between two requests than before.",
+    "expired_token": "The device code is too old.",
+    "access_denied": "The merchant said no.",
     "unsupported_grant_type": "This grant type is not supported.",
 }
 """Our words: Authlib's may repeat the input and tell an unknown client from a wrong secret (F03, F35)."""

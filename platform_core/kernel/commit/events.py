@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from platform_core.kernel.commit.plan import Look, Plan, Refusal, Statement
+from platform_core.kernel.telemetry import current_traceparent
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -25,7 +26,8 @@ class Event(msgspec.Struct, frozen=True):
     sequence: int
     occurred_at: datetime
     body: str
-    traceparent: str | None = None
+    traceparent: str | None = msgspec.field(default_factory=current_traceparent)
+    """The trace of the request or task that made the event, which relay, consumers and webhooks continue."""
 
 
 class EventApplier:

@@ -94,6 +94,8 @@ class Envelope:
     """What goes on the answer besides, such as the caller's rates."""
     version_headers: Headers = ()
     """`Deprecation` and `Sunset`, for a version on its way out."""
+    seal: Callable[[int, Headers, bytes], Headers] | None = None
+    """Signs the whole answer: from status, headers and body to the headers that go on it besides."""
     on_end: Callable[[], None] | None = None
     """Called once when the request is over, however it ended."""
 
@@ -261,11 +263,12 @@ class _BoundedReceive:
 class _StampedSend:
     """Puts Request-Id, Arsenal-Version and whatever else the envelope holds on the answer."""
 
-    __slots__ = ("_envelope", "_send", "_sent", "kept", "status")
+    __slots__ = ("_envelope", "_held", "_send", "_sent", "kept", "status")
 
     def __init__(self, send: Send, envelope: Envelope) -> None:
         self._send = send
         self._envelope = envelope
+        self._held: tuple[Message, bytes] | None = None
         self._sent = 0
         self.status = 0
         """0 until the answer begins."""
@@ -290,7 +293,23 @@ class _StampedSend:
                     self.kept = piece if is_first else (self.kept or b"") + piece
                 else:
                     self.kept = None
-        await self._send(message)
+        if self._envelope.seal is None:
+            await self._send(message)
+        else:
+            await self._hold(message, self._envelope.seal)
+
+    async def _hold(self, message: Message, seal: Callable[[int, Headers, bytes], Headers]) -> None:
+        """Keep an answer back until it is whole, then send it with its seal."""
+        if self._held is None:
+            self._held = (message, b"")
+            return
+        start, body = self._held[0], self._held[1] + message.get("body", b"")
+        self._held = (start, body)
+        if message.get("more_body", False):
+            return
+        headers = start["headers"]
+        await self._send({**start, "headers": [*headers, *seal(start["status"], headers, body)]})
+        await self._send({"type": "http.response.body", "body": body})
 
 
 async def _discard(receive: Receive) -> None:

@@ -2,48 +2,101 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
-from platform_core.kernel.errors import ErrorCode
+from platform_core.kernel.errors import VALIDATION_FAILED, ErrorCode
+from platform_core.kernel.http.body import MEDIA_TYPE_UNSUPPORTED
+from platform_core.kernel.http.envelope import BODY_TOO_LARGE
+from platform_core.kernel.http.idempotency import IN_FLIGHT, KEY_MALFORMED, KEY_MISSING, KEY_REUSED
+from platform_core.kernel.http.preconditions import PRECONDITION_FAILED, PRECONDITION_MISSING
+from platform_core.kernel.http.strict_json import JSON_INVALID
 
 PROBLEM: Final = "application/problem+json"
+CODES: Final = "x-codes"
+"""The codes of an answer, as the document carries them; each has an example."""
+_answers: dict[str, type[BaseModel]] = {}
 _bodies: dict[str, type[BaseModel]] = {}
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9.\-_]")
+
+READS_A_BODY: Final = (JSON_INVALID, BODY_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED, VALIDATION_FAILED)
+IS_ONCE: Final = (KEY_MISSING, KEY_MALFORMED, KEY_REUSED, IN_FLIGHT)
+NEEDS_A_MATCH: Final = (PRECONDITION_MISSING, PRECONDITION_FAILED)
 
 
 def documented(
     *,
-    answer: type[BaseModel],
+    answer: type[BaseModel] | None,
     body: type[BaseModel] | None = None,
     status: int = 200,
     also: Iterable[int] = (),
     errors: Iterable[ErrorCode] = (),
     is_idempotent: bool = False,
+    has_etag: bool = False,
+    needs_match: bool = False,
+    begins_operation: bool = False,
 ) -> dict[str, Any]:
-    """Keyword arguments for a route: `status` and `also` answer with `answer`, `errors` with a problem.
+    """Keyword arguments for a route that encodes its answer itself: `status` and `also` answer with `answer` (None:
+    nothing), `errors` with a problem.
 
-    `body` is documented although FastAPI does not parse it. `is_idempotent` documents the Idempotency-Key.
+    `body` is documented although FastAPI does not parse it. `is_idempotent` documents the Idempotency-Key,
+    `needs_match` If-Match, `has_etag` the ETag and 304, `begins_operation` the Location; what goes with them is
+    refused by codes that need not be listed.
     """
-    _bodies[answer.__name__] = answer
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"description": answer.__doc__ or "", "content": {"application/json": {"schema": _ref(answer)}}}
-        for code in (status, *also)
-    }
-    by_status: dict[int, list[str]] = {}
-    for error in errors:
-        by_status.setdefault(error.status, []).append(error.code)
-    for code, names in sorted(by_status.items()):
-        responses[code] = {"description": ", ".join(sorted(names)), "content": {PROBLEM: {"schema": _PROBLEM_REF}}}
-    extra: dict[str, Any] = {"parameters": [_IDEMPOTENCY_KEY]} if is_idempotent else {}
+    responses = {code: _success(answer, has_etag=has_etag, has_location=begins_operation) for code in (status, *also)}
+    if has_etag and not (needs_match or is_idempotent):
+        responses[304] = {"description": "If-None-Match names what is there.", "headers": {"ETag": _header("ETag")}}
+    parameters = [
+        {"$ref": f"#/components/parameters/{name}"}
+        for name, is_wanted in (
+            ("IdempotencyKey", is_idempotent),
+            ("IfMatch", needs_match),
+            ("IfNoneMatch", 304 in responses),
+        )
+        if is_wanted
+    ]
+    extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
     if body is not None:
-        _bodies[body.__name__] = body
+        _bodies[name_of(body)] = body
         extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
-    return {"status_code": status, "responses": responses, "openapi_extra": extra, "response_class": _Encoded}
+    implied = (
+        *(READS_A_BODY if body is not None else ()),
+        *(IS_ONCE if is_idempotent else ()),
+        *(NEEDS_A_MATCH if needs_match else ()),
+    )
+    return {
+        "status_code": status,
+        "responses": responses | refusals(*errors, *implied),
+        "openapi_extra": extra,
+        "response_class": _Encoded,
+    }
+
+
+def refusals(*errors: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """`responses` of the refusals of a route, by status: for a route whose answer FastAPI encodes."""
+    by_status: dict[int, set[str]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, set()).add(error.code)
+    return {
+        status: {"description": ", ".join(sorted(codes)), CODES: sorted(codes), "content": {PROBLEM: {}}}
+        for status, codes in sorted(by_status.items())
+    }
+
+
+def declared_models() -> list[tuple[type[BaseModel], Any]]:  # Any: pydantic's mode
+    """Every model that a route documents by itself, with the mode of its schema."""
+    return [
+        *((model, "serialization") for model in _answers.values()),
+        *((model, "validation") for model in _bodies.values()),
+    ]
+
+
+def name_of(model: type[BaseModel]) -> str:
+    """The model's name among the document's schemas."""
+    return _NOT_IN_A_NAME.sub("_", model.__name__)
 
 
 class _Encoded:
@@ -52,56 +105,20 @@ class _Encoded:
     media_type = None
 
 
-_PROBLEM_REF: Final = {"$ref": "#/components/schemas/Problem"}
-_IDEMPOTENCY_KEY: Final = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": True,
-    "description": "1 to 255 visible ASCII characters; the same key and body again get the same answer.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-}
-_ANYWHERE: Final = {
-    "400": "The request cannot be read.",
-    "401": "No valid access token.",
-    "403": "The token lacks the scope.",
-    "404": "There is nothing under this id, or it is not the caller's.",
-    "413": "The body is larger than 256 KiB.",
-    "415": "The body is not JSON in UTF-8.",
-    "422": "The request is readable but not valid; `errors` lists every fault.",
-    "429": "Too many requests; see Retry-After.",
-    "431": "The headers are too large.",
-    "503": "Come again; see Retry-After.",
-}
+def _success(answer: type[BaseModel] | None, *, has_etag: bool, has_location: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": "Done." if answer is None else answer.__doc__ or ""}
+    names = [name for name, is_there in (("ETag", has_etag), ("Location", has_location)) if is_there]
+    if names:
+        found["headers"] = {name: _header(name) for name in names}
+    if answer is not None:
+        _answers[name_of(answer)] = answer
+        found["content"] = {"application/json": {"schema": _ref(answer)}}
+    return found
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/headers/{name}"}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
-def openapi_document(app: FastAPI, problem_schema: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document with strict bodies, encoded answers, and what any route may refuse."""
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    _, definitions = models_json_schema(
-        [
-            (model, "serialization" if model.__name__.endswith(("Read", "List")) else "validation")
-            for model in _bodies.values()
-        ],
-        ref_template="#/components/schemas/{model}",
-    )
-    schemas.update(definitions.get("$defs", {}))
-    schemas["Problem"] = problem_schema
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            responses = operation["responses"]
-            for code, text in _ANYWHERE.items():
-                if code in ("401", "403") and not operation.get("security"):
-                    continue
-                if not path.startswith("/v1") or (code == "404" and "{" not in path):
-                    continue
-                given = responses.get(code)
-                if given is None or "HTTPValidationError" in str(given):
-                    responses[code] = {"description": text, "content": {PROBLEM: {"schema": _PROBLEM_REF}}}
-    return document
+    return {"$ref": f"#/components/schemas/{name_of(model)}"}

@@ -98,6 +98,7 @@ class _Exchange(AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ships 
             "scopes": code.scopes,
             "details": code.details,
             "resource": code.resource,
+            "stores": None,
             "nonce": code.nonce,
             "dpop_jkt": request.proof_jkt if profile == "public" else None,
             "acr": code.acr,

@@ -23,6 +23,7 @@ from platform_core.identity.oauth.families import LIFE_OF, REUSED, Families
 from platform_core.identity.oauth.handles import make_handle, read_handle, successor_secret
 from platform_core.identity.oauth.server import TokenRequest
 from platform_core.identity.oauth.tokens import Acting
+from platform_core.identity.principal import narrowed
 from platform_core.identity.repository_oauth import RefreshState, read_refresh
 from platform_core.kernel.commit import Change, Plan, Unchanged
 
@@ -187,3 +188,5 @@ class Refresh:
             auth_time=family.auth_time,
             nonce=family.nonce,
         )
+        stores = family.stores.split() if family.stores is not None else None
+        request.acting.stores = narrowed(state.grant.stores, stores)

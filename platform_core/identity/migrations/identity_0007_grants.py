@@ -4,8 +4,8 @@ from alembic import op
 
 from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 
-revision = "identity_0005"
-down_revision = "identity_0004"
+revision = "identity_0007"
+down_revision = "identity_0006"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Pages of signing in: they call identity's services and decide nothing themselves."""

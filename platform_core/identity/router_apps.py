@@ -1,0 +1,210 @@
+"""Routes of a party's own apps, their keys, and payout destinations: for people at a console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel
+
+from platform_core.identity.errors import CHANGED_MEANWHILE
+from platform_core.identity.errors_people import (
+    APP_NOT_FOUND,
+    APP_REFUSED,
+    KEY_NOT_FOUND,
+    PAYOUT_DESTINATION_NOT_FOUND,
+    SECOND_PERSON_NEEDED,
+)
+from platform_core.identity.own_apps import Extra
+from platform_core.identity.permits import permits
+from platform_core.identity.principal import Principal
+from platform_core.identity.router_parts import PartyServices, changing, once
+from platform_core.identity.schemas_people import (
+    AppMade,
+    AppRead,
+    AppUpdate,
+    AppWrite,
+    DestinationDecide,
+    DestinationPropose,
+    DestinationRead,
+    KeyCreate,
+    KeyRead,
+    KeyShown,
+)
+from platform_core.kernel.http.body import parse_body
+from platform_core.kernel.http.idempotency import IdempotentRequest
+from platform_core.kernel.http.openapi import documented, refusals
+from platform_core.kernel.http.preconditions import expected_version, shown
+from platform_core.kernel.ids import id_pattern
+from platform_core.kernel.pagination import CURSOR_LENGTH_MAX, LIMIT_DEFAULT, Page, PageLimit, Position
+
+MayReadApps = Annotated[Principal, permits("apps:read")]
+MayWriteApps = Annotated[Principal, permits("apps:write")]
+MayWriteKeys = Annotated[Principal, permits("apps.keys:write")]
+MayReadDestinations = Annotated[Principal, permits("payout_destinations:read")]
+MayWriteDestinations = Annotated[Principal, permits("payout_destinations:write")]
+AppId = Annotated[str, Path(pattern=id_pattern("app"))]
+KeyId = Annotated[str, Path(pattern=id_pattern("sec"))]
+DestinationId = Annotated[str, Path(pattern=id_pattern("pod"))]
+Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
+
+
+def apps_router(services: PartyServices) -> APIRouter:
+    """The routes over the services; bootstrap mounts them."""
+    router = APIRouter(prefix="/v1", tags=["identity"])
+    _app_reads(router, services)
+    _app_writes(router, services)
+    _key_routes(router, services)
+    _destination_routes(router, services)
+    return router
+
+
+def _app_reads(router: APIRouter, services: PartyServices) -> None:
+    @router.get("/apps", operation_id="apps.list")
+    async def list_apps(who: MayReadApps, limit: PageLimit = LIMIT_DEFAULT, cursor: Cursor = None) -> Page[AppRead]:
+        """Your party's own apps, the oldest first."""
+        bound_to = {"list": "apps", "party": who.party_id}
+        after = services.cursors.read(cursor, bound_to=bound_to) if cursor is not None else None
+        rows = await services.apps.list(who, after=after, limit=limit + 1)
+        return services.cursors.page(rows, limit=limit, bound_to=bound_to, position_of=_position, show=lambda app: app)
+
+    @router.get(
+        "/apps/{app_id}", operation_id="apps.get", **documented(answer=AppRead, errors=(APP_NOT_FOUND,), has_etag=True)
+    )
+    async def get_app(who: MayReadApps, app_id: AppId, request: Request) -> Response:
+        """One of your own apps."""
+        app = await services.apps.get(who, app_id)
+        return shown(request, app, version=app.version)
+
+
+def _app_writes(router: APIRouter, services: PartyServices) -> None:
+    @router.post(
+        "/apps",
+        operation_id="apps.create",
+        **documented(answer=AppMade, body=AppWrite, status=201, errors=(APP_REFUSED,), is_idempotent=True),
+    )
+    async def create_app(who: MayWriteApps, request: Request) -> Response:
+        """Create an app with a client and a secret, which this answer alone shows."""
+
+        async def act(wanted: AppWrite, idempotent: IdempotentRequest) -> Response:
+            made = await services.apps.create(who, wanted, extra=_claim(idempotent, services))
+            return _shown_once(made)
+
+        return await once(request, AppWrite, act, who=who, services=services)
+
+    @router.patch(
+        "/apps/{app_id}",
+        operation_id="apps.update",
+        **changing(answer=AppRead, body=AppUpdate, errors=(APP_NOT_FOUND,)),
+    )
+    async def update_app(who: MayWriteApps, app_id: AppId, request: Request) -> Response:
+        """Rename an app, disable it (its tokens are refused within a second) or enable it again."""
+        await services.apps.get(who, app_id)
+        wanted = await parse_body(request, AppUpdate)
+        expected = expected_version(request, object_id=app_id)
+        app = await services.apps.update(who, app_id, wanted, expected=expected)
+        return shown(request, app, version=app.version)
+
+
+def _key_routes(router: APIRouter, services: PartyServices) -> None:
+    @router.get("/apps/{app_id}/keys", operation_id="app_keys.list", responses=refusals(APP_NOT_FOUND))
+    async def list_keys(who: MayReadApps, app_id: AppId) -> Page[KeyRead]:
+        """The living keys of an app, the oldest first."""
+        return Page(data=list(await services.apps.keys(who, app_id)), next_cursor=None)
+
+    @router.post(
+        "/apps/{app_id}/keys",
+        operation_id="app_keys.create",
+        **documented(
+            answer=KeyShown,
+            body=KeyCreate,
+            status=201,
+            errors=(APP_NOT_FOUND, KEY_NOT_FOUND, CHANGED_MEANWHILE),
+            is_idempotent=True,
+        ),
+    )
+    async def create_key(who: MayWriteKeys, app_id: AppId, request: Request) -> Response:
+        """A new secret, which this answer alone shows; the one before it lives on for the overlap (rotation)."""
+
+        async def act(wanted: KeyCreate, idempotent: IdempotentRequest) -> Response:
+            made = await services.apps.create_key(who, app_id, wanted, extra=_claim(idempotent, services))
+            return _shown_once(made)
+
+        return await once(request, KeyCreate, act, who=who, services=services)
+
+    @router.delete(
+        "/apps/{app_id}/keys/{key_id}",
+        operation_id="app_keys.remove",
+        **documented(answer=None, status=204, errors=(APP_NOT_FOUND, KEY_NOT_FOUND, CHANGED_MEANWHILE)),
+    )
+    async def revoke_key(who: MayWriteKeys, app_id: AppId, key_id: KeyId) -> Response:
+        """End a secret now."""
+        await services.apps.revoke_key(who, app_id, key_id)
+        return Response(status_code=204)
+
+
+def _destination_routes(router: APIRouter, services: PartyServices) -> None:
+    @router.get("/payout-destinations", operation_id="payout_destinations.list")
+    async def list_destinations(who: MayReadDestinations) -> Page[DestinationRead]:
+        """Where your payouts go and went, the newest first; at most 200."""
+        return Page(data=await services.destinations.list(who), next_cursor=None)
+
+    @router.post(
+        "/payout-destinations",
+        operation_id="payout_destinations.create",
+        **documented(answer=DestinationRead, body=DestinationPropose, status=201, is_idempotent=True),
+    )
+    async def propose(who: MayWriteDestinations, request: Request) -> Response:
+        """Propose another destination; a second person decides, and payouts wait a day for it."""
+
+        async def act(wanted: DestinationPropose, idempotent: IdempotentRequest) -> Response:
+            draft = services.destinations.drafted(who, wanted)
+            extra = _claim(idempotent, services)(draft, draft.id)
+            await services.destinations.propose(who, draft, wanted, extra=extra)
+            return _shown_once(draft)
+
+        return await once(request, DestinationPropose, act, who=who, services=services)
+
+    @router.post(
+        "/payout-destinations/{destination_id}/decide",
+        operation_id="payout_destinations.decide",
+        **documented(
+            answer=DestinationRead,
+            body=DestinationDecide,
+            errors=(PAYOUT_DESTINATION_NOT_FOUND, SECOND_PERSON_NEEDED, CHANGED_MEANWHILE),
+            is_idempotent=True,
+        ),
+    )
+    async def decide(who: MayWriteDestinations, destination_id: DestinationId, request: Request) -> Response:
+        """Confirm or refuse what somebody else proposed."""
+
+        async def act(wanted: DestinationDecide, idempotent: IdempotentRequest) -> Response:
+            decided = await services.destinations.decide(
+                who,
+                destination_id,
+                is_confirmed=wanted.is_confirmed,
+                also=lambda made: _claim(idempotent, services, status=200)(made, made.id),
+            )
+            return _shown_once(decided, status=200)
+
+        return await once(request, DestinationDecide, act, who=who, services=services)
+
+
+def _claim(idempotent: IdempotentRequest, services: PartyServices, *, status: int = 201) -> Extra:
+    """The part that claims the Idempotency-Key with the answer, a secret left out of it."""
+
+    def parts(answer: BaseModel, object_id: str) -> Iterable[object]:
+        now = services.clock.now()
+        return (idempotent.claim(created_at=now, object_id=object_id, status=status, body=answer.model_dump_json()),)
+
+    return parts
+
+
+def _shown_once(model: BaseModel, *, status: int = 201) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(model.model_dump_json(), status_code=status, headers=headers, media_type="application/json")
+
+
+def _position(app: AppRead) -> Position:
+    return Position(app.created_at, app.id)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from platform_core.capabilities.payments import service
 from platform_core.capabilities.payments.fees import FeeTerms
-from tests.capabilities.payments.acquirer import Crash
+from platform_core.contracts.payments import ErrorClass, Notice, NoticeOutcome, NoticeRefused, RetryRule
+from tests.capabilities.payments.acquirer import Crash, DirectProvider
 from tests.capabilities.payments.shop import Shop
 from tests.support.world import Till
 
@@ -389,3 +392,58 @@ async def test_fee_is_rounded_bounded_and_never_above_the_amount(
         }.items()
         if value
     }
+
+
+async def test_event_carries_the_state_of_its_commit(shop: Shop, seller: Till) -> None:
+    payment = await show_qr(seller)
+    shop.acquirer.scan(payment["next_action"]["code"])
+    assert await shop.deliver(seller) == [200]
+    assert (
+        await seller.post(f"/payments/{payment['id']}/refunds", {"out_request_no": "r", "amount_minor": 4_100})
+    ).is_success
+    rows = await shop.fetch(
+        "SELECT type, sequence, body FROM outbox WHERE object_id = $1 ORDER BY sequence", payment["id"]
+    )
+    told = [json.loads(row["body"]) for row in rows]
+    assert [(row["type"], row["sequence"]) for row in rows] == [
+        ("payment.created", 1),
+        ("payment.captured", 2),
+        ("refund.created", 3),
+        ("refund.succeeded", 4),
+    ]
+    assert [body["state"] for body in told] == ["processing", "captured", "pending", "succeeded"]
+    assert [body["amounts"]["captured_minor"] for body in told[:2]] == [0, 8_200]
+    assert told[1]["amounts"]["refunded_minor"] == 0, "what came later is not told earlier"
+    assert (await read(seller, payment))["amounts"]["refunded_minor"] == 4_100
+
+
+async def test_notice_parser_gets_headers_and_raw_body(
+    shop: Shop, seller: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[Notice] = []
+
+    async def parse(provider: DirectProvider, notice: Notice) -> NoticeOutcome:
+        got.append(notice)
+        raise NoticeRefused("bad_signature", "The notice has no valid signature.")
+
+    monkeypatch.setattr(DirectProvider, "parse_notice", parse)
+    raw = b'{ "b":1,\r\n "a" : "\xe9\x92\xb1", "a":2 }\x00'
+    path = f"/v1/notices/simulated_acquirer/{seller.channel_account_id}"
+    headers = {"Content-Type": "text/plain; charset=gbk", "X-Signature": "abc=="}
+    answer = await shop.client.post(path, content=raw, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "payments.notice_refused")
+    [notice] = got
+    assert notice.raw_body == raw, "to the byte, whatever it holds"
+    assert (notice.headers["content-type"], notice.headers["x-signature"]) == ("text/plain; charset=gbk", "abc==")
+
+
+async def test_retry_policy_is_data(shop: Shop, seller: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked() -> int:
+        before = len(shop.acquirer.calls)
+        await scan(seller, "busy")
+        return len(shop.acquirer.calls) - before
+
+    patient = await asked()
+    rules = {**service.RETRY_RULES, ErrorClass.BUSY: RetryRule(same_after_s=(), may_try_other=False)}
+    monkeypatch.setattr(service, "RETRY_RULES", rules)
+    assert (patient, await asked()) == (3, 1)

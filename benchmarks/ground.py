@@ -96,6 +96,8 @@ def serving(ground: Ground, url: str) -> AbstractContextManager[Child]:
         "ARSENAL_PUBLIC_ORIGIN": ORIGIN,
         "ARSENAL_LISTEN_PORT": "0",
         "ARSENAL_LOG_LEVEL": "warning",
+        "ARSENAL_RATE_OWN_APP_PER_S": "100000",
+        "ARSENAL_RATE_ADDRESS_PER_S": "100000",
     }
     return running([Path(sys.executable).parent / "arsenal", "serve", "--json"], settings=settings)
 

@@ -79,7 +79,13 @@ def open_ground() -> Iterator[Ground]:
 
 def bench_settings(home: Path) -> Settings:
     """Settings of a benchmark's platform; the environment's own would make runs differ."""
-    return Settings(home=home, public_origin=ORIGIN, log_level="warning")
+    return Settings(
+        home=home,
+        public_origin=ORIGIN,
+        log_level="warning",
+        rate_own_app_per_s=100_000,
+        rate_address_per_s=100_000,
+    )
 
 
 def serving(ground: Ground, url: str) -> AbstractContextManager[Child]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, literal, select, text, tuple_
+from sqlalchemy import Row, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from platform_core.identity.models import (
@@ -150,7 +150,7 @@ class ClientState:
     may_introspect_any: bool = False
 
 
-_CLIENT_STATE: Final = text("""
+_CLIENT_STATE: Final = """
 SELECT c.id, c.app_id, c.merchant_id, c.mode, c.state = 'active' AND a.state = 'active',
        s.id, s.digest, s.last_used_at, g.id, g.version, g.scopes, g.stores, m.mode,
        c.profile, c.redirect_uris, c.grant_types, c.requires_par, c.may_introspect_any
@@ -161,12 +161,12 @@ LEFT JOIN access_grant g ON g.app_id = a.id AND g.merchant_id = a.merchant_id AN
   AND (g.expires_at IS NULL OR g.expires_at > :now)
 LEFT JOIN merchant m ON m.id = g.merchant_id
 WHERE c.id = :client_id
-""")
+"""
 
 
-async def read_client_state(connection: AsyncConnection, client_id: str, *, now: datetime) -> ClientState | None:
+async def read_client_state(reads: Singles, client_id: str, *, now: datetime) -> ClientState | None:
     """One statement for the token endpoint. `now` is aware."""
-    rows = (await connection.execute(_CLIENT_STATE, {"client_id": client_id, "now": now})).all()
+    rows = await reads.rows(_CLIENT_STATE, {"client_id": client_id, "now": now})
     if not rows:
         return None
     first = rows[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +15,26 @@ from platform_core.bootstrap.platform import Platform
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity.consent import Approved, Declined
 from platform_core.identity.oauth.requests import BROWSER_COOKIE
-from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, IsvCreate, MerchantCreate
+from platform_core.identity.schemas import (
+    AppCreate,
+    AppCreated,
+    ClientConfigure,
+    IsvCreate,
+    MerchantCreate,
+    StoreCreate,
+)
 from platform_core.identity.sessions import ACR_MFA, SignedIn
 from tests.clients.conftest import Server
 
 CALLBACK = "https://till.example/callback"
-GRANT_TYPES = frozenset({"authorization_code", "refresh_token", "client_credentials"})
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+GRANT_TYPES = frozenset({"authorization_code", "refresh_token", "client_credentials", DEVICE})
 
 
 def owner_of(merchant_id: str) -> SignedIn:
     """Who signed in a moment ago, with a second factor."""
     return SignedIn(
-        session_id="ses_owner",
+        session_id=f"ses_{secrets.token_hex(8)}",  # tries to enter a device's code are counted by session
         person_id="per_owner",
         console="merchant",
         party_kind="merchant",
@@ -47,11 +56,18 @@ class Visit:
     server: Server
     app: AppCreated
     merchant_id: str
+    store_id: str
     private_jwk: dict[str, Any] | None
 
     async def consent(self, asked: dict[str, Any]) -> dict[str, str]:
         """Where the browser is sent after the owner agreed to everything."""
         return {"redirect": await approve(self.server.platform, self.merchant_id, asked["url"])}
+
+    async def enter(self, asked: dict[str, Any]) -> dict[str, str]:
+        """The owner enters the code that the device shows, and lets it in for one store."""
+        who, devices = owner_of(self.merchant_id), self.server.platform.devices
+        await devices.approve(await devices.find(asked["user_code"], who=who), who=who, store_id=self.store_id)
+        return {}
 
     async def refuse(self, asked: dict[str, Any]) -> str:
         """Where the browser is sent after the owner said no."""
@@ -89,6 +105,7 @@ async def new_visit(server: Server, auth: str, *, needs_rsa: bool = False) -> Vi
     merchant = await platform.parties.create_merchant(
         MerchantCreate(name="Tea house", mode="test", industry="retail.convenience")
     )
+    store = await platform.parties.create_store(StoreCreate(merchant_id=merchant.id, name="Gate"))
     app = await platform.apps.create_app(AppCreate(name="Till", mode="test", api_version="2026-11-22", isv_id=isv.id))
     is_public = auth == "none"
     wanted = ClientConfigure(
@@ -98,7 +115,7 @@ async def new_visit(server: Server, auth: str, *, needs_rsa: bool = False) -> Vi
     )
     await platform.apps.configure_client(app.client.id, wanted)
     private_jwk = await new_key(server, app.client.id, needs_rsa=needs_rsa) if auth == "private_key_jwt" else None
-    return Visit(server, app, merchant.id, private_jwk)
+    return Visit(server, app, merchant.id, store.id, private_jwk)
 
 
 async def new_key(server: Server, client_id: str, *, needs_rsa: bool = False) -> dict[str, Any]:

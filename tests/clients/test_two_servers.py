@@ -22,7 +22,7 @@ from platform_core.kernel.database.embedded import EmbeddedPostgres
 from platform_core.kernel.database.pools import DatabaseUrls
 from tests.clients.conftest import Server, Shop
 from tests.clients.decider import decide_once
-from tests.clients.person import CALLBACK, Visit, new_visit, open_page
+from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit, open_page
 from tests.identity.oauth.conftest import answer_of, challenge_of
 from tests.support.processes import PYTHON, Daemon, free_port
 from tests.support.processes_arsenal import environment, platform_of, server
@@ -174,6 +174,17 @@ async def test_one_of_forty_uses_of_a_par_uri_wins(pair: Pair) -> None:
     finally:
         decider.stdin.close()
         await decider.wait()
+
+
+async def test_one_of_forty_polls_for_a_device_wins(pair: Pair) -> None:
+    visit = await new_visit(pair.main, "none")
+    client = {"client_id": visit.app.client.id}
+    for _ in range(ROUNDS):
+        begun = await pair.clients[0].post("/oauth/device_authorization", data={**client, "scope": SCOPE})
+        await visit.enter(begun.json())
+        form = {**client, "grant_type": DEVICE, "device_code": begun.json()["device_code"]}
+        answers = await pair.at_once(form)
+        assert outcomes(answers) == {"token": 1, "invalid_grant": PARALLEL - 1}
 
 
 async def _pushed(pair: Pair, visit: Visit) -> str:

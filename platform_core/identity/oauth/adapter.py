@@ -79,7 +79,7 @@ class AuthlibOAuthServer:
         self._reads = single_reads(deps.database)
         self._refusals = refusals
         self._proofs = EndpointProofs(deps, proofs, public_origin)
-        self._clients = ClientAuthentication(deps, self._reads, origin=public_origin, assertions=assertions)
+        self._clients = ClientAuthentication(deps, origin=public_origin, assertions=assertions)
         self._finder = TokenFinder(deps, self._reads, access, issuer=public_origin)
         grants: list[GrantType] = [
             AuthorizationCode(deps, self._reads),

@@ -217,8 +217,9 @@ class Authorizations:
     async def _client(self, client_id: str | None) -> ClientState | None:
         if client_id is None:
             return None
-        async with self.reads.connect() as connection:
-            return await repository.read_client_state(connection, client_id, now=self.deps.clock.now())
+        return await repository.read_client_state(
+            self.deps.database.singles("auth"), client_id, now=self.deps.clock.now()
+        )
 
     async def _pushed(self, parameters: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         """The parameters that were pushed. Raises `identity.authorization_refused`: no address is proven yet."""

@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote_plus
 
 from authlib.oauth2.rfc6749 import ClientMixin
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_core.contracts.scopes import catalogue
 from platform_core.identity import repository
@@ -123,9 +122,9 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
 class ClientAuthentication:
     """Finds out which client calls. The one place for all endpoints (RFC 6749 section 2.3)."""
 
-    def __init__(self, deps: IdentityDeps, reads: AsyncEngine, *, origin: str, assertions: Assertions) -> None:
+    def __init__(self, deps: IdentityDeps, *, origin: str, assertions: Assertions) -> None:
         self._deps = deps
-        self._reads = reads
+        self._reads = deps.database.singles("auth")
         self._origin = origin
         self._assertions = assertions
 
@@ -174,8 +173,7 @@ class ClientAuthentication:
         if shown.method.startswith("client_secret") and not is_well_formed(shown.secret):
             return None  # mistyped or made up: its check sum says so without a look-up
         now = self._deps.clock.now()
-        async with self._reads.connect() as connection:
-            state = await repository.read_client_state(connection, shown.client_id, now=now)
+        state = await repository.read_client_state(self._reads, shown.client_id, now=now)
         secret, claim = None, None
         if shown.assertion is not None:
             keys = await self._assertions.keys_of(shown.client_id, kid=shown.assertion.kid)

@@ -25,8 +25,12 @@ def authentication(job):
 
 def work(job):
     """One flow."""
+    found = f"{job['issuer']}/.well-known/oauth-authorization-server"
+    # It does not take this one out of the metadata.
+    device = requests.get(found, timeout=20).json()["device_authorization_endpoint"]
     client = OAuth2Client.from_discovery_endpoint(
-        url=f"{job['issuer']}/.well-known/oauth-authorization-server",
+        url=found,
+        device_authorization_endpoint=device,
         issuer=job["issuer"],
         auth=authentication(job),
         redirect_uri=job.get("redirect_uri"),

@@ -403,7 +403,9 @@ async def test_what_people_do_stands_in_the_audit_log(owner: Somebody, process: 
     token = await recovery_link(process, owner.email)
     await process.people.desk.recovery.use(token, "another quiet river")
     await process.people.sessions.end_all(owner.person_id)
-    rows = await fetch(process, "SELECT kind, actor, facts FROM audit_row WHERE actor = $1 ORDER BY position", owner.person_id)
+    rows = await fetch(
+        process, "SELECT kind, actor, facts FROM audit_row WHERE actor = $1 ORDER BY position", owner.person_id
+    )
     kinds = Counter(row[0] for row in rows)
     assert kinds.keys() >= {
         "person.created", "staff.joined", "person.signed_in", "person.enrolled", "person.proven",

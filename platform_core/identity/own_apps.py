@@ -120,7 +120,7 @@ class OwnApps:
         async with self.deps.database.read_auth() as connection:
             for client in app.clients:
                 rows = await repository.read_secrets(connection, client.id)
-                found += [_key(row) for row in rows if row.expires_at is None or row.expires_at > now]
+                found += [_key(row, app_id) for row in rows if row.expires_at is None or row.expires_at > now]
         return found
 
     async def create_key(self, who: Principal, app_id: str, wanted: KeyCreate, *, extra: Extra) -> KeyShown:
@@ -188,8 +188,8 @@ def _app(row: Row[Any], clients: Sequence[Row[Any]]) -> AppRead:
     return AppRead.model_validate({**row._mapping, "clients": own})
 
 
-def _key(row: Row[Any]) -> KeyRead:
-    return KeyRead.model_validate({**row._mapping, "kind": "secret"})
+def _key(row: Row[Any], app_id: str) -> KeyRead:
+    return KeyRead.model_validate({**row._mapping, "kind": "secret", "app_id": app_id})
 
 
 def _made(made: AppCreated, *, is_secret_shown: bool) -> AppMade:

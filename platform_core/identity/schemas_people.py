@@ -23,9 +23,12 @@ def _an_address(text: str) -> str:
 
 
 Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=3, max_length=254), AfterValidator(_an_address)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=254),
+    AfterValidator(_an_address),
+    Field(examples=["wang@shop.example"]),
 ]
-RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+$", max_length=40)]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+$", max_length=40), Field(examples=["cashier"])]
 StoreId = Annotated[str, StringConstraints(pattern=id_pattern("sto"))]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
@@ -145,7 +148,11 @@ class AppRead(_Answer):
 class KeyCreate(_Command):
     """A new secret for one of the app's clients. The one before it lives on for `overlap_s`, any older one ends now."""
 
-    client_id: Annotated[str, StringConstraints(pattern=r"^app_(test|live)_[0-9a-z]{26}$")]
+    client_id: Annotated[
+        str,
+        StringConstraints(pattern=r"^app_(test|live)_[0-9a-z]{26}$"),
+        Field(examples=["app_test_01m7zzzzzzzzzzzzzzzzzzzzzz"]),
+    ]
     overlap_s: int = Field(default=7 * 86_400, ge=0, le=7 * 86_400)
 
 
@@ -154,6 +161,7 @@ class KeyRead(_Answer):
 
     id: str
     kind: Literal["secret"]
+    app_id: str
     client_id: str
     hint: str
     created_at: datetime
@@ -186,7 +194,7 @@ class DestinationPropose(_Command):
     currency: Currency
     holder: Name
     bank: Name
-    account: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{6,40}$")]
+    account: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{6,40}$"), Field(examples=["6222021234567890"])]
 
 
 class DestinationDecide(_Command):

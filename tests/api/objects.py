@@ -5,6 +5,7 @@ A new route with a path parameter adds its maker here; the suite fails until it 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from platform_core.bootstrap.worker import needs_of
 from platform_core.contracts.scopes import catalogue
 from platform_core.delivery.assembly import open_delivery
 from platform_core.delivery.dispatcher import BrokerDown
+from platform_core.identity.staff import Party
+from platform_core.kernel.clock import SystemClock
 from tests.capabilities.payments.shop import Shop
+from tests.support.people import AtConsole, at_console
 from tests.support.world import Till
 
 MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
 ALL_SCOPES: Final = (*SCOPES, "refunds:write")
+_keys = itertools.count(1)
 _OBJECT: Final = re.compile(r"/v1/[^{]*\{\w+\}")
 
 
@@ -32,6 +37,7 @@ class Tenant:
     shop: Shop
     till: Till
     app_id: str
+    owner: AtConsole
     ids: dict[str, str]
 
     async def make(self, path: str) -> str:
@@ -45,7 +51,20 @@ class Tenant:
 
     async def fill(self, path: str) -> str:
         """The path with the ids of this merchant's objects."""
-        return path if "{" not in path else re.sub(r"\{\w+\}", await self.make(path), path, count=1)
+        if "{" not in path:
+            return path
+        filled = re.sub(r"\{\w+\}", await self.make(path), path, count=1)
+        for name in re.findall(r"\{(\w+)\}", filled):
+            filled = filled.replace(f"{{{name}}}", await INNER[name](self))
+        return filled
+
+    async def ask(self, path: str, body: Any = None) -> Any:
+        """What a page of the owner's console asks the API; a POST where there is a body."""
+        headers = {**self.owner.headers(), "Idempotency-Key": f"owner-{next(_keys)}"}
+        method = "GET" if body is None else "POST"
+        answer = await self.till.client.request(method, f"/v1{path}", json=body, headers=headers)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
 
 
 def object_path(path: str) -> str:
@@ -114,6 +133,30 @@ async def _merchant(tenant: Tenant) -> str:
     return tenant.till.merchant_id
 
 
+async def _staff(tenant: Tenant) -> str:
+    await _invitation(tenant)  # for the list of them
+    return tenant.owner.staff_id
+
+
+async def _invitation(tenant: Tenant) -> str:
+    wanted = {"email": f"{MARK}_{next(_keys)}@shop.example", "roles": ["cashier"]}
+    return str((await tenant.ask("/staff-invitations", wanted))["id"])
+
+
+async def _app(tenant: Tenant) -> str:
+    return str((await tenant.ask("/apps", {"name": MARK, "mode": "test"}))["app"]["id"])
+
+
+async def _destination(tenant: Tenant) -> str:
+    wanted = {"currency": "CNY", "holder": MARK, "bank": MARK, "account": "6222021234567890"}
+    return str((await tenant.ask("/payout-destinations", wanted))["id"])
+
+
+async def _secret(tenant: Tenant) -> str:
+    app = await tenant.make("/v1/apps/{app_id}")
+    return str((await tenant.ask(f"/apps/{app}/keys"))["data"][0]["id"])
+
+
 MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/payments/{payment_id}": _payment,
     "/v1/refunds/{refund_id}": _refund,
@@ -124,7 +167,13 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/webhook-deliveries/{id}": _delivery,
     "/v1/events/{id}": _event,
     "/v1/operations/{operation_id}": _operation,
+    "/v1/staff/{staff_id}": _staff,
+    "/v1/staff-invitations/{invitation_id}": _invitation,
+    "/v1/apps/{app_id}": _app,
+    "/v1/payout-destinations/{destination_id}": _destination,
 }
+INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {"key_id": _secret}
+"""Makers of what stands within another object, by the parameter's name."""
 
 
 async def relay(shop: Shop) -> None:
@@ -142,7 +191,11 @@ async def open_tenant(shop: Shop, document: Mapping[str, Any]) -> Tenant:
     """A new merchant with one of everything that the document's paths name."""
     till = await shop.new_till(scopes=ALL_SCOPES)
     [row] = await shop.fetch("SELECT id FROM app WHERE merchant_id = $1", till.merchant_id)
-    tenant = Tenant(shop, till, row["id"], {})
+    party = Party(kind="merchant", id=till.merchant_id)
+    email = f"owner.{till.merchant_id[4:]}@shop.example"
+    owner = await at_console(shop.platform.people, party, "owner", email=email, clock=SystemClock())
+    till.session = owner.headers()
+    tenant = Tenant(shop, till, row["id"], owner, {})
     for path in document["paths"]:
         if path.startswith("/v1/") and "{" in path:
             await tenant.make(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -12,10 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from platform_core.contracts.scopes import catalogue
 from platform_core.identity.access import _Entry
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import scopes_by_route
-from platform_core.identity.revocation import news
+from platform_core.identity.revocation import POLL_S, news
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.database.embedded import EmbeddedPostgres
@@ -75,8 +77,11 @@ def body_of(operation: dict[str, Any]) -> Any:
 
 
 async def send(till: Till, method: str, path: str, operation: dict[str, Any], **headers: str) -> httpx.Response:
-    """The operation with its example body, and whatever its headers must be."""
+    """The operation with its example body, and whatever its headers must be; by session where no app may."""
     given = {**till.headers(), "If-Match": '"1"', **headers}
+    if till.session and not any(catalogue()[scope].is_for_apps for scope in operation["security"][0]["oauth2"]):
+        del given["Authorization"]
+        given |= till.session
     return await till.client.request(method, path, json=body_of(operation), headers=given)
 
 
@@ -105,7 +110,7 @@ async def test_a29_another_merchants_object_is_404_like_one_that_is_not_there(
         assert is_id(id_.partition("_")[0], id_), (path, id_)
         nothing = absent(shop, id_)
         answer = await send(ours.till, method, await theirs.fill(path), operation)
-        missing = await send(ours.till, method, re.sub(r"\{\w+\}", nothing, path, count=1), operation)
+        missing = await send(ours.till, method, (await theirs.fill(path)).replace(id_, nothing), operation)
         assert answer.status_code == 404, (method, path, answer.text)
         assert bare(answer, id_) == bare(missing, nothing), (method, path)
         assert MARK not in answer.text
@@ -200,6 +205,11 @@ async def test_a31_a_key_of_another_app_or_merchant_never_gives_its_answer(
             filled = await owner.fill(path)
             given = await send(first, method, filled, operation, **{"Idempotency-Key": key})
             answer = await send(second, method, filled, operation, **{"Idempotency-Key": key})
+            if 401 in (given.status_code, answer.status_code) and first is of_one:
+                # A route before this one changed the merchant, and the feed told the two entries to be read anew.
+                of_one, of_other = await one_app_of_two(shop, ours, theirs)
+                given = await send(of_one, method, filled, operation, **{"Idempotency-Key": key})
+                answer = await send(of_other, method, filled, operation, **{"Idempotency-Key": key})
             assert 401 not in (given.status_code, answer.status_code), (method, path)
             assert "idempotency-replayed" not in answer.headers, (method, path, answer.text)
             if given.status_code < 300 and "{" in path and first is theirs.till:
@@ -212,7 +222,7 @@ async def test_a31_a_key_of_another_app_or_merchant_never_gives_its_answer(
 async def one_app_of_two(shop: Shop, ours: Tenant, theirs: Tenant) -> tuple[Till, Till]:
     """Two tills of one app of their own, the first for them, the second for us."""
     access = shop.platform.access
-    await shop.platform.feed.poll()  # what happened to both so far is no news to the entries below
+    await asyncio.sleep(2 * POLL_S)  # what happened to both so far is no news to the entries below
     base = await access.authenticate(theirs.till.token)
     tills = []
     for merchant_id, store_id in (

@@ -46,6 +46,7 @@ class Till:
     channel_account_id: str = ""
     grant_id: str = ""
     keys: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    session: dict[str, str] = field(default_factory=dict)  # headers of the owner's console, if one is signed in
 
     def headers(self, key: str | None = None) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key or f"key-{next(self.keys)}"}

@@ -65,7 +65,7 @@ async def test_every_act_on_parties_and_apps_leaves_its_row(deps: IdentityDeps, 
     await grants.revoke(grant.id, merchant_id=merchant.id, by="per_4", why="no longer used")
     await parties.change_standing(merchant.id, "warned", by="per_5")
     await apps.disable_client(app.client.id, by="per_2")
-    facts = {"app": app.id, "scopes": ["stores:read"], "stores": 1, "details": 0}
+    facts = {"app": app.id, "scopes": ["stores:read"], "stores": 1, "details": []}
     assert await told(database) == [
         ("merchant.created", "per_1", merchant.id, merchant.id, {"mode": "test", "verification": "unverified"}),
         ("store.created", "per_1", store.id, merchant.id, {}),

@@ -21,6 +21,7 @@ import structlog
 from platform_core.identity.models_conventions import REQUEST_LOG
 from platform_core.identity.principal import Principal
 from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit.columns import Column
 from platform_core.kernel.database.pools import is_away
 from platform_core.kernel.http.envelope import Exchange
 from platform_core.kernel.http.recast import operation_of
@@ -122,7 +123,7 @@ class RequestLog:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
             await self._connection.execute("SET synchronous_commit = off")
-        await self._connection.fetch(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
+        await self._connection.fetch(_INSERT, *(Column(list(column)) for column in zip(*rows, strict=True)))
 
     async def _hang_up(self) -> None:
         if self._connection is not None:

@@ -14,6 +14,7 @@ import structlog
 
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit.batch import BatchTransaction, Entry
+from platform_core.kernel.commit.columns import send_moments_once
 from platform_core.kernel.commit.errors import (
     COMMIT_BUSY,
     COMMIT_STOPPING,
@@ -293,6 +294,7 @@ class Committer:
                     connection = await self._connect()
                     self._connection = connection
                     await connection.execute(SESSION)
+                    await send_moments_once(connection)
                     await self._end_lost_session(connection)
             except Exception as error:  # a refused password is as much an unreachable database as a closed port
                 log.warning("commit.connect_failed", error=type(error).__name__)

@@ -175,12 +175,7 @@ def assemble(
     check_catalogue()
     clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)
-    database = Database(
-        urls,
-        application_name=application_name,
-        pool_size=settings.database_pool_max,
-        statement_timeout_ms=settings.database_statement_timeout_ms,
-    )
+    database = _database(settings, urls, application_name)
     nudger = Nudger(database, gap_s=NUDGE_GAP_S)
     committer = _committer(settings, database, nudger, clock=clock, ids=ids)
     vault = Vault(secrets_key(settings))
@@ -234,6 +229,15 @@ def assemble(
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+    )
+
+
+def _database(settings: Settings, urls: DatabaseUrls, application_name: str) -> Database:
+    return Database(
+        urls,
+        application_name=application_name,
+        pool_size=settings.database_pool_max,
+        statement_timeout_ms=settings.database_statement_timeout_ms,
     )
 
 

@@ -21,11 +21,11 @@ from platform_core.identity.errors_keys import (
     JWKS_URI_REFUSED,
     KEY_EXISTS,
     KEY_NEEDED,
+    KEY_NOT_FOUND,
     KEY_REFUSED,
     KEYS_ELSEWHERE,
     KEYS_FULL,
 )
-from platform_core.identity.errors_people import KEY_NOT_FOUND
 from platform_core.identity.key_sets import KeySets
 from platform_core.identity.models import APP_CLIENTS
 from platform_core.identity.models_keys import CLIENT_KEY_SETS, CLIENT_KEYS, CLIENT_SIGNING

@@ -21,6 +21,12 @@ KEY_EXISTS = declare(
     title=Text(en="The client has this key", zh="该密钥已存在"),
     detail=Text(en="The client has this key already, as {key_id}.", zh="该客户端已有此密钥：{key_id}。"),
 )
+KEY_NOT_FOUND = declare(
+    "identity.key_not_found",
+    status=404,
+    title=Text(en="No such key", zh="密钥不存在"),
+    detail=Text(en="The client has no key {key_id}.", zh="该客户端没有密钥 {key_id}。"),
+)
 KEYS_FULL = declare(
     "identity.keys_full",
     status=422,

@@ -143,7 +143,7 @@ APP_NOT_FOUND = declare(
     title=Text(en="No such app", zh="应用不存在"),
     detail=Text(en="There is no app {app_id}.", zh="应用 {app_id} 不存在。"),
 )
-KEY_NOT_FOUND = declare(
+SECRET_NOT_FOUND = declare(
     "identity.secret_not_found",
     status=404,
     title=Text(en="No such secret", zh="密钥不存在"),
@@ -166,7 +166,7 @@ APP_REFUSED = declare(
     "identity.app_refused",
     status=422,
     title=Text(en="The app cannot be created", zh="无法创建应用"),
-    detail=Text(en="{reason}", zh="{reason}"),
+    detail=Text(en="The app was not made: {reason}", zh="应用未创建：{reason}"),
 )
 ALL_STORES_NEEDED = declare(
     "identity.all_stores_needed",

@@ -15,7 +15,7 @@ from platform_core.identity import repository
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE
-from platform_core.identity.errors_people import APP_NOT_FOUND, APP_REFUSED, KEY_NOT_FOUND
+from platform_core.identity.errors_people import APP_NOT_FOUND, APP_REFUSED, SECRET_NOT_FOUND
 from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.principal import Principal
 from platform_core.identity.revocation import news
@@ -130,7 +130,7 @@ class OwnApps:
         """
         app = await self.get(who, app_id)
         if wanted.client_id not in {client.id for client in app.clients}:
-            raise KEY_NOT_FOUND.error({"key_id": wanted.client_id})
+            raise SECRET_NOT_FOUND.error({"key_id": wanted.client_id})
 
         def also(shown: SecretShown) -> Iterable[object]:
             return extra(_shown(shown, is_secret_shown=False), shown.id)
@@ -146,7 +146,7 @@ class OwnApps:
         app, now = await self.get(who, app_id), self.deps.clock.now()
         key = next((key for key in await self.keys(who, app_id) if key.id == key_id), None)
         if key is None:
-            raise KEY_NOT_FOUND.error({"key_id": key_id})
+            raise SECRET_NOT_FOUND.error({"key_id": key_id})
         client = next(client for client in app.clients if client.id == key.client_id)
         after = client.model_copy(update={"version": client.version + 1})
         plan = Plan(app.merchant_id).add(

@@ -12,9 +12,9 @@ from platform_core.identity.errors import CHANGED_MEANWHILE
 from platform_core.identity.errors_people import (
     APP_NOT_FOUND,
     APP_REFUSED,
-    KEY_NOT_FOUND,
     PAYOUT_DESTINATION_NOT_FOUND,
     SECOND_PERSON_NEEDED,
+    SECRET_NOT_FOUND,
 )
 from platform_core.identity.own_apps import Extra
 from platform_core.identity.permits import permits
@@ -120,7 +120,7 @@ def _key_routes(router: APIRouter, services: PartyServices) -> None:
             answer=KeyShown,
             body=KeyCreate,
             status=201,
-            errors=(APP_NOT_FOUND, KEY_NOT_FOUND, CHANGED_MEANWHILE),
+            errors=(APP_NOT_FOUND, SECRET_NOT_FOUND, CHANGED_MEANWHILE),
             is_idempotent=True,
         ),
     )
@@ -136,7 +136,7 @@ def _key_routes(router: APIRouter, services: PartyServices) -> None:
     @router.delete(
         "/apps/{app_id}/keys/{key_id}",
         operation_id="app_keys.remove",
-        **documented(answer=None, status=204, errors=(APP_NOT_FOUND, KEY_NOT_FOUND, CHANGED_MEANWHILE)),
+        **documented(answer=None, status=204, errors=(APP_NOT_FOUND, SECRET_NOT_FOUND, CHANGED_MEANWHILE)),
     )
     async def revoke_key(who: MayWriteKeys, app_id: AppId, key_id: KeyId) -> Response:
         """End a secret now."""

@@ -63,8 +63,11 @@ def verify_chain(
 
 @app.command("checkpoint")
 @reporting
-def sign_checkpoint() -> None:
-    """Print the end of the chain, signed, as one JSON document: keep it where the database's administrators cannot."""
+def sign_checkpoint(*, is_json: JsonOption = False) -> None:
+    """Print the end of the chain, signed, as one JSON document: keep it where the database's administrators cannot.
+
+    The output is JSON with and without --json.
+    """
     settings = load_settings()
     quiet_logs()
     signer = Signer(Vault(secrets_key(settings)))
@@ -86,8 +89,12 @@ def export_rows(
     merchant: Annotated[str | None, typer.Option(help="Only rows that concern this merchant.")] = None,
     from_seal: FromSeal = 1,
     to_seal: ToSeal = None,
+    is_json: JsonOption = False,
 ) -> None:
-    """Print the chained rows as JSON lines, each with the Merkle proof that leads to its seal."""
+    """Print the chained rows as JSON lines, each with the Merkle proof that leads to its seal.
+
+    The output is JSON with and without --json.
+    """
     quiet_logs()
     urls = migrated_database(load_settings())
     reached(_export(urls, merchant, (from_seal, to_seal or SEAL_MAX)))

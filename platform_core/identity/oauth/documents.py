@@ -6,6 +6,16 @@ from typing import Any, Final
 
 from fastapi.responses import JSONResponse
 
+from platform_core.identity.errors import (
+    ACCESS_UNAVAILABLE,
+    MERCHANT_NEEDED,
+    SCOPE_MISSING,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+)
+from platform_core.identity.rate_limits import RATE_EXCEEDED
+from platform_core.kernel.http.openapi import refusals
+
 _TEXT: Final = {"type": "string", "maxLength": 2048}
 _ERROR: Final = {
     "content": {
@@ -137,5 +147,8 @@ REVOKE: Final[dict[str, Any]] = {
 }
 USERINFO: Final[dict[str, Any]] = {
     "response_class": JSONResponse,
-    "responses": {200: _answer("The merchant.", {"sub": _STRING, "mode": _STRING})},
+    "responses": {
+        200: _answer("The merchant.", {"sub": _STRING, "mode": _STRING}),
+        **refusals(TOKEN_MISSING, TOKEN_INVALID, SCOPE_MISSING, MERCHANT_NEEDED, RATE_EXCEEDED, ACCESS_UNAVAILABLE),
+    },
 }

@@ -9,7 +9,7 @@ from typing import Any, Final
 from platform_core.kernel.errors import VALIDATION_FAILED, ErrorCode
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.http.validation import FIELD_MISSING
-from platform_core.kernel.i18n import Language
+from platform_core.kernel.i18n import Language, Text
 
 Json = Any  # one JSON value
 ID_BODY: Final = "01m7zzzzzzzzzzzzzzzzzzzzzz"
@@ -29,6 +29,7 @@ _PATTERNS: Final = (  # the first that fits a pattern
     "1",
 )
 _PLACES: Final[Mapping[str, object]] = {
+    "reason": Text(en="the reason in words", zh="具体原因"),
     "limit": 20,
     "count": 1,
     "amount": "120.00 CNY",
@@ -39,7 +40,6 @@ _PLACES: Final[Mapping[str, object]] = {
     "act": "capture",
     "scope": "payments:read",
     "position": 19,
-    "reason": "it is not JSON",
     "path": "/v1/webhook-endpoints/whe_" + ID_BODY,
     "allowed": "GET",
     "kind": "payment",

@@ -16,6 +16,7 @@ from platform_core.bootstrap.worker import needs_of
 from platform_core.contracts.scopes import catalogue
 from platform_core.delivery.assembly import open_delivery
 from platform_core.delivery.dispatcher import BrokerDown
+from platform_core.identity.schemas import GrantCreate
 from platform_core.identity.staff import Party
 from platform_core.kernel.clock import SystemClock
 from tests.capabilities.payments.shop import Shop
@@ -147,6 +148,19 @@ async def _app(tenant: Tenant) -> str:
     return str((await tenant.ask("/apps", {"name": MARK, "mode": "test"}))["app"]["id"])
 
 
+async def _grant(tenant: Tenant) -> str:
+    """Of another app than the one that asks, since it may be ended."""
+    wanted = GrantCreate(
+        app_id=await tenant.make("/v1/apps/{app_id}"),
+        merchant_id=tenant.till.merchant_id,
+        mode="test",
+        scopes=frozenset({"stores:read"}),
+        stores=None,
+        given_by="per_owner",
+    )
+    return (await tenant.shop.platform.grants.create(wanted)).id
+
+
 async def _destination(tenant: Tenant) -> str:
     wanted = {"currency": "CNY", "holder": MARK, "bank": MARK, "account": "6222021234567890"}
     return str((await tenant.ask("/payout-destinations", wanted))["id"])
@@ -170,6 +184,7 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/staff/{staff_id}": _staff,
     "/v1/staff-invitations/{invitation_id}": _invitation,
     "/v1/apps/{app_id}": _app,
+    "/v1/grants/{grant_id}": _grant,
     "/v1/payout-destinations/{destination_id}": _destination,
 }
 INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {"key_id": _secret}

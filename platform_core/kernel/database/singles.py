@@ -79,6 +79,9 @@ class Singles:
                 if not is_sound:
                     self._drop_idle()  # the server went away, and with it the other connections
                 raise
+            except asyncpg.InternalClientError as error:  # its last words came while nobody was listening
+                self._drop_idle()
+                raise ConnectionResetError("the database ended the connection") from error
             finally:  # a cancelled caller's answer may be under way: that connection is not lent again
                 if is_sound and not self._is_closed and not connection.is_closed():
                     self._idle.append(connection)

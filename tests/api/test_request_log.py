@@ -99,6 +99,24 @@ async def test_the_log_filters_and_pages(shop: Shop, reader: Till) -> None:
     assert (foreign.status_code, foreign.json()["code"]) == (400, "kernel.cursor_invalid")
 
 
+async def test_bodies_are_kept_of_the_first_requests_of_a_second_good_and_bad_apart(
+    shop: Shop, reader: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(datetime.now(UTC))
+    monkeypatch.setattr(shop.platform.request_log, "_clock", clock)
+    monkeypatch.setattr("platform_core.identity.request_log.BODIES_PER_S", 2)
+    for _ in range(3):
+        await reader.pay()
+        await reader.pay(order_minor=-1)
+    clock.advance(timedelta(seconds=1))
+    await reader.pay()
+    rows = await logged(shop, reader)
+    assert [row["status"] for row in rows] == [201, 422] * 3 + [201]
+    kept = [row["answer_body"] is not None for row in rows]
+    assert kept == [row["request_body"] is not None for row in rows] == [True] * 4 + [False] * 2 + [True]
+    assert [row["code"] for row in rows[:6]] == [None, "kernel.validation_failed"] * 3, "the code is always kept"
+
+
 async def test_a_full_queue_and_a_database_that_is_away_drop_and_count(shop: Shop, reader: Till) -> None:
     async def refuse() -> Any:
         raise ConnectionRefusedError

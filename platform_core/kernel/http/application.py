@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 
 from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.http.direct import DirectRoute, DirectRoutes
@@ -38,23 +38,15 @@ class Application(FastAPI):
     ) -> None:
         """`ids` mints request ids, `entropy` trace ids; `hooks`: what happens to every request besides."""
         super().__init__(**options)
-        self._ids = ids
-        self._problems = problems
-        self._versions = versions
-        self._hooks = hooks
-        self._direct = direct
-        self._entropy = entropy
         install_handlers(self, problems)
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """The framework's stack inside ours."""
-        return Turnstile(
+        direct_or_framework = DirectRoutes(super().__call__, routes=direct)
+        self._outermost = Turnstile(
             RequestEnvelope(
-                DirectRoutes(super().build_middleware_stack(), routes=self._direct),
-                ids=self._ids,
-                problems=self._problems,
-                versions=self._versions,
-                hooks=self._hooks,
-                entropy=self._entropy,
+                direct_or_framework, ids=ids, problems=problems, versions=versions, hooks=hooks, entropy=entropy
             )
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Our layers, and within them the framework with its own."""
+        scope["app"] = self
+        await self._outermost(scope, receive, send)

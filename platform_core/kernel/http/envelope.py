@@ -111,9 +111,9 @@ def envelope_of(scope: Scope) -> Envelope:
     return envelope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
-    """One request and its answer, as they went over the wire, for whoever records them."""
+    """One request and its answer, as they went over the wire, for whoever records them; never changed."""
 
     scope: Scope
     envelope: Envelope

@@ -193,7 +193,7 @@ def assemble(
     proofs = proof_tools.assemble(
         deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
-    access = _access(deps, keys, feed, settings, proofs)
+    access = _access(deps, keys, feed, settings=settings, proofs=proofs)
     refusals = Refusals(committer, clock=real_clock)
     providers = Providers(registry.payment_providers(), contexts)
     tools = _tools(deps, directory, feed, settings=settings, providers=providers, limits=limits, clock=clock)
@@ -271,8 +271,8 @@ def _oauth(
     )
 
 
-def _access(  # noqa: PLR0917 - what stands behind access, all of it needed
-    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, settings: Settings, proofs: ProofTools
+def _access(
+    deps: IdentityDeps, keys: SigningKeys, feed: RevocationFeed, *, settings: Settings, proofs: ProofTools
 ) -> Access:
     limits = RateLimits(
         deps.clock,

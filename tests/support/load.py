@@ -111,11 +111,11 @@ class Load:
         body: dict[str, Any] = {"out_trade_no": name, "subject": "Two coffees", "currency": "CNY"}
         body["order_minor"] = chance.randint(100, 900_000)
         draw = chance.random()
-        if draw < 0.4:
+        if draw < 0.3:
             body["form"] = "local"
         else:
             [scenario] = chance.choices(list(self._scenarios), list(self._scenarios.values()))
-            body |= {"form": "merchant_scan", "auth_code": f"sim:{scenario}:{name}", "is_capture": draw < 0.85}
+            body |= {"form": "merchant_scan", "auth_code": f"sim:{scenario}:{name}", "is_capture": draw < 0.75}
         payment = await self._act(http, chance, till, "pay", "/payments", body, name)
         if not payment.is_acknowledged:
             return

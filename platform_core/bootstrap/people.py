@@ -11,16 +11,19 @@ from platform_core.consoles.sign_in.desk import Desk
 from platform_core.consoles.sign_in.router import sign_in_pages
 from platform_core.identity.administration import Administration
 from platform_core.identity.apps import Apps
+from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.console_access import ConsoleAccess
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.messages import Messages
 from platform_core.identity.own_apps import OwnApps
+from platform_core.identity.own_clients import OwnClients
 from platform_core.identity.parties import Parties
 from platform_core.identity.passwords import Passwords
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.recovery import Recovery
 from platform_core.identity.router import parties_router
 from platform_core.identity.router_apps import apps_router
+from platform_core.identity.router_clients import clients_router
 from platform_core.identity.router_parts import PartyServices
 from platform_core.identity.router_staff import staff_router
 from platform_core.identity.sessions import Sessions
@@ -48,6 +51,7 @@ class People:
         app.include_router(parties_router(self.services))
         app.include_router(staff_router(self.services))
         app.include_router(apps_router(self.services))
+        app.include_router(clients_router(self.services))
         app.include_router(sign_in_pages(self.desk))
         app.include_router(static_routes())
 
@@ -56,17 +60,21 @@ class People:
         self.passwords.close()
 
 
-def make_people(deps: IdentityDeps, parties: Parties, apps: Apps, *, cursors: Cursors, public_origin: str) -> People:
+def make_people(
+    deps: IdentityDeps, parties: Parties, apps: Apps, keys: ClientKeys, *, cursors: Cursors, public_origin: str
+) -> People:
     """All services over one process's dependencies. Nothing is opened."""
     passwords, messages, sessions = Passwords(deps.entropy), Messages(deps), Sessions(deps)
     staff = Staff(deps, passwords, messages, public_origin=public_origin)
     administration = Administration(deps, parties)
     access = ConsoleAccess(sessions=sessions, vault=deps.vault, clock=deps.clock, public_origin=public_origin)
+    own = OwnApps(deps, apps)
     services = PartyServices(
         parties=parties,
         administration=administration,
         staff=staff,
-        apps=OwnApps(deps, apps),
+        apps=own,
+        clients=OwnClients(own, apps, keys),
         destinations=PayoutDestinations(deps),
         cursors=cursors,
         database=deps.database,

@@ -19,6 +19,7 @@ from platform_core.identity.revocation import news
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, ClientRead, SecretShown
 from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused, Replayed
 from platform_core.kernel.commit.audit import PLATFORM
+from platform_core.kernel.http.preconditions import changed_meanwhile, check_version
 from platform_core.kernel.i18n import Text
 
 SECRET_OVERLAP: Final = timedelta(days=7)
@@ -92,8 +93,9 @@ class Apps:
     ) -> SecretShown:
         """A new secret; the one before it lives on for `overlap` (zero: not at all), any older one ends now.
 
-        `also`: more parts of its plan. Emits `app.secret_created`. 404 `identity.client_not_found`; 409
-        `identity.changed_meanwhile` when two rotate at once.
+        `also`: more parts of its plan. Emits `app.secret_created`. 404 `identity.client_not_found`; 422
+        `identity.client_refused` for a client that proves itself otherwise; 409 `identity.changed_meanwhile` when two
+        rotate at once.
         """
         if overlap < timedelta(0):
             raise ValueError("a secret cannot end before now")
@@ -104,6 +106,8 @@ class Apps:
             raise CLIENT_NOT_FOUND.error({"client_id": client_id})
         now = self.deps.clock.now()
         before = _read(row)
+        if before.profile != "confidential":
+            raise _refused("only a confidential client signs in with a secret", "仅机密客户端使用密钥登录")
         after = before.model_copy(update={"version": before.version + 1})
         shown, insert = self._new_secret(after, row.merchant_id, now)
         plan = Plan(row.merchant_id).add(Change(APP_CLIENTS, client_id, {}, expected=before.version), insert)
@@ -141,10 +145,21 @@ class Apps:
         await self._commit(plan, client_id)
         return after
 
-    async def configure_client(self, client_id: str, wanted: ClientConfigure, *, by: str = PLATFORM) -> ClientRead:
+    async def client(self, client_id: str) -> ClientRead:
+        """One client. 404 `identity.client_not_found`."""
+        async with self.deps.database.read_auth() as connection:
+            row = await repository.read_client(connection, client_id)
+        if row is None:
+            raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+        return _read(row)
+
+    async def configure_client(
+        self, client_id: str, wanted: ClientConfigure, *, by: str = PLATFORM, expected: int | None = None
+    ) -> ClientRead:
         """Say how a client may use the authorization server. Emits `app.client_changed`.
 
-        A client that becomes public keeps no secret: its secrets end now. 404 `identity.client_not_found`; 422
+        A client that becomes public keeps no secret: its secrets end now. `expected`: the version that the caller saw,
+        else 412 `kernel.precondition_failed`. 404 `identity.client_not_found`; 422
         `identity.client_refused`; 409 `identity.changed_meanwhile`.
         """
         async with self.deps.database.read_auth() as connection:
@@ -153,6 +168,8 @@ class Apps:
         if row is None:
             raise CLIENT_NOT_FOUND.error({"client_id": client_id})
         before, now = _read(row), self.deps.clock.now()
+        if expected is not None:
+            check_version(before.version, expected, object_id=client_id)
         _check_configuration(wanted, before)
         values = {
             "profile": wanted.profile,
@@ -170,7 +187,7 @@ class Apps:
         if wanted.profile == "public":
             live = (secret for secret in secrets if secret.expires_at is None or secret.expires_at > now)
             plan.add(*(Change(APP_SECRETS, secret.id, {"expires_at": now}) for secret in live))
-        await self._commit(plan, client_id)
+        await self._commit(plan, client_id, is_expected=expected is not None)
         return after
 
     async def let_introspect_any(self, client_id: str, *, is_allowed: bool, by: str = PLATFORM) -> None:
@@ -227,12 +244,14 @@ class Apps:
             body=client.model_dump_json(),
         )
 
-    async def _commit(self, plan: Plan, client_id: str) -> None:
+    async def _commit(self, plan: Plan, client_id: str, *, is_expected: bool = False) -> None:
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
             if isinstance(refused.refusal, Replayed):
                 raise
+            if is_expected:
+                raise changed_meanwhile(client_id) from refused
             raise CHANGED_MEANWHILE.error({"id": client_id}) from refused
 
 

@@ -5,7 +5,7 @@ A private key is never ours to see: `import_public_jwk` refuses one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Row, select, text
 
 from platform_core.identity import repository
+from platform_core.identity.apps import nothing_else
 from platform_core.identity.deps import IdentityDeps, single_reads
 from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND
 from platform_core.identity.errors_keys import (
@@ -32,10 +33,12 @@ from platform_core.identity.models_keys import CLIENT_KEY_SETS, CLIENT_KEYS, CLI
 from platform_core.identity.oauth.public_keys import CLIENT_KINDS, KeyRefused, PublicKey, import_public_jwk
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas_keys import ClientKeyRead, ClientKeysRead
-from platform_core.kernel.commit import Change, Duplicate, Event, Insert, Plan, PlanRefused, Remove
+from platform_core.kernel.commit import Audit, Change, Duplicate, Event, Insert, Plan, PlanRefused, Remove, Replayed
 from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
+from platform_core.kernel.http.preconditions import changed_meanwhile, check_version
 
 KEYS_MAX: Final = 5
+AlsoAdded = Callable[[ClientKeyRead], Iterable[object]]
 SIGNING_KINDS: Final = frozenset({"P-256", "Ed25519"})
 _TO_VERIFY: Final = text("""
 SELECT k.public_jwk, s.uri
@@ -83,11 +86,14 @@ class ClientKeys:
         return ClientKeysRead(
             client_id=client_id,
             jwks_uri=held.key_set.uri if held.key_set is not None else None,
+            must_sign=held.must_sign,
             keys=[ClientKeyRead.model_validate(row) for row in held.keys],
         )
 
-    async def add(self, client_id: str, jwk: Mapping[str, Any], *, by: str) -> ClientKeyRead:
-        """Take a public key. Emits `app.key_changed`.
+    async def add(
+        self, client_id: str, jwk: Mapping[str, Any], *, by: str, also: AlsoAdded = nothing_else
+    ) -> ClientKeyRead:
+        """Take a public key, `also` in its plan. Emits `app.key_changed`.
 
         422 `identity.key_refused`, `identity.keys_full`; 409 `identity.key_exists`, `identity.keys_elsewhere`,
         `identity.changed_meanwhile`; 404 `identity.client_not_found`.
@@ -114,23 +120,28 @@ class ClientKeys:
             created_at=self._deps.clock.now(),
         )
         row = {**made.model_dump(), "merchant_id": held.client.merchant_id, "public_jwk": _stored(key)}
-        await self._commit(held, Insert(CLIENT_KEYS, row))
+        facts = {"key": made.id, "thumbprint": made.thumbprint, "kind": made.kind}
+        audit = self._audit(held, "app.key_added", by=by, facts=facts)
+        await self._commit(held, Insert(CLIENT_KEYS, row), audit, *also(made))
         return made
 
-    async def remove(self, client_id: str, key_id: str) -> None:
+    async def remove(self, client_id: str, key_id: str, *, by: str) -> None:
         """Refuse what the key signs, at the token endpoint at once. Emits `app.key_changed`.
 
         404 `identity.key_not_found`, `identity.client_not_found`; 409 `identity.changed_meanwhile`.
         """
         held = await self._read(client_id)
-        if all(row.id != key_id for row in held.keys):
+        gone = next((row for row in held.keys if row.id == key_id), None)
+        if gone is None:
             raise KEY_NOT_FOUND.error({"key_id": key_id})
-        await self._commit(held, Remove(CLIENT_KEYS, key_id))
+        facts = {"key": key_id, "thumbprint": gone.thumbprint}
+        await self._commit(held, Remove(CLIENT_KEYS, key_id), self._audit(held, "app.key_removed", by=by, facts=facts))
 
-    async def set_uri(self, client_id: str, uri: str | None, *, by: str) -> None:
+    async def set_uri(self, client_id: str, uri: str | None, *, by: str, expected: int | None = None) -> None:
         """Let the set at `uri` count from now on; None ends that. Emits `app.key_changed`.
 
-        422 `identity.jwks_uri_refused`; 409 `identity.keys_elsewhere`, `identity.changed_meanwhile`; 404
+        `expected`: the client's version that the caller saw, else 412 `kernel.precondition_failed`. 422
+        `identity.jwks_uri_refused`; 409 `identity.keys_elsewhere`, `identity.changed_meanwhile`; 404
         `identity.client_not_found`.
         """
         if uri is not None:
@@ -138,7 +149,7 @@ class ClientKeys:
                 check_url(uri, allow_loopback_http=self._allow_loopback_http)
             except OutboundFailed as failed:
                 raise JWKS_URI_REFUSED.error({"reason": failed.detail}) from failed
-        held = await self._read(client_id)
+        held = await self._read(client_id, expected=expected)
         if held.keys:
             raise KEYS_ELSEWHERE.error()
         before = held.key_set
@@ -153,46 +164,62 @@ class ClientKeys:
         else:
             row = {"id": client_id, "merchant_id": held.client.merchant_id, "uri": uri, "set_by": by, "version": 1}
             part = Insert(CLIENT_KEY_SETS, {**row, "created_at": self._deps.clock.now()})
-        await self._commit(held, part)
+        audit = self._audit(held, "app.jwks_uri_changed", by=by, facts={"uri": uri})
+        await self._commit(held, part, audit, is_expected=expected is not None)
 
-    async def require_signatures(self, client_id: str, *, is_required: bool, by: str) -> None:
+    async def require_signatures(
+        self, client_id: str, *, is_required: bool, by: str, expected: int | None = None
+    ) -> None:
         """Let the client's requests count signed alone within a second, or end that. Emits `app.key_changed`.
 
-        422 `identity.key_needed`; 409 `identity.changed_meanwhile`; 404 `identity.client_not_found`.
+        `expected` as for `set_uri`. 422 `identity.key_needed`; 409 `identity.changed_meanwhile`; 404
+        `identity.client_not_found`.
         """
-        held = await self._read(client_id)
+        held = await self._read(client_id, expected=expected)
         if held.must_sign == is_required:
             return
         if is_required and held.key_set is None and all(row.kind not in SIGNING_KINDS for row in held.keys):
             raise KEY_NEEDED.error()
         row = {"id": client_id, "merchant_id": held.client.merchant_id, "set_by": by}
         made = Insert(CLIENT_SIGNING, {**row, "created_at": self._deps.clock.now()})
-        await self._commit(held, made if is_required else Remove(CLIENT_SIGNING, client_id))
+        audit = self._audit(held, "app.signing_changed", by=by, facts={"is_required": is_required})
+        part = made if is_required else Remove(CLIENT_SIGNING, client_id)
+        await self._commit(held, part, audit, is_expected=expected is not None)
 
-    async def _read(self, client_id: str) -> _Held:
+    async def _read(self, client_id: str, *, expected: int | None = None) -> _Held:
         async with self._deps.database.read_auth() as connection:
             client = await repository.read_client(connection, client_id)
             if client is None:
                 raise CLIENT_NOT_FOUND.error({"client_id": client_id})
+            if expected is not None:
+                check_version(client.version, expected, object_id=client_id)
             keys = select(_keys).where(_keys.c.client_id == client_id).order_by(_keys.c.created_at, _keys.c.id)
             rows = (await connection.execute(keys)).all()
             key_set = (await connection.execute(select(_sets).where(_sets.c.id == client_id))).one_or_none()
             must_sign = (await connection.execute(select(_signing).where(_signing.c.id == client_id))).one_or_none()
         return _Held(client, rows, key_set, must_sign is not None)
 
-    async def _commit(self, held: _Held, part: object) -> None:
+    def _audit(self, held: _Held, kind: str, *, by: str, facts: Mapping[str, object]) -> Audit:
+        return Audit(kind, by, held.client.id, held.client.merchant_id, facts)
+
+    async def _commit(self, held: _Held, *parts: object, is_expected: bool = False) -> None:
+        """Write a change; whoever said what it was decided on is told by 412 that it moved on, others by 409."""
         client, now = held.client, self._deps.clock.now()
         plan = Plan(client.merchant_id).add(
             Change(APP_CLIENTS, client.id, {}, expected=client.version),
-            part,
+            *parts,
             news(self._deps.ids, kind="client", subject_id=client.id, merchant_id=client.merchant_id, now=now),
             self._event(client, now),
         )
         try:
             await self._deps.committer.commit(plan)
         except PlanRefused as refused:
+            if isinstance(refused.refusal, Replayed):
+                raise
             if isinstance(refused.refusal, Duplicate) and refused.refusal.table == CLIENT_KEYS.name:
                 raise KEY_EXISTS.error({"key_id": refused.refusal.existing_id}) from refused
+            if is_expected:
+                raise changed_meanwhile(client.id) from refused
             raise CHANGED_MEANWHILE.error({"id": client.id}) from refused
 
     def _event(self, client: Row[Any], now: datetime) -> Event:

@@ -147,7 +147,7 @@ SECRET_NOT_FOUND = declare(
     "identity.secret_not_found",
     status=404,
     title=Text(en="No such secret", zh="密钥不存在"),
-    detail=Text(en="There is no live secret {key_id}.", zh="不存在有效密钥 {key_id}。"),
+    detail=Text(en="There is no live secret {secret_id}.", zh="不存在有效密钥 {secret_id}。"),
 )
 PAYOUT_DESTINATION_NOT_FOUND = declare(
     "identity.payout_destination_not_found",

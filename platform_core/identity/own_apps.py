@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from platform_core.identity import repository
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
-from platform_core.identity.errors import CHANGED_MEANWHILE
+from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND
 from platform_core.identity.errors_people import APP_NOT_FOUND, APP_REFUSED, SECRET_NOT_FOUND
 from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.principal import Principal
@@ -26,9 +26,9 @@ from platform_core.identity.schemas_people import (
     AppRead,
     AppUpdate,
     AppWrite,
-    KeyCreate,
-    KeyRead,
-    KeyShown,
+    SecretCreate,
+    SecretMade,
+    SecretRead,
 )
 from platform_core.kernel.commit import Audit, Change, Event, Plan, PlanRefused
 from platform_core.kernel.http.preconditions import changed_meanwhile
@@ -113,24 +113,25 @@ class OwnApps:
             raise changed_meanwhile(app_id) from refused
         return before.model_copy(update={**values, "version": expected + 1})
 
-    async def keys(self, who: Principal, app_id: str) -> Sequence[KeyRead]:
+    async def secrets(self, who: Principal, app_id: str) -> Sequence[SecretRead]:
         """The living secrets of the app's clients, the oldest first."""
         app, now = await self.get(who, app_id), self.deps.clock.now()
-        found: list[KeyRead] = []
+        found: list[SecretRead] = []
         async with self.deps.database.read_auth() as connection:
             for client in app.clients:
                 rows = await repository.read_secrets(connection, client.id)
-                found += [_key(row, app_id) for row in rows if row.expires_at is None or row.expires_at > now]
+                found += [_secret(row, app_id) for row in rows if row.expires_at is None or row.expires_at > now]
         return found
 
-    async def create_key(self, who: Principal, app_id: str, wanted: KeyCreate, *, extra: Extra) -> KeyShown:
+    async def create_secret(self, who: Principal, app_id: str, wanted: SecretCreate, *, extra: Extra) -> SecretMade:
         """A new secret for one of the app's clients; the one before it lives on for the overlap.
 
-        404 `identity.app_not_found`, `identity.secret_not_found` (no such client); 409 `identity.changed_meanwhile`.
+        404 `identity.app_not_found`, `identity.client_not_found`; 422 `identity.client_refused` for a client that keeps
+        no secret; 409 `identity.changed_meanwhile`.
         """
         app = await self.get(who, app_id)
         if wanted.client_id not in {client.id for client in app.clients}:
-            raise SECRET_NOT_FOUND.error({"key_id": wanted.client_id})
+            raise CLIENT_NOT_FOUND.error({"client_id": wanted.client_id})
 
         def also(shown: SecretShown) -> Iterable[object]:
             return extra(_shown(shown, is_secret_shown=False), shown.id)
@@ -139,26 +140,26 @@ class OwnApps:
         shown = await self.apps.rotate_secret(wanted.client_id, overlap=overlap, by=who.client_id, also=also)
         return _shown(shown, is_secret_shown=True)
 
-    async def revoke_key(self, who: Principal, app_id: str, key_id: str) -> None:
+    async def revoke_secret(self, who: Principal, app_id: str, secret_id: str) -> None:
         """End a secret now. Emits `app.secret_revoked`. 404 `identity.secret_not_found`, 409
         `identity.changed_meanwhile`.
         """
         app, now = await self.get(who, app_id), self.deps.clock.now()
-        key = next((key for key in await self.keys(who, app_id) if key.id == key_id), None)
-        if key is None:
-            raise SECRET_NOT_FOUND.error({"key_id": key_id})
-        client = next(client for client in app.clients if client.id == key.client_id)
+        secret = next((one for one in await self.secrets(who, app_id) if one.id == secret_id), None)
+        if secret is None:
+            raise SECRET_NOT_FOUND.error({"secret_id": secret_id})
+        client = next(client for client in app.clients if client.id == secret.client_id)
         after = client.model_copy(update={"version": client.version + 1})
         plan = Plan(app.merchant_id).add(
             Change(APP_CLIENTS, client.id, {}, expected=client.version),
-            Change(APP_SECRETS, key_id, {"expires_at": now}),
+            Change(APP_SECRETS, secret_id, {"expires_at": now}),
             self._event("app.secret_revoked", after, now),
-            Audit("app.secret_revoked", who.client_id, client.id, app.merchant_id, {"secret": key_id}),
+            Audit("app.secret_revoked", who.client_id, client.id, app.merchant_id, {"secret": secret_id}),
         )
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
-            raise CHANGED_MEANWHILE.error({"id": key_id}) from refused
+            raise CHANGED_MEANWHILE.error({"id": secret_id}) from refused
 
     def _event(self, kind: str, client: AppClientRead, now: datetime) -> Event:
         return Event(
@@ -188,8 +189,8 @@ def _app(row: Row[Any], clients: Sequence[Row[Any]]) -> AppRead:
     return AppRead.model_validate({**row._mapping, "clients": own})
 
 
-def _key(row: Row[Any], app_id: str) -> KeyRead:
-    return KeyRead.model_validate({**row._mapping, "kind": "secret", "app_id": app_id})
+def _secret(row: Row[Any], app_id: str) -> SecretRead:
+    return SecretRead.model_validate({**row._mapping, "app_id": app_id})
 
 
 def _made(made: AppCreated, *, is_secret_shown: bool) -> AppMade:
@@ -204,13 +205,12 @@ def _made(made: AppCreated, *, is_secret_shown: bool) -> AppMade:
         version=1,
         created_at=made.client.created_at,
     )
-    return AppMade(app=app, key=_shown(made.secret, is_secret_shown=is_secret_shown))
+    return AppMade(app=app, secret=_shown(made.secret, is_secret_shown=is_secret_shown))
 
 
-def _shown(shown: SecretShown, *, is_secret_shown: bool) -> KeyShown:
-    return KeyShown(
+def _shown(shown: SecretShown, *, is_secret_shown: bool) -> SecretMade:
+    return SecretMade(
         id=shown.id,
-        kind="secret",
         client_id=shown.client_id,
         hint=shown.secret[-4:],
         created_at=shown.created_at,

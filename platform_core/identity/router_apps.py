@@ -1,14 +1,12 @@
-"""Routes of a party's own apps, their keys, and payout destinations: for people at a console."""
+"""Routes of a party's own apps, their secrets, and payout destinations: for people at a console."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel
 
-from platform_core.identity.errors import CHANGED_MEANWHILE
+from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND, CLIENT_REFUSED
 from platform_core.identity.errors_people import (
     APP_NOT_FOUND,
     APP_REFUSED,
@@ -16,10 +14,9 @@ from platform_core.identity.errors_people import (
     SECOND_PERSON_NEEDED,
     SECRET_NOT_FOUND,
 )
-from platform_core.identity.own_apps import Extra
 from platform_core.identity.permits import permits
 from platform_core.identity.principal import Principal
-from platform_core.identity.router_parts import PartyServices, changing, once
+from platform_core.identity.router_parts import PartyServices, changing, claimed, once, shown_once
 from platform_core.identity.schemas_people import (
     AppMade,
     AppRead,
@@ -28,9 +25,9 @@ from platform_core.identity.schemas_people import (
     DestinationDecide,
     DestinationPropose,
     DestinationRead,
-    KeyCreate,
-    KeyRead,
-    KeyShown,
+    SecretCreate,
+    SecretMade,
+    SecretRead,
 )
 from platform_core.kernel.http.body import parse_body
 from platform_core.kernel.http.idempotency import IdempotentRequest
@@ -41,11 +38,11 @@ from platform_core.kernel.pagination import CURSOR_LENGTH_MAX, LIMIT_DEFAULT, Pa
 
 MayReadApps = Annotated[Principal, permits("apps:read")]
 MayWriteApps = Annotated[Principal, permits("apps:write")]
-MayWriteKeys = Annotated[Principal, permits("apps.keys:write")]
+MayWriteSecrets = Annotated[Principal, permits("apps.keys:write")]
 MayReadDestinations = Annotated[Principal, permits("payout_destinations:read")]
 MayWriteDestinations = Annotated[Principal, permits("payout_destinations:write")]
 AppId = Annotated[str, Path(pattern=id_pattern("app"))]
-KeyId = Annotated[str, Path(pattern=id_pattern("sec"))]
+SecretId = Annotated[str, Path(pattern=id_pattern("sec"))]
 DestinationId = Annotated[str, Path(pattern=id_pattern("pod"))]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
 
@@ -55,7 +52,7 @@ def apps_router(services: PartyServices) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["identity"])
     _app_reads(router, services)
     _app_writes(router, services)
-    _key_routes(router, services)
+    _secret_routes(router, services)
     _destination_routes(router, services)
     return router
 
@@ -88,8 +85,8 @@ def _app_writes(router: APIRouter, services: PartyServices) -> None:
         """Create an app with a client and a secret, which this answer alone shows."""
 
         async def act(wanted: AppWrite, idempotent: IdempotentRequest) -> Response:
-            made = await services.apps.create(who, wanted, extra=_claim(idempotent, services))
-            return _shown_once(made)
+            made = await services.apps.create(who, wanted, extra=claimed(idempotent, services))
+            return shown_once(made)
 
         return await once(request, AppWrite, act, who=who, services=services)
 
@@ -107,40 +104,40 @@ def _app_writes(router: APIRouter, services: PartyServices) -> None:
         return shown(request, app, version=app.version)
 
 
-def _key_routes(router: APIRouter, services: PartyServices) -> None:
-    @router.get("/apps/{app_id}/keys", operation_id="app_keys.list", responses=refusals(APP_NOT_FOUND))
-    async def list_keys(who: MayReadApps, app_id: AppId) -> Page[KeyRead]:
-        """The living keys of an app, the oldest first."""
-        return Page(data=list(await services.apps.keys(who, app_id)), next_cursor=None)
+def _secret_routes(router: APIRouter, services: PartyServices) -> None:
+    @router.get("/apps/{app_id}/secrets", operation_id="app_secrets.list", responses=refusals(APP_NOT_FOUND))
+    async def list_secrets(who: MayReadApps, app_id: AppId) -> Page[SecretRead]:
+        """The living secrets of an app, the oldest first."""
+        return Page(data=list(await services.apps.secrets(who, app_id)), next_cursor=None)
 
     @router.post(
-        "/apps/{app_id}/keys",
-        operation_id="app_keys.create",
+        "/apps/{app_id}/secrets",
+        operation_id="app_secrets.create",
         **documented(
-            answer=KeyShown,
-            body=KeyCreate,
+            answer=SecretMade,
+            body=SecretCreate,
             status=201,
-            errors=(APP_NOT_FOUND, SECRET_NOT_FOUND, CHANGED_MEANWHILE),
+            errors=(APP_NOT_FOUND, CLIENT_NOT_FOUND, CLIENT_REFUSED, CHANGED_MEANWHILE),
             is_idempotent=True,
         ),
     )
-    async def create_key(who: MayWriteKeys, app_id: AppId, request: Request) -> Response:
+    async def create_secret(who: MayWriteSecrets, app_id: AppId, request: Request) -> Response:
         """A new secret, which this answer alone shows; the one before it lives on for the overlap (rotation)."""
 
-        async def act(wanted: KeyCreate, idempotent: IdempotentRequest) -> Response:
-            made = await services.apps.create_key(who, app_id, wanted, extra=_claim(idempotent, services))
-            return _shown_once(made)
+        async def act(wanted: SecretCreate, idempotent: IdempotentRequest) -> Response:
+            made = await services.apps.create_secret(who, app_id, wanted, extra=claimed(idempotent, services))
+            return shown_once(made)
 
-        return await once(request, KeyCreate, act, who=who, services=services)
+        return await once(request, SecretCreate, act, who=who, services=services)
 
     @router.delete(
-        "/apps/{app_id}/keys/{key_id}",
-        operation_id="app_keys.remove",
+        "/apps/{app_id}/secrets/{secret_id}",
+        operation_id="app_secrets.remove",
         **documented(answer=None, status=204, errors=(APP_NOT_FOUND, SECRET_NOT_FOUND, CHANGED_MEANWHILE)),
     )
-    async def revoke_key(who: MayWriteKeys, app_id: AppId, key_id: KeyId) -> Response:
+    async def revoke_secret(who: MayWriteSecrets, app_id: AppId, secret_id: SecretId) -> Response:
         """End a secret now."""
-        await services.apps.revoke_key(who, app_id, key_id)
+        await services.apps.revoke_secret(who, app_id, secret_id)
         return Response(status_code=204)
 
 
@@ -160,9 +157,9 @@ def _destination_routes(router: APIRouter, services: PartyServices) -> None:
 
         async def act(wanted: DestinationPropose, idempotent: IdempotentRequest) -> Response:
             draft = services.destinations.drafted(who, wanted)
-            extra = _claim(idempotent, services)(draft, draft.id)
+            extra = claimed(idempotent, services)(draft, draft.id)
             await services.destinations.propose(who, draft, wanted, extra=extra)
-            return _shown_once(draft)
+            return shown_once(draft)
 
         return await once(request, DestinationPropose, act, who=who, services=services)
 
@@ -184,26 +181,11 @@ def _destination_routes(router: APIRouter, services: PartyServices) -> None:
                 who,
                 destination_id,
                 is_confirmed=wanted.is_confirmed,
-                also=lambda made: _claim(idempotent, services, status=200)(made, made.id),
+                also=lambda made: claimed(idempotent, services, status=200)(made, made.id),
             )
-            return _shown_once(decided, status=200)
+            return shown_once(decided, status=200)
 
         return await once(request, DestinationDecide, act, who=who, services=services)
-
-
-def _claim(idempotent: IdempotentRequest, services: PartyServices, *, status: int = 201) -> Extra:
-    """The part that claims the Idempotency-Key with the answer, a secret left out of it."""
-
-    def parts(answer: BaseModel, object_id: str) -> Iterable[object]:
-        now = services.clock.now()
-        return (idempotent.claim(created_at=now, object_id=object_id, status=status, body=answer.model_dump_json()),)
-
-    return parts
-
-
-def _shown_once(model: BaseModel, *, status: int = 201) -> Response:
-    headers = {"cache-control": "no-store"}
-    return Response(model.model_dump_json(), status_code=status, headers=headers, media_type="application/json")
 
 
 def _position(app: AppRead) -> Position:

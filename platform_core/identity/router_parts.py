@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from platform_core.identity.administration import Administration
-from platform_core.identity.own_apps import OwnApps
+from platform_core.identity.own_apps import Extra, OwnApps
+from platform_core.identity.own_clients import OwnClients
 from platform_core.identity.parties import Parties
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.principal import Principal
@@ -36,6 +37,7 @@ class PartyServices:
     administration: Administration
     staff: Staff
     apps: OwnApps
+    clients: OwnClients
     destinations: PayoutDestinations
     cursors: Cursors
     database: Database
@@ -49,6 +51,22 @@ def changing(
     if answer is None:
         return documented(answer=None, status=204, errors=errors, needs_match=True)
     return documented(answer=answer, body=body, errors=errors, has_etag=True, needs_match=True)
+
+
+def claimed(idempotent: IdempotentRequest, services: PartyServices, *, status: int = 201) -> Extra:
+    """The part that claims the Idempotency-Key with the answer, a secret left out of it."""
+
+    def parts(answer: BaseModel, object_id: str) -> Iterable[object]:
+        now = services.clock.now()
+        return (idempotent.claim(created_at=now, object_id=object_id, status=status, body=answer.model_dump_json()),)
+
+    return parts
+
+
+def shown_once(model: BaseModel, *, status: int = 201) -> Response:
+    """An answer that nobody may keep."""
+    headers = {"cache-control": "no-store"}
+    return Response(model.model_dump_json(), status_code=status, headers=headers, media_type="application/json")
 
 
 async def once(

@@ -30,4 +30,5 @@ class ClientKeysRead(BaseModel):
 
     client_id: str
     jwks_uri: str | None
+    must_sign: bool  # whether its requests count signed alone
     keys: list[ClientKeyRead]

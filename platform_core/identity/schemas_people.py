@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from platform_core.identity.models import Mode
 from platform_core.identity.schemas import ApiVersion, Industry, Name, TimeZone
+from platform_core.kernel.http.redaction import SECRET
 from platform_core.kernel.i18n import Language
 from platform_core.kernel.ids import id_pattern
 
@@ -145,7 +146,7 @@ class AppRead(_Answer):
     created_at: datetime
 
 
-class KeyCreate(_Command):
+class SecretCreate(_Command):
     """A new secret for one of the app's clients. The one before it lives on for `overlap_s`, any older one ends now."""
 
     client_id: Annotated[
@@ -156,11 +157,10 @@ class KeyCreate(_Command):
     overlap_s: int = Field(default=7 * 86_400, ge=0, le=7 * 86_400)
 
 
-class KeyRead(_Answer):
-    """A key of an app's client. A secret is shown only by the answer that makes it."""
+class SecretRead(_Answer):
+    """A secret of an app's client, by its last four characters: it is shown only by the answer that makes it."""
 
     id: str
-    kind: Literal["secret"]
     app_id: str
     client_id: str
     hint: str
@@ -169,23 +169,22 @@ class KeyRead(_Answer):
     last_used_at: datetime | None
 
 
-class KeyShown(_Answer):
-    """A new secret, shown this once; a repetition of the request shows the key without it."""
+class SecretMade(_Answer):
+    """A new secret, shown this once; a repetition of the request answers without it."""
 
     id: str
-    kind: Literal["secret"]
     client_id: str
     hint: str
     created_at: datetime
     expires_at: datetime | None
-    secret: str | None = Field(repr=False)
+    secret: Annotated[str | None, SECRET] = Field(repr=False)
 
 
 class AppMade(_Answer):
     """A new app; its secret is shown this once."""
 
     app: AppRead
-    key: KeyShown
+    secret: SecretMade
 
 
 class DestinationPropose(_Command):

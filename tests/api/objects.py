@@ -21,6 +21,7 @@ from platform_core.identity.staff import Party
 from platform_core.kernel.clock import SystemClock
 from tests.capabilities.payments.shop import Shop
 from tests.support.people import AtConsole, at_console
+from tests.support.proofs import HeldKey
 from tests.support.world import Till
 
 MARK: Final = "hidden"
@@ -168,7 +169,26 @@ async def _destination(tenant: Tenant) -> str:
 
 async def _secret(tenant: Tenant) -> str:
     app = await tenant.make("/v1/apps/{app_id}")
-    return str((await tenant.ask(f"/apps/{app}/keys"))["data"][0]["id"])
+    return str((await tenant.ask(f"/apps/{app}/secrets"))["data"][0]["id"])
+
+
+async def _client(tenant: Tenant) -> str:
+    """With a public key, for the list of them."""
+    app = await tenant.make("/v1/apps/{app_id}")
+    client = str((await tenant.ask(f"/apps/{app}"))["clients"][0]["id"])
+    await _key_of(tenant, app, client)
+    return client
+
+
+async def _public_key(tenant: Tenant) -> str:
+    return await _key_of(tenant, await tenant.make("/v1/apps/{app_id}"), await _client(tenant))
+
+
+async def _key_of(tenant: Tenant, app: str, client: str) -> str:
+    path = f"/apps/{app}/clients/{client}/keys"
+    known = (await tenant.ask(path))["data"]
+    key = known[0] if known else await tenant.ask(path, {"jwk": HeldKey.generate().public})
+    return str(key["id"])
 
 
 MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
@@ -187,7 +207,11 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/grants/{grant_id}": _grant,
     "/v1/payout-destinations/{destination_id}": _destination,
 }
-INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {"key_id": _secret}
+INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
+    "secret_id": _secret,
+    "client_id": _client,
+    "key_id": _public_key,
+}
 """Makers of what stands within another object, by the parameter's name."""
 
 

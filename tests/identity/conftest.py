@@ -109,7 +109,8 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     oauth = AuthlibOAuthServer(deps, keys, access, **wired)
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
-    people = make_people(deps, Parties(deps), Apps(deps), cursors=Cursors(b"k" * 32), public_origin=ORIGIN)
+    cursors = Cursors(b"k" * 32)
+    people = make_people(deps, Parties(deps), Apps(deps), proofs.keys, cursors=cursors, public_origin=ORIGIN)
     people.mount(app)
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)

@@ -307,7 +307,7 @@ async def test_every_route_under_v1_declares_a_scope(process: Process) -> None:
     assert [path for path, scopes in declared.items() if " /v1/" in path and len(scopes) != 1] == []
     assert declared["GET /v1/merchants/{merchant_id}"] == ("merchant:read",)
     assert declared["PATCH /v1/stores/{store_id}"] == ("stores:write",)
-    assert declared["POST /v1/apps/{app_id}/keys"] == ("apps.keys:write",)
+    assert declared["POST /v1/apps/{app_id}/secrets"] == ("apps.keys:write",)
 
 
 async def test_the_openapi_document_shows_each_scope(process: Process) -> None:

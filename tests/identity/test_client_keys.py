@@ -75,9 +75,9 @@ async def test_keys_are_taken_listed_found_and_removed(keys: ClientKeys, shop: S
     assert [key.id for key in (await keys.list(client_id)).keys] == [first.id, second.id]
     found = await keys.find(client_id)
     assert [(key.thumbprint, key.kid) for key in found] == [(HELD[0].jkt, "till-1"), (second.thumbprint, None)]
-    await keys.remove(client_id, first.id)
+    await keys.remove(client_id, first.id, by="per_dev")
     assert [key.thumbprint for key in await keys.find(client_id)] == [second.thumbprint]
-    assert await code_of(keys.remove(client_id, first.id)) == "identity.key_not_found"
+    assert await code_of(keys.remove(client_id, first.id, by="per_dev")) == "identity.key_not_found"
     assert await events(deps) == 3
 
 
@@ -90,9 +90,14 @@ async def test_what_is_refused_leaves_nothing_behind(
     assert await code_of(keys.add("app_test_x", HELD[0].public, by="per_dev")) == "identity.client_not_found"
     for address in ("http://example.com/jwks", "https://10.0.0.1/jwks", "https://user@example.com/", "https://xn--/"):
         assert await code_of(keys.set_uri(client_id, address, by="per_dev")) == "identity.jwks_uri_refused"
-    assert (await keys.list(client_id)).model_dump() == {"client_id": client_id, "jwks_uri": None, "keys": []}
+    assert (await keys.list(client_id)).model_dump() == {
+        "client_id": client_id,
+        "jwks_uri": None,
+        "must_sign": False,
+        "keys": [],
+    }
     theirs = await keys.add(other_shop.app.client.id, HELD[0].public, by="per_dev")
-    assert await code_of(keys.remove(client_id, theirs.id)) == "identity.key_not_found"
+    assert await code_of(keys.remove(client_id, theirs.id, by="per_dev")) == "identity.key_not_found"
     assert len(await keys.find(other_shop.app.client.id)) == 1
     assert await keys.find("app_test_x") == ()
     assert await events(deps) == 1
@@ -117,7 +122,7 @@ async def test_keys_are_uploaded_or_published_not_both(keys: ClientKeys, shop: S
     client_id = shop.app.client.id
     made = await keys.add(client_id, HELD[0].public, by="per_dev")
     assert await code_of(keys.set_uri(client_id, receiver.url(), by="p")) == "identity.keys_elsewhere"
-    await keys.remove(client_id, made.id)
+    await keys.remove(client_id, made.id, by="per_dev")
     await keys.set_uri(client_id, receiver.url("/old"), by="per_dev")
     await keys.set_uri(client_id, receiver.url("/jwks"), by="per_dev")
     assert (await keys.list(client_id)).jwks_uri == receiver.url("/jwks")
@@ -268,7 +273,7 @@ async def test_a_removed_key_proves_nothing_any_more(keys: ClientKeys, shop: Sho
     made = await keys.add(client_id, HELD[0].public, by="per_dev")
     shown = read_assertion(HELD[0].assertion(client_id, ORIGIN, now=now))
     assert shown.verify(await keys.find(client_id), audiences=[ORIGIN], now=now).client_id == client_id
-    await keys.remove(client_id, made.id)
+    await keys.remove(client_id, made.id, by="per_dev")
     with pytest.raises(OAuthRefusal):
         shown.verify(await keys.find(client_id), audiences=[ORIGIN], now=now)
 

@@ -243,5 +243,5 @@ async def test_a_signature_lives_five_minutes(signer: Signer, clock: ManualClock
 async def test_a_removed_key_signs_nothing_any_more(signer: Signer) -> None:
     keys, client_id = signer.process.proofs.keys, signer.shop.app.client.id
     [first, *_] = (await keys.list(client_id)).keys
-    await keys.remove(client_id, first.id)
+    await keys.remove(client_id, first.id, by="per_dev")
     assert code_of(await signer.send()) == (401, "identity.signature_invalid")

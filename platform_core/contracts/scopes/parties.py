@@ -11,5 +11,9 @@ SCOPES = (
     Scope("staff:write", Text(en="Invite and remove staff, change roles", zh="邀请、移除人员并调整角色"), marks="OSI"),
     Scope("apps:read", Text(en="See your own apps", zh="查看自有应用"), marks="OI"),
     Scope("apps:write", Text(en="Create and change your own apps", zh="创建和修改自有应用"), marks="OI"),
-    Scope("apps.keys:write", Text(en="Change keys of your own apps", zh="管理自有应用的密钥"), marks="OSI"),
+    Scope(
+        "apps.keys:write",
+        Text(en="Change keys and sign-in of your own apps", zh="管理自有应用的密钥与接入设置"),
+        marks="OSI",
+    ),
 )

@@ -144,7 +144,7 @@ async def test_keys_and_staff_need_a_fresh_second_factor(owner: Somebody, proces
     before = await counts(process)
     body = {"client_id": shop.app.client.id}
     for path, wanted in (
-        (f"/apps/{shop.app.id}/keys", body),
+        (f"/apps/{shop.app.id}/secrets", body),
         ("/staff-invitations", {"email": "a@b.example", "roles": ["cashier"]}),
         ("/payout-destinations", {"currency": "CNY", "holder": "x", "bank": "y", "account": "6222000011112222"}),
     ):
@@ -153,7 +153,7 @@ async def test_keys_and_staff_need_a_fresh_second_factor(owner: Somebody, proces
         assert 'error="insufficient_user_authentication"' in answer.headers["www-authenticate"]
         assert "max_age=600" in answer.headers["www-authenticate"]
     assert await counts(process) == before
-    assert (await desk.get(f"/apps/{shop.app.id}/keys")).status_code == 200
+    assert (await desk.get(f"/apps/{shop.app.id}/secrets")).status_code == 200
 
 
 async def test_an_app_is_made_and_its_secret_shown_once(owner: Somebody, process: Process) -> None:
@@ -161,10 +161,10 @@ async def test_an_app_is_made_and_its_secret_shown_once(owner: Somebody, process
     key = {"Idempotency-Key": "one"}
     made = await desk.post("/apps", {"name": "Till", "mode": "test"}, **key)
     assert made.status_code == 201
-    secret, app = made.json()["key"]["secret"], made.json()["app"]
+    secret, app = made.json()["secret"]["secret"], made.json()["app"]
     assert secret.startswith("ask_test_")
     again = await desk.post("/apps", {"name": "Till", "mode": "test"}, **key)
-    assert (again.status_code, again.json()["app"]["id"], again.json()["key"]["secret"]) == (201, app["id"], None)
+    assert (again.status_code, again.json()["app"]["id"], again.json()["secret"]["secret"]) == (201, app["id"], None)
     assert secret not in str(await fetch(process, "SELECT body FROM idempotency"))
     wrong_mode = await desk.post("/apps", {"name": "Till", "mode": "live"})
     assert code(wrong_mode) == (422, "identity.app_refused")
@@ -173,7 +173,7 @@ async def test_an_app_is_made_and_its_secret_shown_once(owner: Somebody, process
 
 
 async def test_a_secret_is_rotated_and_revoked(owner: Somebody, process: Process, shop: Shop) -> None:
-    desk, path = await desk_of(owner), f"/apps/{shop.app.id}/keys"
+    desk, path = await desk_of(owner), f"/apps/{shop.app.id}/secrets"
     made = (await desk.post(path, {"client_id": shop.app.client.id, "overlap_s": 60})).json()
     [old, new] = (await desk.get(path)).json()["data"]
     assert (new["id"], new["hint"], old["expires_at"] is not None) == (made["id"], made["secret"][-4:], True)
@@ -215,9 +215,9 @@ async def test_another_partys_objects_are_absent(
             ("PATCH", f"/merchants/{other_shop.merchant.id}", {"name": "x"}),
             ("GET", f"/apps/{other_shop.app.id}", None),
             ("PATCH", f"/apps/{other_shop.app.id}", {"name": "x"}),
-            ("GET", f"/apps/{other_shop.app.id}/keys", None),
-            ("POST", f"/apps/{other_shop.app.id}/keys", {"client_id": other_shop.app.client.id}),
-            ("DELETE", f"/apps/{other_shop.app.id}/keys/{other_shop.app.secret.id}", None),
+            ("GET", f"/apps/{other_shop.app.id}/secrets", None),
+            ("POST", f"/apps/{other_shop.app.id}/secrets", {"client_id": other_shop.app.client.id}),
+            ("DELETE", f"/apps/{other_shop.app.id}/secrets/{other_shop.app.secret.id}", None),
             ("GET", f"/staff/{other.staff_id}", None),
             ("PATCH", f"/staff/{other.staff_id}", {"roles": ["support"]}),
             ("DELETE", f"/staff/{other.staff_id}", None),
@@ -235,8 +235,8 @@ async def test_another_partys_objects_are_absent(
 
 async def test_another_apps_client_is_no_client_of_mine(owner: Somebody, shop: Shop, other_shop: Shop) -> None:
     desk = await desk_of(owner)
-    answer = await desk.post(f"/apps/{shop.app.id}/keys", {"client_id": other_shop.app.client.id})
-    assert code(answer) == (404, "identity.secret_not_found")
+    answer = await desk.post(f"/apps/{shop.app.id}/secrets", {"client_id": other_shop.app.client.id})
+    assert code(answer) == (404, "identity.client_not_found")
 
 
 async def test_staff_is_invited_and_changed_by_the_api(owner: Somebody, process: Process) -> None:

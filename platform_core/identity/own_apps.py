@@ -19,7 +19,7 @@ from platform_core.identity.errors_people import APP_NOT_FOUND, APP_REFUSED, SEC
 from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
 from platform_core.identity.principal import Principal
 from platform_core.identity.revocation import news
-from platform_core.identity.schemas import AppCreate, AppCreated, SecretShown
+from platform_core.identity.schemas import AppCreate, AppCreated, ClientRead, SecretShown
 from platform_core.identity.schemas_people import (
     AppClientRead,
     AppMade,
@@ -148,7 +148,7 @@ class OwnApps:
         secret = next((one for one in await self.secrets(who, app_id) if one.id == secret_id), None)
         if secret is None:
             raise SECRET_NOT_FOUND.error({"secret_id": secret_id})
-        client = next(client for client in app.clients if client.id == secret.client_id)
+        client = await self.apps.client(secret.client_id)
         after = client.model_copy(update={"version": client.version + 1})
         plan = Plan(app.merchant_id).add(
             Change(APP_CLIENTS, client.id, {}, expected=client.version),
@@ -161,7 +161,7 @@ class OwnApps:
         except PlanRefused as refused:
             raise CHANGED_MEANWHILE.error({"id": secret_id}) from refused
 
-    def _event(self, kind: str, client: AppClientRead, now: datetime) -> Event:
+    def _event(self, kind: str, client: ClientRead, now: datetime) -> Event:
         return Event(
             id=self.deps.ids.mint("evt"),
             type=kind,

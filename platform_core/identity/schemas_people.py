@@ -123,13 +123,11 @@ class AppUpdate(_Command):
 
 
 class AppClientRead(_Answer):
-    """An app's client in one mode."""
+    """An app's client in one mode: what of it never changes. The rest is at `/v1/apps/{id}/clients/{client_id}`."""
 
     id: str
     mode: Mode
-    state: Literal["active", "disabled"]
     api_version: str
-    version: int
     created_at: datetime
 
 

@@ -14,6 +14,7 @@ from platform_core.identity.apps import Apps
 from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.console_access import ConsoleAccess
 from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.licences import Licences
 from platform_core.identity.messages import Messages
 from platform_core.identity.own_apps import OwnApps
 from platform_core.identity.own_clients import OwnClients
@@ -24,6 +25,7 @@ from platform_core.identity.recovery import Recovery
 from platform_core.identity.router import parties_router
 from platform_core.identity.router_apps import apps_router
 from platform_core.identity.router_clients import clients_router
+from platform_core.identity.router_licences import licences_router
 from platform_core.identity.router_parts import PartyServices
 from platform_core.identity.router_staff import staff_router
 from platform_core.identity.sessions import Sessions
@@ -50,6 +52,7 @@ class People:
         app.state.console_access = self.access
         app.include_router(parties_router(self.services))
         app.include_router(staff_router(self.services))
+        app.include_router(licences_router(self.services))
         app.include_router(apps_router(self.services))
         app.include_router(clients_router(self.services))
         app.include_router(sign_in_pages(self.desk))
@@ -75,6 +78,7 @@ def make_people(
         staff=staff,
         apps=own,
         clients=OwnClients(own, apps, keys),
+        licences=Licences(deps),
         destinations=PayoutDestinations(deps),
         cursors=cursors,
         database=deps.database,

@@ -174,3 +174,24 @@ ALL_STORES_NEEDED = declare(
     title=Text(en="This needs every store", zh="此操作需要全部门店权限"),
     detail=Text(en="Whoever is bound to some stores cannot add one.", zh="权限限于部分门店者不能新增门店。"),
 )
+LICENCE_NOT_FOUND = declare(
+    "identity.licence_not_found",
+    status=404,
+    title=Text(en="No such licence", zh="证照不存在"),
+    detail=Text(en="Your business has no licence {licence_id}.", zh="贵商户没有证照 {licence_id}。"),
+)
+LICENCE_EXISTS = declare(
+    "identity.licence_exists",
+    status=409,
+    title=Text(en="The licence is filed already", zh="证照已登记"),
+    detail=Text(
+        en="A licence of this kind and number is filed as {licence_id}.", zh="该类别及编号的证照已登记为 {licence_id}。"
+    ),
+    hint=Text(en="Change {licence_id} instead.", zh="请修改 {licence_id}。"),
+)
+LICENCE_REFUSED = declare(
+    "identity.licence_refused",
+    status=422,
+    title=Text(en="The licence cannot be filed like this", zh="证照信息无效"),
+    detail=Text(en="The licence was not filed: {reason}.", zh="证照未登记：{reason}。"),
+)

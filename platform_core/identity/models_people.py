@@ -6,7 +6,7 @@ row. Lists inside a column are sorted words with one space between.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar, Literal
 
 from sqlalchemy import BigInteger, DateTime
@@ -177,7 +177,7 @@ class PayoutDestination(SQLModel, table=True):
 
 
 class MerchantLicence(SQLModel, table=True):
-    """A licence that an industry asks for."""
+    """A licence that an industry asks for; valid on its first and last day and between."""
 
     __tablename__: ClassVar[str] = "merchant_licence"
 
@@ -185,8 +185,9 @@ class MerchantLicence(SQLModel, table=True):
     merchant_id: str
     kind: str
     number: str
-    holder: str
-    valid_to: datetime | None = Field(sa_type=_MOMENT)
+    holder: str  # the name on it
+    valid_from: date
+    valid_to: date | None
     state: str
     version: int
     created_at: datetime = Field(sa_type=_MOMENT)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from platform_core.identity.administration import Administration
+from platform_core.identity.licences import Licences
 from platform_core.identity.own_apps import Extra, OwnApps
 from platform_core.identity.own_clients import OwnClients
 from platform_core.identity.parties import Parties
@@ -38,6 +39,7 @@ class PartyServices:
     staff: Staff
     apps: OwnApps
     clients: OwnClients
+    licences: Licences
     destinations: PayoutDestinations
     cursors: Cursors
     database: Database

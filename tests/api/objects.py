@@ -146,7 +146,11 @@ async def _invitation(tenant: Tenant) -> str:
 
 
 async def _app(tenant: Tenant) -> str:
-    return str((await tenant.ask("/apps", {"name": MARK, "mode": "test"}))["app"]["id"])
+    """With a public key, for the list of its client's."""
+    app = (await tenant.ask("/apps", {"name": MARK, "mode": "test"}))["app"]
+    path = f"/apps/{app['id']}/clients/{_client_of(app)}/keys"
+    await tenant.ask(path, {"jwk": HeldKey.generate().public})
+    return str(app["id"])
 
 
 async def _grant(tenant: Tenant) -> str:
@@ -167,28 +171,27 @@ async def _destination(tenant: Tenant) -> str:
     return str((await tenant.ask("/payout-destinations", wanted))["id"])
 
 
+async def _licence(tenant: Tenant) -> str:
+    wanted = {"kind": "food", "number": f"{MARK}-{next(_keys):04}", "holder": MARK, "valid_from": "2026-01-01"}
+    return str((await tenant.ask("/licences", wanted))["id"])
+
+
 async def _secret(tenant: Tenant) -> str:
     app = await tenant.make("/v1/apps/{app_id}")
     return str((await tenant.ask(f"/apps/{app}/secrets"))["data"][0]["id"])
 
 
 async def _client(tenant: Tenant) -> str:
-    """With a public key, for the list of them."""
-    app = await tenant.make("/v1/apps/{app_id}")
-    client = str((await tenant.ask(f"/apps/{app}"))["clients"][0]["id"])
-    await _key_of(tenant, app, client)
-    return client
+    return _client_of(await tenant.ask(f"/apps/{await tenant.make('/v1/apps/{app_id}')}"))
+
+
+def _client_of(app: Any) -> str:
+    return str(app["clients"][0]["id"])
 
 
 async def _public_key(tenant: Tenant) -> str:
-    return await _key_of(tenant, await tenant.make("/v1/apps/{app_id}"), await _client(tenant))
-
-
-async def _key_of(tenant: Tenant, app: str, client: str) -> str:
-    path = f"/apps/{app}/clients/{client}/keys"
-    known = (await tenant.ask(path))["data"]
-    key = known[0] if known else await tenant.ask(path, {"jwk": HeldKey.generate().public})
-    return str(key["id"])
+    path = f"/apps/{await tenant.make('/v1/apps/{app_id}')}/clients/{await _client(tenant)}/keys"
+    return str((await tenant.ask(path))["data"][0]["id"])
 
 
 MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
@@ -206,6 +209,7 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/apps/{app_id}": _app,
     "/v1/grants/{grant_id}": _grant,
     "/v1/payout-destinations/{destination_id}": _destination,
+    "/v1/licences/{licence_id}": _licence,
 }
 INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "secret_id": _secret,

@@ -191,7 +191,7 @@ def assemble(
     consent = Consent(deps, grants)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     proofs = proof_tools.assemble(
-        deps, keys, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
+        deps, keys, feed, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
     refusals = Refusals(committer, clock=real_clock)
@@ -217,7 +217,7 @@ def assemble(
         processes=ServerProcesses(deps, access.limits),
         operations=Operations(deps),
         request_log=RequestLog(lambda: database.connect("job"), clock=real_clock),
-        oauth=_oauth(deps, keys, access, consent=consent, proofs=proofs, refusals=refusals, settings=settings),
+        oauth=_oauth(deps, keys, access, feed, consent=consent, proofs=proofs, refusals=refusals, settings=settings),
         consent=consent,
         devices=DeviceApprovals(deps, consent, issuer=settings.public_origin),
         parties=parties,
@@ -245,6 +245,7 @@ def _oauth(
     deps: IdentityDeps,
     keys: SigningKeys,
     access: Access,
+    feed: RevocationFeed,
     *,
     consent: Consent,
     proofs: ProofTools,
@@ -268,6 +269,7 @@ def _oauth(
         proofs=proofs.proofs,
         more_grants=(DeviceCode, exchange),
         refusals=refusals,
+        feed=feed,
     )
 
 

@@ -13,9 +13,9 @@ from platform_core.identity import repository
 from platform_core.identity.app_secrets import make_secret
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE, CLIENT_NOT_FOUND, CLIENT_REFUSED, OWNER_NOT_FOUND
-from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS
+from platform_core.identity.models import APP_CLIENTS, APP_SECRETS, APPS, Profile
 from platform_core.identity.redirects import is_loopback
-from platform_core.identity.revocation import news
+from platform_core.identity.revocation import PUBLIC_CLIENTS, news
 from platform_core.identity.schemas import AppCreate, AppCreated, ClientConfigure, ClientRead, SecretShown
 from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan, PlanRefused, Replayed
 from platform_core.kernel.commit.audit import PLATFORM
@@ -142,6 +142,7 @@ class Apps:
             news(self.deps.ids, kind="client", subject_id=client_id, merchant_id=row.merchant_id, now=now),
             Audit("app.client_disabled", by, client_id, row.merchant_id),
         )
+        self._tell_origins(plan, before.profile, now)
         await self._commit(plan, client_id)
         return after
 
@@ -184,6 +185,7 @@ class Apps:
             self._event("app.client_changed", after, now),
             Audit("app.client_changed", by, client_id, row.merchant_id, _joined(values)),
         )
+        self._tell_origins(plan, before.profile, now, after=wanted.profile)
         if wanted.profile == "public":
             live = (secret for secret in secrets if secret.expires_at is None or secret.expires_at > now)
             plan.add(*(Change(APP_SECRETS, secret.id, {"expires_at": now}) for secret in live))
@@ -233,6 +235,12 @@ class Apps:
         }
         shown = SecretShown(id=secret_id, client_id=client.id, secret=plain, created_at=now)
         return shown, Insert(APP_SECRETS, row)
+
+    def _tell_origins(self, plan: Plan, before: Profile, now: datetime, *, after: Profile = "confidential") -> None:
+        """Have every process read anew from which origins public clients call, where this one is or was public."""
+        if "public" in (before, after):
+            told = news(self.deps.ids, kind="origins", subject_id=PUBLIC_CLIENTS, merchant_id=plan.merchant_id, now=now)
+            plan.add(told)
 
     def _event(self, kind: str, client: ClientRead, now: datetime) -> Event:
         return Event(

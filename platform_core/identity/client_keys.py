@@ -27,11 +27,12 @@ from platform_core.identity.errors_keys import (
     KEYS_ELSEWHERE,
     KEYS_FULL,
 )
+from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.key_sets import KeySets
 from platform_core.identity.models import APP_CLIENTS
 from platform_core.identity.models_keys import CLIENT_KEY_SETS, CLIENT_KEYS, CLIENT_SIGNING
 from platform_core.identity.oauth.public_keys import CLIENT_KINDS, KeyRefused, PublicKey, import_public_jwk
-from platform_core.identity.revocation import news
+from platform_core.identity.revocation import RevocationFeed, news
 from platform_core.identity.schemas_keys import ClientKeyRead, ClientKeysRead
 from platform_core.kernel.commit import Audit, Change, Duplicate, Event, Insert, Plan, PlanRefused, Remove, Replayed
 from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
@@ -60,25 +61,40 @@ class _Held:
     must_sign: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How a client's signatures are verified: by the set at an address, or by these keys."""
+
+    uri: str | None
+    keys: tuple[PublicKey, ...]
+
+
 class ClientKeys:
     """Keeps clients' keys. Every change raises the client's version, so two at once cannot exceed what one may do."""
 
-    def __init__(self, deps: IdentityDeps, sets: KeySets, *, allow_loopback_http: bool = False) -> None:
+    def __init__(
+        self, deps: IdentityDeps, sets: KeySets, feed: RevocationFeed, *, allow_loopback_http: bool = False
+    ) -> None:
+        """`feed` runs by the clock of `deps`."""
         self._deps = deps
+        self._known = FeedCache(self._read_known, kind="client", feed=feed, clock=deps.clock)
         self._sets = sets
         self._reads = single_reads(deps.database)
         self._allow_loopback_http = allow_loopback_http
 
     async def find(self, client_id: str, *, kid: str | None = None) -> tuple[PublicKey, ...]:
-        """The keys that may have signed for the client; none for an unknown client. One read, and a fetch if need be.
+        """The keys that may have signed for the client, as they stood at most a second ago; none for an unknown client.
 
         `kid` is what the signature names: a published set that lacks it is fetched anew, at most once a minute.
         """
+        known = await self._known.get(client_id)
+        return known.keys if known.uri is None else await self._sets.keys(known.uri, kid=kid)
+
+    async def _read_known(self, client_id: str) -> _Known:
         async with self._reads.connect() as connection:
             rows = (await connection.execute(_TO_VERIFY, {"client_id": client_id})).all()
-        if rows and rows[0].uri is not None:
-            return await self._sets.keys(rows[0].uri, kid=kid)
-        return tuple(_imported(row.public_jwk) for row in rows if row.public_jwk is not None)
+        keys = tuple(_imported(row.public_jwk) for row in rows if row.public_jwk is not None)
+        return _Known(rows[0].uri if rows else None, keys)
 
     async def list(self, client_id: str) -> ClientKeysRead:
         """All keys, the oldest first. 404 `identity.client_not_found`."""
@@ -126,7 +142,7 @@ class ClientKeys:
         return made
 
     async def remove(self, client_id: str, key_id: str, *, by: str) -> None:
-        """Refuse what the key signs, at the token endpoint at once. Emits `app.key_changed`.
+        """Refuse what the key signs: in this process at once, in all within a second. Emits `app.key_changed`.
 
         404 `identity.key_not_found`, `identity.client_not_found`; 409 `identity.changed_meanwhile`.
         """
@@ -221,6 +237,7 @@ class ClientKeys:
             if is_expected:
                 raise changed_meanwhile(client.id) from refused
             raise CHANGED_MEANWHILE.error({"id": client.id}) from refused
+        self._known.forget(client.id)
 
     def _event(self, client: Row[Any], now: datetime) -> Event:
         body = {"client_id": client.id, "app_id": client.app_id, "mode": client.mode}

@@ -11,6 +11,7 @@ from platform_core.identity.oauth.assertion import Assertions
 from platform_core.identity.oauth.dpop import Proofs
 from platform_core.identity.oauth.dpop_nonce import Nonces
 from platform_core.identity.request_proofs import RequestProofs
+from platform_core.identity.revocation import RevocationFeed
 from platform_core.identity.signed_requests import SignedRequests
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.http.guarded_client import GuardedClient
@@ -30,11 +31,13 @@ class ProofTools:
     requests: RequestProofs
 
 
-def assemble(deps: IdentityDeps, signing: SigningKeys, *, public_origin: str, allow_loopback_http: bool) -> ProofTools:
+def assemble(
+    deps: IdentityDeps, signing: SigningKeys, feed: RevocationFeed, *, public_origin: str, allow_loopback_http: bool
+) -> ProofTools:
     """Nothing is opened. `allow_loopback_http`: published key sets of this machine count, for tests."""
     client = GuardedClient(allow_loopback_http=allow_loopback_http, connections_max=CONNECTIONS_MAX)
     sets = KeySets(client, deps.clock)
-    keys = ClientKeys(deps, sets, allow_loopback_http=allow_loopback_http)
+    keys = ClientKeys(deps, sets, feed, allow_loopback_http=allow_loopback_http)
     nonces = Nonces(deps.vault)
     proofs = Proofs(nonces)
     signatures = SignedRequests(deps, keys, signing, public_origin=public_origin)

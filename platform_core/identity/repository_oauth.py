@@ -5,6 +5,7 @@ By the authorization server's role; `now` is aware.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -85,11 +86,9 @@ FROM oauth_pushed_request p WHERE p.id = :id
 _GRANT_BY_ID: Final = text(f"""
 SELECT {_GRANT} FROM access_grant g JOIN merchant m ON m.id = g.merchant_id WHERE g.id = :id
 """)
-_PUBLIC_ORIGIN: Final = text("""
-SELECT EXISTS (
-  SELECT FROM app_client c, unnest(string_to_array(c.redirect_uris, ' ')) AS u
-  WHERE c.profile = 'public' AND c.state = 'active' AND (u = :origin OR starts_with(u, :origin || '/'))
-)
+_PUBLIC_REDIRECTS: Final = text("""
+SELECT DISTINCT u FROM app_client c, unnest(string_to_array(c.redirect_uris, ' ')) AS u
+WHERE c.profile = 'public' AND c.state = 'active'
 """)
 
 
@@ -121,9 +120,9 @@ async def read_pushed(connection: AsyncConnection, pushed_id: str) -> Row[Any] |
     return (await connection.execute(_PUSHED, {"id": pushed_id})).one_or_none()
 
 
-async def is_public_origin(connection: AsyncConnection, origin: str) -> bool:
-    """Whether a public client has a redirect address at this origin."""
-    return bool((await connection.execute(_PUBLIC_ORIGIN, {"origin": origin})).scalar_one())
+async def read_public_redirects(connection: AsyncConnection) -> Sequence[str]:
+    """Every redirect address of an active public client, once each."""
+    return (await connection.execute(_PUBLIC_REDIRECTS)).scalars().all()
 
 
 def _grant(row: Row[Any]) -> GrantState:

@@ -85,7 +85,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     keys = SigningKeys(deps)
     await keys.start(feed)
     await feed.poll()
-    proofs = proof_tools.assemble(deps, keys, public_origin=ORIGIN, allow_loopback_http=True)
+    proofs = proof_tools.assemble(deps, keys, feed, public_origin=ORIGIN, allow_loopback_http=True)
     access = Access(
         database=deps.database,
         keys=keys,
@@ -103,6 +103,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         "assertions": proofs.assertions,
         "proofs": proofs.proofs,
         "more_grants": (DeviceCode, lambda deps: TokenExchange(deps, access, sessions, public_origin=ORIGIN)),
+        "feed": feed,
         "refusals": Refusals(deps.committer, clock=deps.clock),
         **options,
     }

@@ -23,7 +23,7 @@ from platform_core.kernel.commit import Plan, PlanRefused
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.guarded_client import GuardedBackend, GuardedClient
 from tests.delivery.receiver import Receiver, receiving
-from tests.identity.conftest import ORIGIN, Shop
+from tests.identity.conftest import ORIGIN, Process, Shop
 from tests.support.proofs import HeldKey
 
 HELD = [HeldKey.generate() for _ in range(KEYS_MAX + 1)]
@@ -46,9 +46,9 @@ async def sets(clock: ManualClock) -> AsyncIterator[KeySets]:
 
 
 @pytest.fixture
-def keys(deps: IdentityDeps, sets: KeySets) -> ClientKeys:
+def keys(deps: IdentityDeps, sets: KeySets, process: Process) -> ClientKeys:
     """The service."""
-    return ClientKeys(deps, sets, allow_loopback_http=True)
+    return ClientKeys(deps, sets, process.feed, allow_loopback_http=True)
 
 
 def publish(receiver: Receiver, *held: HeldKey, **beside: Any) -> None:

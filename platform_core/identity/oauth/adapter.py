@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import structlog
 
-from platform_core.identity import repository_oauth
 from platform_core.identity.access import Access, audience
 from platform_core.identity.consent import Approved, Declined
 from platform_core.identity.deps import IdentityDeps, single_reads
@@ -22,6 +21,7 @@ from platform_core.identity.models import APP_SECRETS
 from platform_core.identity.oauth.authorization import Authorizations, GivesGrants
 from platform_core.identity.oauth.authorize import DetailsReader, Rules
 from platform_core.identity.oauth.clients import METHODS, Assertions, Client, ClientAuthentication, read_basic
+from platform_core.identity.oauth.cors import PublicOrigins
 from platform_core.identity.oauth.device import GRANT_TYPE as DEVICE_GRANT
 from platform_core.identity.oauth.device import DeviceAuthorization
 from platform_core.identity.oauth.dpop import ALGORITHMS as PROOF_ALGORITHMS
@@ -40,7 +40,7 @@ from platform_core.identity.oauth.requests import AuthorizationRequest, ConsentT
 from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
 from platform_core.identity.oauth.tokens import TokenGenerator
 from platform_core.identity.refusals import Refusals
-from platform_core.identity.revocation import DATABASE_AWAY
+from platform_core.identity.revocation import DATABASE_AWAY, RevocationFeed
 from platform_core.identity.sessions import SignedIn
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.commit import Audit, Change, Plan, PlanRefused
@@ -68,6 +68,7 @@ class AuthlibOAuthServer:
         assertions: Assertions,
         proofs: Proofs,
         refusals: Refusals,
+        feed: RevocationFeed,
         more_grants: Sequence[Callable[[IdentityDeps], GrantType]] = (),
         refresh_grace: timedelta = GRACE,
     ) -> None:
@@ -77,6 +78,7 @@ class AuthlibOAuthServer:
         self._origin = public_origin
         self._audience = audience(public_origin)
         self._reads = single_reads(deps.database)
+        self._origins = PublicOrigins(self._reads, feed, deps.clock)
         self._refusals = refusals
         self._proofs = EndpointProofs(deps, proofs, public_origin)
         self._clients = ClientAuthentication(deps, origin=public_origin, assertions=assertions)
@@ -184,8 +186,7 @@ class AuthlibOAuthServer:
     async def allows_origin(self, origin: str) -> bool:
         """See `OAuthServer`."""
         with _database():
-            async with self._reads.connect() as connection:
-                return await repository_oauth.is_public_origin(connection, origin)
+            return await self._origins.allows(origin)
 
     def jwks(self) -> Mapping[str, Any]:
         """See `OAuthServer`."""

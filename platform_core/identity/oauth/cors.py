@@ -11,7 +11,13 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from platform_core.identity.feed_cache import FeedCache
+from platform_core.identity.redirects import origin_of
+from platform_core.identity.repository_oauth import read_public_redirects
+from platform_core.identity.revocation import PUBLIC_CLIENTS, RevocationFeed
+from platform_core.kernel.clock import Clock
 from platform_core.kernel.errors import PlatformError
 
 Allows = Callable[[str], Awaitable[bool]]
@@ -19,6 +25,27 @@ _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]{1,255}", re.ASCII)
 _METHODS: Final = "GET, POST"
 _HEADERS: Final = "Authorization, Content-Type, DPoP"
 _EXPOSED: Final = "DPoP-Nonce, Request-Id, WWW-Authenticate"
+
+
+class PublicOrigins:
+    """The origins of public clients' redirect addresses, as they stood at most a second ago. One per process.
+
+    Kept whole, so that pages of strangers, who may claim any origin, cost no query.
+    """
+
+    def __init__(self, reads: AsyncEngine, feed: RevocationFeed, clock: Clock) -> None:
+        """`reads`: by the authorization server's role. `clock` is the feed's."""
+        self._reads = reads
+        self._known = FeedCache(self._read, kind="origins", feed=feed, clock=clock, entries_max=1)
+
+    async def allows(self, origin: str) -> bool:
+        """Whether a public client has a redirect address at this origin."""
+        return origin in await self._known.get(PUBLIC_CLIENTS)
+
+    async def _read(self, _: str) -> frozenset[str]:
+        async with self._reads.connect() as connection:
+            listed = await read_public_redirects(connection)
+        return frozenset(origin_of(uri) for uri in listed)
 
 
 async def cors_headers(request: Request, allows: Allows) -> dict[str, str]:

@@ -13,13 +13,10 @@ import httpx
 import pytest
 
 from platform_core.identity.apps import Apps
-from platform_core.identity.client_keys import ClientKeys
 from platform_core.identity.deps import IdentityDeps
-from platform_core.identity.key_sets import KeySets
 from platform_core.identity.oauth.clients import ASSERTION_TYPE
 from platform_core.identity.schemas import ClientConfigure
 from platform_core.kernel.clock import ManualClock
-from platform_core.kernel.http.guarded_client import GuardedClient
 from tests.identity.conftest import ORIGIN, Process
 from tests.identity.oauth.conftest import ALL_GRANTS, CALLBACK, Journey, answer_of, count, open_journey
 from tests.support.proofs import HeldKey
@@ -79,8 +76,7 @@ class Holder:
 async def keyed(process: Process, *, profile: str = "confidential") -> Holder:
     journey = await open_journey(process)
     holder = Holder(journey, asserts=True)
-    keys = ClientKeys(process.deps, KeySets(GuardedClient(), process.deps.clock))
-    await keys.add(journey.client_id, holder.key.public, by="per_developer")
+    await process.proofs.keys.add(journey.client_id, holder.key.public, by="per_developer")
     if profile == "money":
         wanted = ClientConfigure(profile="money", redirect_uris=(CALLBACK,), grant_types=ALL_GRANTS)
         await Apps(process.deps).configure_client(journey.client_id, wanted)

@@ -196,7 +196,7 @@ def _is_backed(state: TokenState, claims: dict[str, Any]) -> bool:
         return claims.get("merchant") is None
     return (
         state.is_grant_active
-        and state.grant_version == claims.get("gv")
+        and state.grant_floor <= claims.get("gv", 0) <= state.grant_version
         and state.merchant_id == claims.get("merchant")
         and state.merchant_mode == state.mode
     )

@@ -1,7 +1,8 @@
 """What merchants let apps do: given, widened by consent, narrowed, ended.
 
-Every change is a new version, kept with its difference. It raises the grant's version, so tokens of the one before die
-everywhere within a second; what is metered is refused at once, because the plan moves or closes the limits too.
+Every change is a new version, kept with its difference. One that takes something away raises the grant's floor, so that
+tokens of versions before die everywhere within a second; one that only adds leaves them as they are. What is metered is
+refused at once, because the plan moves or closes the limits too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from platform_core.identity.rar import (
     DetailsRefused,
     Granted,
     LimitPolicy,
+    are_within,
     granted_of,
     merged,
     narrowed,
@@ -106,6 +108,28 @@ class Outcome:
     details_before: Granted
     details: Granted
     zone: str
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether something that the grant allowed is allowed no more: its tokens must not outlive that."""
+        before, after = self.before, self.after
+        if before is None:
+            return False
+        is_sooner = after.expires_at is not None and (before.expires_at is None or after.expires_at < before.expires_at)
+        has_fewer_stores = after.stores is not None and (
+            before.stores is None or not set(before.stores) <= set(after.stores)
+        )
+        has_less = not set(before.scopes) <= set(after.scopes)
+        return after.state != "active" or is_sooner or has_fewer_stores or has_less or self._is_limited_more()
+
+    def _is_limited_more(self) -> bool:
+        """Whether a limit was lowered or a detail lost, or what an owner's grant left free is limited now."""
+        assert self.before is not None, "there was a grant"
+        had = [granted.detail for granted in self.details_before]
+        has = [granted.detail for granted in self.details]
+        metered = {type_of_scope()[name].name for name in self.before.scopes if catalogue()[name].is_metered}
+        newly = {detail.type for detail in has} - {detail.type for detail in had}
+        return not are_within(had, has) or not newly.isdisjoint(metered)
 
 
 class Grants:
@@ -232,7 +256,7 @@ class Grants:
     async def narrow(
         self, grant_id: str, wanted: GrantNarrow, *, merchant_id: str, by: str, expected: int | None = None
     ) -> GrantRead:
-        """Take something away from a grant. Emits `grant.changed`; tokens of the former version die.
+        """Take something away from a grant. Emits `grant.changed`; tokens of former versions die.
 
         `expected`: the version that the caller saw. 404 `identity.grant_not_found`, 409 `identity.changed_meanwhile`,
         422 `identity.grant_refused` for anything that would widen it.
@@ -374,9 +398,10 @@ class Grants:
         now = deps.clock.now()
         parts: list[object] = []
         if before is None:
-            parts.append(Insert(ACCESS_GRANTS, _row(after)))
+            parts.append(Insert(ACCESS_GRANTS, {**_row(after), "floor_version": 1}))
         else:
-            parts.append(Change(ACCESS_GRANTS, after.id, _changed(before, after), expected=before.version))
+            values = _changed(before, after) | ({"floor_version": after.version} if outcome.takes_away else {})
+            parts.append(Change(ACCESS_GRANTS, after.id, values, expected=before.version))
             parts.append(news(deps.ids, kind="grant", subject_id=after.id, merchant_id=after.merchant_id, now=now))
         parts.append(Insert(GRANT_VERSIONS, self._version_row(outcome, kind, by=by, now=now)))
         parts += await self._metered(outcome)

@@ -193,7 +193,7 @@ def _done(share: Mapping[str, Any], amount: int | None) -> int:
 class Meter:
     """One act's way through the details that could cover it. Made by `Limits.spend`, asked by the act."""
 
-    def __init__(self, who: Principal, details: Granted, *, kind: str, action: str, ids: Ids) -> None:
+    def __init__(self, who: Principal, *, kind: str, action: str, now: datetime, zone: str, ids: Ids) -> None:
         self.who = who
         self.kind = kind
         self.action = action
@@ -202,8 +202,18 @@ class Meter:
         self.unopened: set[Window] = set()
         self.version = 0  # of the grant's meter, if something is unopened
         self.opened: set[Window] = set()  # by the charge made last
-        self._details = details
+        self.grant_version = 0
+        self._details: Granted = ()
+        self._now = now
+        self._zone = zone
         self._ids = ids
+
+    def follow(self, details: Granted, *, version: int) -> None:
+        """Go by the grant's details as they are in this version."""
+        self._details = tuple(granted for granted in details if granted.detail.type == self.kind)
+        self.windows = {granted.id: windows_of(granted, now=self._now, zone=self._zone) for granted in self._details}
+        self.closed_to.clear()
+        self.grant_version = version
 
     def charge(
         self, *, reference: str, store_id: str | None, currency: str | None, uses: Mapping[Measure, int]
@@ -252,16 +262,15 @@ class Limits:
 
         It may be called again, after the plan was refused by a limit and before anything was written. An owner's grant
         without limits of this type is not metered: `act(None)`, and no read. Raises 403 `identity.limit_exceeded`,
-        `identity.limit_missing`; 401 `identity.token_invalid` when the grant has changed or ended.
+        `identity.limit_missing`; 401 `identity.token_invalid` when the grant has ended or something was taken away.
         """
         details = tuple(granted for granted in who.details if granted.detail.type == kind)
         if not details:
             if who.grant_kind == "owner":
                 return await act(None)
             raise LIMIT_MISSING.error({"type": kind})
-        now = self._clock.now()
-        meter = Meter(who, details, kind=kind, action=action, ids=self._ids)
-        meter.windows = {granted.id: windows_of(granted, now=now, zone=zone) for granted in details}
+        meter = Meter(who, kind=kind, action=action, now=self._clock.now(), zone=zone, ids=self._ids)
+        meter.follow(details, version=who.grant_version)
         await self._learn(meter)
         for _ in range(TRIES_MAX):
             try:
@@ -277,7 +286,8 @@ class Limits:
     async def _heard(self, meter: Meter, refusal: Refusal) -> bool:
         """Whether the refusal was a limit's; the meter knows then what to do differently."""
         if isinstance(refusal, AccountClosed) and refusal.role == LIMIT:
-            raise TOKEN_INVALID.error(headers=_CHALLENGE)
+            await self._learn(meter, is_closed=True)
+            return True
         if isinstance(refusal, GuardRefused) and refusal.role == LIMIT:
             window = _named(meter, refusal.account)
             meter.closed_to[window.detail_id] = _exceeded(window, refusal.available, meter.kind)
@@ -288,28 +298,38 @@ class Limits:
             await self._learn(meter)
         return is_opened or is_passed
 
-    async def _learn(self, meter: Meter) -> None:
-        """Find out which of the meter's windows are still to be opened; reads only if this process does not know."""
-        unknown = {
-            window
-            for windows in meter.windows.values()
-            for window in windows
-            if (window.unit, window.bucket) not in self._opened
-        }
+    async def _learn(self, meter: Meter, *, is_closed: bool = False) -> None:
+        """Find out which of the meter's windows are still to be opened; reads only if this process does not know.
+
+        A grant that was only widened since the caller was read goes on, by the details it has now. `is_closed`: the
+        meter went by a window that is closed, which only a later version explains.
+        """
         meter.unopened = set()
-        if not unknown:
+        unknown = self._unknown(meter)
+        if not unknown and not is_closed:
             return
         who, merchant_id = meter.who, str(meter.who.merchant_id)
         async with self._database.read(
             merchant_id
         ) as connection:  # before the accounts: what moves after it is noticed
             state = await repository_grants.read_meter(connection, str(who.grant_id), merchant_id=merchant_id)
-        if state is None or state.state != "active" or state.grant_version != who.grant_version:
+        if state is None or state.state != "active" or who.grant_version < state.grant_floor:
             raise TOKEN_INVALID.error(headers=_CHALLENGE)
-        accounts = await self._ledger.accounts(merchant_id, [window.key(merchant_id, LIMIT) for window in unknown])
+        if state.grant_version != meter.grant_version:
+            meter.follow(state.details, version=state.grant_version)
+            unknown = self._unknown(meter)
+        elif is_closed:
+            raise TOKEN_INVALID.error(headers=_CHALLENGE)
+        keys = [window.key(merchant_id, LIMIT) for window in unknown]
+        accounts = await self._ledger.accounts(merchant_id, keys) if keys else {}
         open_ = {w for w in unknown if (a := accounts.get(w.key(merchant_id, LIMIT))) is not None and a.credits_posted}
         self._remember(open_)
         meter.unopened, meter.version = unknown - open_, state.version
+
+    def _unknown(self, meter: Meter) -> set[Window]:
+        """Windows of which this process does not know that they are open."""
+        found = (window for windows in meter.windows.values() for window in windows)
+        return {window for window in found if (window.unit, window.bucket) not in self._opened}
 
     def _remember(self, windows: Iterable[Window]) -> None:
         for window in windows:

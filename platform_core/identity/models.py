@@ -115,7 +115,10 @@ class AppSecret(SQLModel, table=True):
 
 
 class AccessGrant(SQLModel, table=True):
-    """What an app may do for a merchant. One active grant per app and merchant."""
+    """What an app may do for a merchant. One active grant per app and merchant.
+
+    `floor_version`: the last version that took something away; tokens of it and of later ones hold.
+    """
 
     __tablename__: ClassVar[str] = "access_grant"
 
@@ -128,6 +131,7 @@ class AccessGrant(SQLModel, table=True):
     stores: str | None  # None: all stores, also future ones
     details: Any = Field(default=None, sa_type=JSONB, nullable=True)  # of `rar`; encoded text where a plan writes it
     version: int
+    floor_version: int
     given_by: str
     created_at: datetime = Field(sa_type=_MOMENT)
     expires_at: datetime | None = Field(sa_type=_MOMENT)

@@ -205,6 +205,7 @@ class TokenState:
     standing: Standing | None
     is_grant_active: bool
     grant_version: int
+    grant_floor: int
     scopes: frozenset[str]
     stores: frozenset[str] | None
     tier: str | None
@@ -221,7 +222,7 @@ SELECT a.id, c.mode, c.api_version, c.state = 'active' AND a.state = 'active',
        m.id, m.mode, m.standing,
        coalesce(g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > :now), false),
        g.version, g.scopes, g.stores, i.tier, g.kind, g.details::text,
-       EXISTS (SELECT FROM client_signing s WHERE s.id = c.id)
+       EXISTS (SELECT FROM client_signing s WHERE s.id = c.id), g.floor_version
 FROM app_client c
 JOIN app a ON a.id = c.app_id
 LEFT JOIN isv i ON i.id = a.isv_id
@@ -263,6 +264,7 @@ async def read_token_state(
         standing=row[8],
         is_grant_active=row[9],
         grant_version=row[10] or 0,
+        grant_floor=row[17] or 0,
         scopes=frozenset((row[11] or "").split()),
         stores=frozenset(row[12].split()) if row[12] is not None else None,
         tier=row[13],

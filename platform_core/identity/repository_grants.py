@@ -10,6 +10,7 @@ from sqlalchemy import Row, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from platform_core.identity.models import ACCESS_GRANTS, APP_SCOPES, GRANT_VERSIONS
+from platform_core.identity.rar import Granted, granted_of
 from platform_core.kernel.pagination import Position
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
@@ -57,11 +58,13 @@ class MeterState:
 
     version: int
     grant_version: int
+    grant_floor: int
     state: str
+    details: Granted
 
 
 _METER: Final = text("""
-SELECT m.version, g.version, g.state FROM grant_meter m JOIN access_grant g ON g.id = m.id
+SELECT m.version, g.version, g.floor_version, g.state, g.details FROM grant_meter m JOIN access_grant g ON g.id = m.id
 WHERE m.id = :grant_id AND m.merchant_id = :merchant_id
 """)
 
@@ -69,4 +72,4 @@ WHERE m.id = :grant_id AND m.merchant_id = :merchant_id
 async def read_meter(connection: AsyncConnection, grant_id: str, *, merchant_id: str) -> MeterState | None:
     """The meter of a grant with limits."""
     row = (await connection.execute(_METER, {"grant_id": grant_id, "merchant_id": merchant_id})).one_or_none()
-    return None if row is None else MeterState(row[0], row[1], row[2])
+    return None if row is None else MeterState(row[0], row[1], row[2], row[3], granted_of(row[4]))

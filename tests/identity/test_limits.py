@@ -192,14 +192,14 @@ class History:
         self.model.caps["day"] = cap
         present["day"].aim(cap)
 
-    async def give(self, cap: int) -> None:
+    async def give(self, cap: int, *, detail: Detail | None = None) -> None:
         giving = Giving(
             app_id=self.shop.app.id,
             merchant_id=self.shop.merchant.id,
             mode="test",
             scopes=frozenset({"refunds:write"}),
             stores=None,
-            details=(refund(cap),),
+            details=(detail or refund(cap),),
             by="per_owner",
             action="replace",
         )
@@ -274,6 +274,44 @@ async def test_a23_a_stale_process_opens_no_window_of_a_grant_that_has_changed(
             await history.act(process, stale, 1, is_held=False)
         assert refused.value.declared is TOKEN_INVALID
     await history.act(here, await history.principal(), 20, is_held=False)
+
+
+@pytest.mark.database
+async def test_a_stale_process_goes_on_by_the_raised_limit(deps: IdentityDeps, clock: ManualClock) -> None:
+    """The limit is raised while a process still holds the grant as it was: no act is refused, no window opens low."""
+    shop = await open_shop(deps, "Raised", frozenset({"refunds:write"}))
+    history = History(deps, shop, clock)
+    await history.give(100)
+    stale = await history.principal()
+    here, there = history.processes
+    await history.act(there, stale, 10, is_held=False)
+    await history.give(500)
+    await history.act(there, stale, 300, is_held=False)
+    clock.advance(timedelta(days=1))
+    await history.act(there, stale, 1, is_held=False)
+    await history.act(here, await history.principal(), 499, is_held=False)
+    with pytest.raises(PlatformError) as refused:
+        await history.act(there, stale, 1, is_held=False)
+    assert refused.value.declared is LIMIT_EXCEEDED
+
+
+@pytest.mark.database
+async def test_a_stale_process_goes_on_when_a_detail_made_room_for_a_wider_one(
+    deps: IdentityDeps, clock: ManualClock
+) -> None:
+    """The detail was of one action and is of all now: another id, whose windows are others; the old ones are closed."""
+    shop = await open_shop(deps, "Wider", frozenset({"refunds:write"}))
+    history = History(deps, shop, clock)
+    narrow = refund(100).model_copy(update={"actions": ("create",)})
+    await history.give(100, detail=narrow)
+    stale = await history.principal()
+    there = history.processes[1]
+    await history.act(there, stale, 10, is_held=False)
+    await history.give(500)
+    now = await history.principal()
+    assert (now.grant_version, now.details[0].id != stale.details[0].id) == (stale.grant_version + 1, True)
+    charge = await history.act(there, stale, 300, is_held=False)
+    assert charge.detail_id == now.details[0].id
 
 
 @pytest.mark.database

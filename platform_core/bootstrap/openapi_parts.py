@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
 
+from platform_core.contracts.scopes import catalogue
 from platform_core.identity.errors import (
     ACCESS_UNAVAILABLE,
     MERCHANT_NEEDED,
@@ -13,7 +15,9 @@ from platform_core.identity.errors import (
     TOKEN_INVALID,
     TOKEN_MISSING,
 )
+from platform_core.identity.errors_people import CONSOLE_UNCLEAR, CSRF_REFUSED, SIGN_IN_REQUIRED, STEP_UP_REQUIRED
 from platform_core.identity.rate_limits import CONCURRENCY_EXCEEDED, RATE_EXCEEDED
+from platform_core.kernel.errors import ErrorCode
 from platform_core.kernel.http.openapi_document import Conventions, openapi_document
 
 _TEXT: Final = {"type": "string"}
@@ -45,6 +49,16 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+def _of_people(scope: str, method: str) -> Sequence[ErrorCode]:
+    """What is refused to somebody at a console, on routes that no app can use."""
+    declared = catalogue()[scope]
+    if declared.is_for_apps:
+        return ()
+    is_write = method not in ("get", "head")
+    step_up = (STEP_UP_REQUIRED,) if is_write and declared.needs_step_up else ()
+    return (SIGN_IN_REQUIRED, CONSOLE_UNCLEAR, *((CSRF_REFUSED,) if is_write else ()), *step_up)
+
+
 def complete_document(app: FastAPI) -> dict[str, Any]:  # Any: JSON
     """The document of an application that has all its routes."""
     conventions = Conventions(
@@ -60,5 +74,6 @@ def complete_document(app: FastAPI) -> dict[str, Any]:  # Any: JSON
             MERCHANT_NEEDED,
         ),
         stranger=(RATE_EXCEEDED,),
+        of_scope=_of_people,
     )
     return openapi_document(app, conventions)

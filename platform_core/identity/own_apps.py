@@ -30,6 +30,7 @@ from platform_core.identity.schemas_people import (
     SecretMade,
     SecretRead,
 )
+from platform_core.identity.sessions import require_step_up
 from platform_core.kernel.commit import Audit, Change, Event, Plan, PlanRefused
 from platform_core.kernel.http.preconditions import changed_meanwhile
 from platform_core.kernel.i18n import Text
@@ -70,8 +71,9 @@ class OwnApps:
     async def create(self, who: Principal, wanted: AppWrite, *, extra: Extra) -> AppMade:
         """A new app with a client and a secret. A merchant's is of the merchant's mode.
 
-        422 `identity.app_refused`.
+        401 `identity.step_up_required`: it comes with a secret. 422 `identity.app_refused`.
         """
+        require_step_up(who, self.deps.clock.now())
         if who.party_kind == "isv" and wanted.mode == "live":
             raise _refused("a live client needs an approved release", "正式模式的客户端须先通过发布审核")
         if who.party_kind == "merchant" and wanted.mode != who.mode:

@@ -13,6 +13,7 @@ from platform_core.identity.errors_people import (
     PAYOUT_DESTINATION_NOT_FOUND,
     SECOND_PERSON_NEEDED,
     SECRET_NOT_FOUND,
+    STEP_UP_REQUIRED,
 )
 from platform_core.identity.permits import permits
 from platform_core.identity.principal import Principal
@@ -79,7 +80,9 @@ def _app_writes(router: APIRouter, services: PartyServices) -> None:
     @router.post(
         "/apps",
         operation_id="apps.create",
-        **documented(answer=AppMade, body=AppWrite, status=201, errors=(APP_REFUSED,), is_idempotent=True),
+        **documented(
+            answer=AppMade, body=AppWrite, status=201, errors=(APP_REFUSED, STEP_UP_REQUIRED), is_idempotent=True
+        ),
     )
     async def create_app(who: MayWriteApps, request: Request) -> Response:
         """Create an app with a client and a secret, which this answer alone shows."""

@@ -79,6 +79,23 @@ async def test_no_5xx_and_no_undocumented_status(shop: Shop, seller: Till, serve
     assert len(asked) >= 15
 
 
+async def test_what_people_are_refused_is_in_the_document(shop: Shop) -> None:
+    paths = (await shop.client.get("/openapi.json")).json()["paths"]
+    client = "/v1/apps/{app_id}/clients/{client_id}"
+    for method, path, is_written, needs_step_up in (
+        ("get", client, False, False),
+        ("patch", client, True, True),
+        ("post", f"{client}/keys", True, True),
+        ("patch", "/v1/apps/{app_id}", True, False),
+        ("post", "/v1/payments", False, False),
+    ):
+        operation = paths[path][method]
+        refused = {status: operation["responses"][status]["x-codes"] for status in ("401", "403")}
+        assert ("identity.csrf_refused" in refused["403"]) == is_written, path
+        assert ("identity.step_up_required" in refused["401"]) == needs_step_up, path
+        assert ("identity.sign_in_required" in refused["401"]) == ("payments" not in path), path
+
+
 async def test_every_refusal_of_the_document_is_a_problem(shop: Shop) -> None:
     document = (await shop.client.get("/openapi.json")).json()
     for path, methods in document["paths"].items():

@@ -11,9 +11,8 @@ depends_on = None
 
 # What was taken away before is not known, so tokens of the present version alone hold on, as they did.
 TABLES = """
-ALTER TABLE access_grant ADD COLUMN floor_version integer;
+ALTER TABLE access_grant ADD COLUMN floor_version integer NOT NULL DEFAULT 1;
 UPDATE access_grant SET floor_version = version;
-ALTER TABLE access_grant ALTER COLUMN floor_version SET NOT NULL;
 ALTER TABLE access_grant ADD CONSTRAINT access_grant_floor CHECK (floor_version BETWEEN 1 AND version);
 """
 

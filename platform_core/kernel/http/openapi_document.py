@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -89,6 +89,8 @@ class Conventions:
     """What every route with a token may refuse."""
     stranger: Sequence[ErrorCode]
     """What every route without one may refuse."""
+    of_scope: Callable[[str, str], Sequence[ErrorCode]]
+    """What a route of this scope and method (lower case) may refuse besides."""
 
 
 def openapi_document(app: FastAPI, conventions: Conventions) -> Json:
@@ -102,7 +104,7 @@ def openapi_document(app: FastAPI, conventions: Conventions) -> Json:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if method in METHODS and path.startswith(API):
-                used |= _complete(operation, path, conventions)
+                used |= _complete(operation, method, path, conventions)
     components["examples"] = problem_examples([catalogue()[code] for code in sorted(used)], conventions.type_base)
     _add_answers(document)
     return document
@@ -121,7 +123,7 @@ def _header(name: str, meaning: str, pattern: str | None) -> Json:
     return {"description": f"{name}: {meaning}", "schema": _TEXT | ({} if pattern is None else {"pattern": pattern})}
 
 
-def _complete(operation: Json, path: str, conventions: Conventions) -> set[str]:
+def _complete(operation: Json, method: str, path: str, conventions: Conventions) -> set[str]:
     """Add to one operation what the conventions say; returns the codes that it names."""
     parameters = operation.setdefault("parameters", [])
     names = {parameter.get("name") or parameter["$ref"].rpartition("/")[2] for parameter in parameters}
@@ -134,7 +136,7 @@ def _complete(operation: Json, path: str, conventions: Conventions) -> set[str]:
             del responses[status]  # the framework's own words
         elif CODES in answer:
             codes.setdefault(str(status), set()).update(answer[CODES])
-    for error in _implied(operation, path, names, conventions):
+    for error in _implied(operation, method, names, conventions):
         codes.setdefault(str(error.status), set()).add(error.code)
     if "{" in path and "404" not in codes:
         codes["404"] = {NOT_FOUND.code}
@@ -149,11 +151,13 @@ def _complete(operation: Json, path: str, conventions: Conventions) -> set[str]:
     return set().union(*codes.values())
 
 
-def _implied(operation: Json, path: str, names: set[str], conventions: Conventions) -> Iterable[ErrorCode]:
+def _implied(operation: Json, method: str, names: set[str], conventions: Conventions) -> Iterable[ErrorCode]:
     yield from _ANYWHERE
     if operation.get("security"):
         yield VERSION_UNKNOWN
         yield from conventions.guarded
+        for scope in operation["security"][0]["oauth2"]:
+            yield from conventions.of_scope(scope, method)
     else:
         yield from conventions.stranger
     if any(parameter.get("in") == "query" for parameter in operation["parameters"]):

@@ -145,6 +145,7 @@ async def test_keys_and_staff_need_a_fresh_second_factor(owner: Somebody, proces
     body = {"client_id": shop.app.client.id}
     for path, wanted in (
         (f"/apps/{shop.app.id}/secrets", body),
+        ("/apps", {"name": "Till", "mode": "test"}),
         ("/staff-invitations", {"email": "a@b.example", "roles": ["cashier"]}),
         ("/payout-destinations", {"currency": "CNY", "holder": "x", "bank": "y", "account": "6222000011112222"}),
     ):

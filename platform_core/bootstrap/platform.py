@@ -186,7 +186,7 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
-    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
+    limits = Limits(database=database, ledger=ledger, committer=committer, clock=clock, ids=ids)
     grants = Grants(deps, limits=limits)
     consent = Consent(deps, grants)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))

@@ -114,9 +114,10 @@ class Grants:
     def __init__(self, deps: IdentityDeps, *, limits: Limits | None = None, policy: LimitPolicy | None = None) -> None:
         """`limits` runs by the clock of business; by default by that of `deps`."""
         self._deps = deps
-        self._limits = limits or Limits(
+        self.limits = limits or Limits(
             database=deps.database,
             ledger=LedgerService(deps.database, ids=deps.ids),
+            committer=deps.committer,
             clock=deps.clock,
             ids=deps.ids,
         )
@@ -302,7 +303,7 @@ class Grants:
             raise GRANT_NOT_FOUND.error({"grant_id": grant_id})
         details = granted_of(row.details) if row.state == "active" else ()
         types = {granted.id: granted.detail.type for granted in details}
-        states = await self._limits.left(merchant_id, details, zone=merchant.time_zone)
+        states = await self.limits.left(merchant_id, details, zone=merchant.time_zone)
         limits = [
             LimitRead(
                 detail_id=detail_id,
@@ -397,7 +398,7 @@ class Grants:
             meter = await repository_grants.read_meter(connection, after.id, merchant_id=after.merchant_id)
         if meter is None:
             return [Insert(GRANT_METERS, {"id": after.id, "merchant_id": after.merchant_id, "version": 1})]
-        moves = await self._limits.change(
+        moves = await self.limits.change(
             after.merchant_id,
             before=outcome.details_before,
             after=outcome.details,

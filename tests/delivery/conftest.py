@@ -29,6 +29,7 @@ CATALOGUE = EventCatalogue(
         EventKind("refund.succeeded", "refunds:read", "/v1/refunds/{id}"),
         EventKind("grant.changed", "grant_management_query", "/v1/grants/{id}"),
         EventKind("grant.revoked", "grant_management_query", "/v1/grants/{id}"),
+        EventKind("limit.exhausted", "grant_management_query", "/v1/events?object_id={id}"),
     ]
 )
 
@@ -86,6 +87,14 @@ class World:
             id_, app_id, merchant_id, scopes, self.clock.now(),
         )  # fmt: skip
         return id_
+
+    async def window(self, id_: str, grant_id: str, merchant_id: str) -> None:
+        """An opened window of one of the grant's limits."""
+        await self.owner.execute(
+            "INSERT INTO limit_window (id, merchant_id, grant_id, detail_id, unit, bucket, opened_at, version) "
+            "VALUES ($1, $2, $3, 'det_1', 'limit:CNY', $1, $4, 1)",
+            id_, merchant_id, grant_id, self.clock.now(),
+        )  # fmt: skip
 
     async def endpoint(self, app_id: str, url: str, *, types: str = '["*"]', mode: str = "test") -> tuple[str, str]:
         """A new endpoint and its secret as its owner keeps it."""

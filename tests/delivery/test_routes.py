@@ -368,6 +368,29 @@ async def test_events_show_under_the_scope_that_reads_their_object(
     await caller.call("GET", f"/v1/events/{hidden}", status=404)
 
 
+async def test_of_grants_and_limits_an_app_sees_its_own_alone(
+    world: World, client: httpx.AsyncClient, tokens: Tokens, subscribed: Subscription
+) -> None:
+    merchant = subscribed.merchant
+    apps = [await world.app(merchant) for _ in range(2)]
+    grants = [await world.grant(app, merchant, "webhooks:read grant_management_query") for app in apps]
+    seen = []
+    for number, grant in enumerate(grants):
+        await world.window(f"lim_{number}", grant, merchant)
+        changed = await world.emit(merchant, type_="grant.changed", object_id=grant)
+        seen.append([await world.emit(merchant, type_="limit.exhausted", object_id=f"lim_{number}"), changed])
+    for number, app in enumerate(apps):
+        scopes = frozenset({"webhooks:read", "grant_management_query"})
+        tokens.principals[app] = replace(principal(app, merchant), scopes=scopes, grant_id=grants[number])
+        caller = Caller(client, app)
+        page = await caller.call("GET", "/v1/events", status=200)
+        assert [event["id"] for event in page["data"]] == seen[number]
+        for event in seen[number]:
+            await caller.call("GET", f"/v1/events/{event}", status=200)
+        for event in seen[1 - number]:
+            await caller.call("GET", f"/v1/events/{event}", status=404)
+
+
 def test_every_route_names_its_scope(app: FastAPI) -> None:
     found = scopes_by_route(app)
     assert len(found) == 12

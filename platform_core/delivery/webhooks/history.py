@@ -234,6 +234,7 @@ class Events:
                 rows = await repository.list_events(
                     connection,
                     merchant_id=principal.merchant_id,
+                    grant_id=principal.grant_id,
                     types=types,
                     object_id=object_id,
                     before=before,
@@ -253,7 +254,11 @@ class Events:
         if principal.merchant_id is not None:
             async with self.deps.database.read(principal.merchant_id) as connection:
                 row = await repository.read_event(
-                    connection, event_id, merchant_id=principal.merchant_id, types=self._types(principal, None)
+                    connection,
+                    event_id,
+                    merchant_id=principal.merchant_id,
+                    grant_id=principal.grant_id,
+                    types=self._types(principal, None),
                 )
         if row is None:
             raise EVENT_NOT_FOUND.error({"id": event_id})

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from platform_core.bootstrap.platform import Platform
 from platform_core.governance.audit.sealer import Sealer
 from platform_core.identity import seen_jti
-from platform_core.identity.oauth import sweep as oauth_sweep
+from platform_core.identity import sweep as identity_sweep
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.commit import Due, Plan, PlanRefused
 from platform_core.kernel.commit.due import DueWork
@@ -60,7 +60,7 @@ class Upkeep:
             deleted = await purge(connection, now=platform.clock.now(), limit=PURGED_MAX)
             # Proofs live by the real clock, also where business time is moved.
             deleted["seen_jti"] = await seen_jti.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
-            deleted |= await oauth_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
+            deleted |= await identity_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
         finally:
             await connection.close()
         if any(deleted.values()):

@@ -20,17 +20,16 @@ from platform_core.contracts.scopes import catalogue
 from platform_core.identity import repository, repository_grants
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE, GRANT_EXISTS, GRANT_NOT_FOUND, GRANT_REFUSED
+from platform_core.identity.limit_policy import LimitPolicy, shipped_policy
 from platform_core.identity.limits import Limits
 from platform_core.identity.models import ACCESS_GRANTS, GRANT_METERS, GRANT_VERSIONS, GrantKind, Mode
 from platform_core.identity.rar import (
     DetailsRefused,
     Granted,
-    LimitPolicy,
     granted_of,
     merged,
     narrowed,
     replaced,
-    shipped_policy,
 )
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import (
@@ -197,7 +196,7 @@ class Grants:
             if kind != "owner" or details:
                 details = self._bounded(scopes, details, is_owner=kind == "owner")
         except DetailsRefused as refused:
-            raise _refused(str(refused), "授权明细不被接受") from refused
+            raise _refused(str(refused), refused.zh) from refused
         now = self._deps.clock.now()
         after = GrantRead(
             id=self._deps.ids.mint("gra") if before is None else before.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from platform_core.kernel.errors import declare, validation_failed
 from platform_core.kernel.http.envelope import envelope_of
@@ -23,24 +23,47 @@ MEDIA_TYPE_UNSUPPORTED: Final = declare(
     detail=Text(en="This address reads application/json in UTF-8.", zh="该地址只接受 UTF-8 编码的 application/json。"),
     hint=Text(en="Send Content-Type: application/json.", zh="请设置 Content-Type: application/json。"),
 )
+_SCOPE_KEY: Final = "arsenal.body"
 _PLAIN: Final = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
 
 
 def require_json(request: Request) -> None:
     """Raise `kernel.media_type_unsupported` (415) unless the body says that it is JSON in UTF-8."""
-    headers = request.headers
-    if headers.get("content-encoding", "identity") != "identity":
+    media, encoding = b"", b"identity"
+    for name, given in reversed(request.scope["headers"]):  # of a repeated header the first counts
+        if name == b"content-type":
+            media = given
+        elif name == b"content-encoding":
+            encoding = given
+    if encoding != b"identity":
         raise MEDIA_TYPE_UNSUPPORTED.error()
-    value = headers.get("content-type", "").strip().lower()
+    value = media.decode("latin-1").strip().lower()
     if value in _PLAIN:
         return
     media_type, _, parameters = value.partition(";")
     for parameter in filter(None, (part.strip() for part in parameters.split(";"))):
-        name, _, given = parameter.partition("=")
-        if name.strip() == "charset" and given.strip().strip('"') not in ("utf-8", "utf8"):
+        attribute, _, charset = parameter.partition("=")
+        if attribute.strip() == "charset" and charset.strip().strip('"') not in ("utf-8", "utf8"):
             raise MEDIA_TYPE_UNSUPPORTED.error()
     if media_type.strip() != "application/json":
         raise MEDIA_TYPE_UNSUPPORTED.error()
+
+
+async def whole_body(request: Request) -> bytes:
+    """The body, read once for all who want it. Raises 413 `kernel.body_too_large`."""
+    scope = request.scope
+    body: bytes | None = scope.get(_SCOPE_KEY)
+    if body is None:
+        pieces = []
+        is_more = True
+        while is_more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            pieces.append(message.get("body", b""))
+            is_more = message.get("more_body", False)
+        scope[_SCOPE_KEY] = body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return body
 
 
 async def read_json(request: Request) -> tuple[bytes, object]:
@@ -49,7 +72,7 @@ async def read_json(request: Request) -> tuple[bytes, object]:
     Raises 415 `kernel.media_type_unsupported`, 400 `kernel.json_invalid`, 413.
     """
     require_json(request)
-    raw = await request.body()
+    raw = await whole_body(request)
     document = strict_json(raw)
     envelope = envelope_of(request.scope)
     if envelope.version == envelope.versions.newest:

@@ -19,6 +19,7 @@ from platform_core.identity.parties import Parties
 from platform_core.identity.passwords import Passwords
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.recovery import Recovery
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.router import parties_router
 from platform_core.identity.router_apps import apps_router
 from platform_core.identity.router_parts import PartyServices
@@ -56,7 +57,9 @@ class People:
         self.passwords.close()
 
 
-def make_people(deps: IdentityDeps, parties: Parties, apps: Apps, *, cursors: Cursors, public_origin: str) -> People:
+def make_people(
+    deps: IdentityDeps, parties: Parties, apps: Apps, *, refusals: Refusals, cursors: Cursors, public_origin: str
+) -> People:
     """All services over one process's dependencies. Nothing is opened."""
     passwords, messages, sessions = Passwords(deps.entropy), Messages(deps), Sessions(deps)
     staff = Staff(deps, passwords, messages, public_origin=public_origin)
@@ -73,9 +76,9 @@ def make_people(deps: IdentityDeps, parties: Parties, apps: Apps, *, cursors: Cu
         clock=deps.clock,
     )
     desk = Desk(
-        sign_in=SignIn(deps, sessions, passwords),
+        sign_in=SignIn(deps, sessions, passwords, refusals),
         sessions=sessions,
-        recovery=Recovery(deps, passwords, messages, public_origin=public_origin),
+        recovery=Recovery(deps, passwords, messages, refusals, public_origin=public_origin),
         staff=staff,
         access=access,
         entropy=deps.entropy,

@@ -202,7 +202,7 @@ def assemble(
     providers = Providers(registry.payment_providers(), contexts)
     tools = _tools(deps, directory, feed, settings=settings, providers=providers, limits=limits, clock=clock)
     parties, apps = Parties(deps), Apps(deps)
-    people = make_people(deps, parties, apps, cursors=cursors, public_origin=settings.public_origin)
+    people = make_people(deps, parties, apps, refusals=refusals, cursors=cursors, public_origin=settings.public_origin)
     return Platform(
         settings=settings,
         clock=clock,

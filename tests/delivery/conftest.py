@@ -125,6 +125,13 @@ class World:
         await self.committer.commit(Plan(merchant_id, [event]))
         return id_
 
+    async def audited(self) -> list[tuple[str, str, str, str | None, str | None]]:
+        """Kind, actor, subject, reason and merchant of what stands in the audit log, in order."""
+        rows = await self.owner.fetch(
+            "SELECT kind, actor, subject, reason, merchant_id FROM audit_row ORDER BY position"
+        )
+        return [tuple(row) for row in rows]
+
     @asynccontextmanager
     async def worker(self, publish: Callable[..., None], **changes: Any) -> AsyncIterator[Delivery]:
         """The parts of a worker, nothing running by itself."""

@@ -8,14 +8,13 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from platform_core.identity.recovery import Recovery
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas_people import StaffInvite
 from platform_core.identity.staff import AT_THE_TERMINAL
 from platform_core.identity.sweep import KEPT, sweep
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Plan
-from tests.identity.conftest import ORIGIN, Process, Shop
+from tests.identity.conftest import Process, Shop
 from tests.identity.people.conftest import Somebody, fetch
 
 pytestmark = pytest.mark.database
@@ -53,8 +52,7 @@ async def test_what_is_over_is_swept_and_what_lives_stays(
     process: Process, clock: ManualClock, shop: Shop, owner: Somebody
 ) -> None:
     people = process.people
-    recovery = Recovery(process.deps, people.passwords, people.messages, public_origin=ORIGIN)
-    await recovery.ask(owner.email, address="203.0.113.7", language="en")
+    await people.desk.recovery.ask(owner.email, address="203.0.113.7", language="en")
     await people.staff.invite(
         owner.party, StaffInvite(email="late@shop.example", roles=["cashier"]), by=AT_THE_TERMINAL
     )

@@ -88,7 +88,7 @@ def settings() -> str:
         "|---|---|---|---|",
     ]
     for name, field in schema["properties"].items():
-        default = "" if field.get("default") is None else f"`{field['default']}`"
+        default = "" if field.get("default") is None else f"`{default_of(field['default'])}`"
         meaning = field.get("description")
         if not meaning:
             raise ValueError(f"setting {name} has no description")
@@ -96,6 +96,11 @@ def settings() -> str:
             f"| `{module.variable_of(name)}` | {cell(values_of(field))} | {default or 'unset'} | {cell(meaning)} |"
         )
     return joined([*lines, ""])
+
+
+def default_of(value: object) -> str:
+    """A default as the variable would hold it."""
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)
 
 
 def command_line() -> str:
@@ -170,14 +175,21 @@ def headers() -> str:
 def authorization_details() -> str:
     """Every type of `authorization_details`: what it limits, what it counts, how it reads, default and ceiling."""
     types = importlib.import_module("platform_core.contracts.rar").detail_types()
-    policy = importlib.import_module("platform_core.identity.rar").shipped_policy()
+    policy = importlib.import_module("platform_core.identity.limit_policy").shipped_policy()
     lines = heading("Authorization details", source="`DETAIL_TYPES` of `platform_core/contracts/scopes`")
     lines += [
         "What an app may do up to a limit (RFC 9396). A limit is `per` request, day, week (from Monday), month or",
         "grant, in the merchant's time zone, and names one measure: `amount_minor` or `face_amount_minor` with",
         "`currency`, `quantity`, `points` or `receivers`. A grant of a metered scope without details gets the default;",
-        "nobody gets more than the ceiling. `actions`, `locations` and `stores` may narrow a detail further; there are",
-        "at most 20. An act beyond a limit is refused: [`identity.limit_exceeded`](errors.md#identitylimit_exceeded).",
+        "nobody gets more than the ceiling. The table shows what ships; the operator sets how much money, by currency",
+        "([`ARSENAL_MONEY_LIMITS`](settings.md)): one without a ceiling is not granted, but to a merchant's own app.",
+        "`actions`, `locations` and `stores` may narrow a detail further; there are at most 20.",
+        "",
+        "An act beyond a limit is refused: [`identity.limit_exceeded`](errors.md#identitylimit_exceeded).",
+        "The event `limit.exhausted` (scope `grant_management_query`) says so once for a window: when an act leaves",
+        "nothing of it, or a first act is refused for more than is `left`. It names `grant_id`, `type`, `limit`, the",
+        "first day of the `window` (`all`: the grant's whole life) and `resets_at`. A window is closed 35 days after",
+        "its end.",
         "",
         "| type | scopes | measures | actions | en | zh | default | ceiling |",
         "|---|---|---|---|---|---|---|---|",

@@ -7,6 +7,7 @@ from typing import Final
 from platform_core.capabilities.payments.events import SCOPES_AND_PATHS
 from platform_core.contracts.versions import versions
 from platform_core.delivery.catalogue import EventCatalogue, EventKind
+from platform_core.identity.limit_windows import EXHAUSTED
 from platform_core.identity.operations import FINISHED
 from platform_core.identity.operations import PATH as OPERATION_PATH
 from platform_core.identity.operations import SCOPE as OPERATION_SCOPE
@@ -19,6 +20,7 @@ _IDENTITY: Final = {
     "grant.changed": ("grant_management_query", "/oauth/grants/{id}"),
     "grant.expired": ("grant_management_query", "/oauth/grants/{id}"),
     "grant.revoked": ("grant_management_query", "/oauth/grants/{id}"),
+    EXHAUSTED: ("grant_management_query", "/v1/events?object_id={id}"),
 }
 
 

@@ -22,6 +22,7 @@ from platform_core.identity.parties import Parties
 from platform_core.identity.passwords import Passwords
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.recovery import Recovery
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.router import parties_router
 from platform_core.identity.router_apps import apps_router
 from platform_core.identity.router_clients import clients_router
@@ -64,7 +65,14 @@ class People:
 
 
 def make_people(
-    deps: IdentityDeps, parties: Parties, apps: Apps, keys: ClientKeys, *, cursors: Cursors, public_origin: str
+    deps: IdentityDeps,
+    parties: Parties,
+    apps: Apps,
+    keys: ClientKeys,
+    *,
+    refusals: Refusals,
+    cursors: Cursors,
+    public_origin: str,
 ) -> People:
     """All services over one process's dependencies. Nothing is opened."""
     passwords, messages, sessions = Passwords(deps.entropy), Messages(deps), Sessions(deps)
@@ -85,9 +93,9 @@ def make_people(
         clock=deps.clock,
     )
     desk = Desk(
-        sign_in=SignIn(deps, sessions, passwords),
+        sign_in=SignIn(deps, sessions, passwords, refusals),
         sessions=sessions,
-        recovery=Recovery(deps, passwords, messages, public_origin=public_origin),
+        recovery=Recovery(deps, passwords, messages, refusals, public_origin=public_origin),
         staff=staff,
         access=access,
         entropy=deps.entropy,

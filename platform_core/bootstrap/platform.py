@@ -36,6 +36,7 @@ from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.expansions import PartyBranches
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
+from platform_core.identity.limit_policy import limit_policy
 from platform_core.identity.limits import Limits
 from platform_core.identity.oauth.adapter import AuthlibOAuthServer
 from platform_core.identity.oauth.details import detail_type_names, read_details
@@ -172,7 +173,9 @@ def assemble(
     registry: Registry | None = None,
     application_name: str = "arsenal",
 ) -> Platform:
-    """Everything put together and nothing opened. ValueError for a scope without its words or its limits."""
+    """Everything put together and nothing opened. ValueError for a scope without its words or its limits, and for
+    limits of money that cannot be.
+    """
     check_catalogue()
     clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)
@@ -187,8 +190,8 @@ def assemble(
     registry = registry or load_installed()
     contexts = VaultContexts(vault)
     ledger = LedgerService(database, ids=ids)
-    limits = Limits(database=database, ledger=ledger, clock=clock, ids=ids)
-    grants = Grants(deps, limits=limits)
+    limits = Limits(database=database, ledger=ledger, committer=committer, clock=clock, ids=ids)
+    grants = Grants(deps, limits=limits, policy=limit_policy(settings.money_limits))
     consent = Consent(deps, grants)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
     proofs = proof_tools.assemble(
@@ -199,7 +202,9 @@ def assemble(
     providers = Providers(registry.payment_providers(), contexts)
     tools = _tools(deps, directory, feed, settings=settings, providers=providers, limits=limits, clock=clock)
     parties, apps = Parties(deps), Apps(deps)
-    people = make_people(deps, parties, apps, proofs.keys, cursors=cursors, public_origin=settings.public_origin)
+    people = make_people(
+        deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
+    )
     return Platform(
         settings=settings,
         clock=clock,

@@ -13,7 +13,7 @@ from platform_core.bootstrap.platform import Platform
 from platform_core.delivery.webhooks.purge import purge as purge_deliveries
 from platform_core.governance.audit.sealer import Sealer
 from platform_core.identity import seen_jti
-from platform_core.identity.oauth import sweep as oauth_sweep
+from platform_core.identity import sweep as identity_sweep
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.commit import Due, Plan, PlanRefused
 from platform_core.kernel.commit.due import DueWork
@@ -62,7 +62,7 @@ class Upkeep:
             deleted["webhook_delivery"] = await purge_deliveries(connection, now=platform.clock.now(), limit=PURGED_MAX)
             # Proofs live by the real clock, also where business time is moved.
             deleted["seen_jti"] = await seen_jti.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
-            deleted |= await oauth_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
+            deleted |= await identity_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
         finally:
             await connection.close()
         if any(deleted.values()):

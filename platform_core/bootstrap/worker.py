@@ -12,6 +12,7 @@ from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
 from platform_core.identity.grants import EXPIRE as GRANT_EXPIRE
+from platform_core.identity.limit_windows import SWEEP as LIMIT_SWEEP
 from platform_core.identity.operations import RUN
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.settings import Settings
@@ -36,7 +37,11 @@ def worker_needs(
 def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
     """What delivery works with, out of an open platform."""
     register_jobs(platform)
-    own = {RUN: platform.operations.run, GRANT_EXPIRE: platform.grants.expire}
+    own = {
+        RUN: platform.operations.run,
+        GRANT_EXPIRE: platform.grants.expire,
+        LIMIT_SWEEP: platform.grants.limits.windows.sweep,
+    }
     handlers = {**platform.payments.due_handlers(), **upkeep.due_handlers(), **own}
     return DeliveryNeeds(
         database=platform.database,

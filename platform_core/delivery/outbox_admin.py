@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from platform_core.delivery.webhooks.models import EVENT_HANDLINGS, WEBHOOK_DELIVERIES
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit import Change, Committer, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Committer, Plan, PlanRefused
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.database.pools import Database
 
 DEAD_MAX: Final = 1000
@@ -106,9 +107,10 @@ async def resend(database: Database, committer: Committer, *, work_id: str, cloc
     values: dict[str, Any] = {"state": "pending", "tries": 0, "due_at": now, "wake_at": now, "leased_until": None}
     if webhook is not None:
         again = Change(WEBHOOK_DELIVERIES, work_id, values | {"finished_at": None}, expected=webhook[0])
-        plan = Plan(None, [again])
+        plan = Plan(None, [again, Audit("webhook.resent", PLATFORM, work_id, None)])
     elif handling is not None:
-        plan = Plan(handling[1], [Change(EVENT_HANDLINGS, work_id, values, expected=handling[0])])
+        again = Change(EVENT_HANDLINGS, work_id, values, expected=handling[0])
+        plan = Plan(handling[1], [again, Audit("event.handled_again", PLATFORM, work_id, handling[1])])
     else:
         return False
     try:

@@ -29,7 +29,7 @@ SELECT id, type, merchant_id, object_id, sequence, occurred_at, body, traceparen
 WHERE relayed_at IS NULL ORDER BY position LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 # An app hears of a merchant's event while that merchant lets it in, under the scope that reads the object, in the
-# merchant's mode. Of grants it hears of its own alone, and the end of it is the last that it hears.
+# merchant's mode. Of grants and their limits it hears of its own alone, and the grant's end is the last that it hears.
 SUBSCRIBERS_SQL: Final = """
 SELECT v.place, e.id AS endpoint_id, e.app_id, e.api_version, e.mode
 FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $8::text[])
@@ -37,6 +37,7 @@ FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[
 JOIN merchant AS m ON m.id = v.merchant_id
 JOIN access_grant AS g ON g.merchant_id = v.merchant_id AND v.scope = ANY (string_to_array(g.scopes, ' '))
   AND (v.family <> 'grant.*' OR g.id = v.object_id)
+  AND (v.family <> 'limit.*' OR g.id = (SELECT l.grant_id FROM limit_window AS l WHERE l.id = v.object_id))
   AND (g.state = 'active' AND (g.expires_at IS NULL OR g.expires_at > $7)
        OR v.pattern IN ('grant.revoked', 'grant.expired'))
 JOIN webhook_endpoint AS e ON e.app_id = g.app_id AND e.state = 'enabled' AND e.mode = m.mode

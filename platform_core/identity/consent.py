@@ -254,12 +254,12 @@ class Consent:
         """
         scopes = frozenset(scopes)
         wanted = tuple(detail for detail in wanted if not scopes.isdisjoint(detail.kind.scopes))
-        if is_own and not wanted:
-            return ()
+        if is_own:
+            return wanted  # a merchant's own app has the limits that it asks for
         try:
             return self._grants.policy.complete(scopes, wanted)
         except DetailsRefused as refused:
-            raise _refused(str(refused), "申请的授权明细不被接受") from refused
+            raise _refused(str(refused), refused.zh) from refused
 
     def _given_details(self, request: AuthorizationRequest, approved: Approved, *, is_own: bool) -> Details:
         """The details that were left on the page, none above the offer (A17)."""

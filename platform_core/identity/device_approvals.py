@@ -7,6 +7,7 @@ session; each try is claimed before it is looked up, so that many at once are no
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -30,7 +31,7 @@ from platform_core.identity.oauth.requests import AuthorizationRequest
 from platform_core.identity.repository_device import find_by_user_code, read_device
 from platform_core.identity.seen_jti import AlreadySeen, claim
 from platform_core.identity.sessions import SignedIn
-from platform_core.kernel.commit import Duplicate, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Duplicate, Insert, Plan, PlanRefused
 
 TRIES_MAX: Final = 5
 TRIES_SPAN_S: Final = 600
@@ -110,12 +111,19 @@ class DeviceApprovals:
         grant = await self._consent.grant_parts(device.request, who, approved)
         row = self._decision(device, who, outcome="approved")
         row |= {"grant_id": grant.grant_id, "family_id": self._deps.ids.mint("fam"), "stores": store_id}
-        await self._commit(device, who, (*grant.parts, Insert(DEVICE_DECISIONS, row)))
+        facts = {"grant": grant.grant_id, "version": grant.version, "family": row["family_id"], "store": store_id}
+        told = Audit("device.approved", who.person_id, device.device_id, who.merchant_id, self._facts(device, facts))
+        await self._commit(device, who, (*grant.parts, Insert(DEVICE_DECISIONS, row), told))
 
     async def decline(self, device: DeviceRequest, who: SignedIn) -> None:
         """Let the device know that it may not. 409 `identity.device_decided`."""
         row = self._decision(device, who, outcome="declined")
-        await self._commit(device, who, (Insert(DEVICE_DECISIONS, row),))
+        told = Audit("device.declined", who.person_id, device.device_id, who.merchant_id, self._facts(device, {}))
+        await self._commit(device, who, (Insert(DEVICE_DECISIONS, row), told))
+
+    def _facts(self, device: DeviceRequest, more: Mapping[str, object]) -> dict[str, object]:
+        scopes = sorted(line.name for line in device.lines)
+        return {"app": device.request.app_id, "client": device.request.client_id, "scopes": scopes, **more}
 
     async def _claim_try(self, who: SignedIn, now: datetime) -> None:
         span = int(now.timestamp()) // TRIES_SPAN_S

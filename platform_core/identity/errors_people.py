@@ -98,13 +98,6 @@ ENROLMENT_STALE = declare(
     ),
     hint=Text(en="Open the page anew.", zh="请重新打开页面。"),
 )
-PERSON_EXISTS = declare(
-    "identity.person_exists",
-    status=409,
-    title=Text(en="The address is known already", zh="该邮箱已存在"),
-    detail=Text(en="Somebody signs in with this address already.", zh="已有账户使用该邮箱登录。"),
-    hint=Text(en="Invite the address instead.", zh="请改为邀请该邮箱。"),
-)
 STAFF_NOT_FOUND = declare(
     "identity.staff_not_found",
     status=404,

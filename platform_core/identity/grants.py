@@ -21,18 +21,17 @@ from platform_core.contracts.scopes import catalogue
 from platform_core.identity import repository, repository_grants
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CHANGED_MEANWHILE, GRANT_EXISTS, GRANT_NOT_FOUND, GRANT_REFUSED
+from platform_core.identity.limit_policy import LimitPolicy, shipped_policy
 from platform_core.identity.limits import Limits
 from platform_core.identity.models import ACCESS_GRANTS, GRANT_METERS, GRANT_VERSIONS, GrantKind, Mode
 from platform_core.identity.rar import (
     DetailsRefused,
     Granted,
-    LimitPolicy,
     are_within,
     granted_of,
     merged,
     narrowed,
     replaced,
-    shipped_policy,
 )
 from platform_core.identity.revocation import news
 from platform_core.identity.schemas import (
@@ -138,9 +137,10 @@ class Grants:
     def __init__(self, deps: IdentityDeps, *, limits: Limits | None = None, policy: LimitPolicy | None = None) -> None:
         """`limits` runs by the clock of business; by default by that of `deps`."""
         self._deps = deps
-        self._limits = limits or Limits(
+        self.limits = limits or Limits(
             database=deps.database,
             ledger=LedgerService(deps.database, ids=deps.ids),
+            committer=deps.committer,
             clock=deps.clock,
             ids=deps.ids,
         )
@@ -220,7 +220,7 @@ class Grants:
             if kind != "owner" or details:
                 details = self._bounded(scopes, details, is_owner=kind == "owner")
         except DetailsRefused as refused:
-            raise _refused(str(refused), "授权明细不被接受") from refused
+            raise _refused(str(refused), refused.zh) from refused
         now = self._deps.clock.now()
         after = GrantRead(
             id=self._deps.ids.mint("gra") if before is None else before.id,
@@ -326,7 +326,7 @@ class Grants:
             raise GRANT_NOT_FOUND.error({"grant_id": grant_id})
         details = granted_of(row.details) if row.state == "active" else ()
         types = {granted.id: granted.detail.type for granted in details}
-        states = await self._limits.left(merchant_id, details, zone=merchant.time_zone)
+        states = await self.limits.left(merchant_id, details, zone=merchant.time_zone)
         limits = [
             LimitRead(
                 detail_id=detail_id,
@@ -422,7 +422,7 @@ class Grants:
             meter = await repository_grants.read_meter(connection, after.id, merchant_id=after.merchant_id)
         if meter is None:
             return [Insert(GRANT_METERS, {"id": after.id, "merchant_id": after.merchant_id, "version": 1})]
-        moves = await self._limits.change(
+        moves = await self.limits.change(
             after.merchant_id,
             before=outcome.details_before,
             after=outcome.details,

@@ -12,107 +12,55 @@ has made stale is refused, and decides anew. So a revoked or lowered limit is ex
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
-from zoneinfo import ZoneInfo
 
-from platform_core.contracts.rar import DETAILS_MAX, Limit, Measure, Period, detail_types, say_value
+from platform_core.contracts.rar import DETAILS_MAX, Limit, Measure, detail_types, say_value
 from platform_core.identity import repository_grants
 from platform_core.identity.errors import CHANGED_MEANWHILE, LIMIT_EXCEEDED, LIMIT_MISSING, TOKEN_INVALID
-from platform_core.identity.models import GRANT_METERS
+from platform_core.identity.limit_windows import (
+    LIMIT,
+    SOURCE,
+    SWEEP,
+    USED,
+    Known,
+    Window,
+    WindowsUpkeep,
+    account,
+    given_up,
+    opening,
+    windows_of,
+)
+from platform_core.identity.models import GRANT_METERS, LIMIT_WINDOWS
 from platform_core.identity.principal import Principal
 from platform_core.identity.rar import Granted, GrantedDetail
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit import Change, PlanRefused, Refusal, VersionConflict
+from platform_core.kernel.commit import Change, Committer, DueDone, Duplicate, PlanRefused, Refusal, VersionConflict
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.i18n import Text
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import (
-    Account,
     AccountClosed,
-    Close,
     Guard,
     GuardRefused,
     Movement,
     Post,
+    Reading,
     Transfer,
     TransferExists,
     Void,
 )
-from platform_core.ledger.records import AccountKey
 from platform_core.ledger.service import LedgerService
 
-SOURCE: Final = "limit_source"
-LIMIT: Final = "grant_limit"
-USED: Final = "limit_used"
-WINDOWS_KEPT_MAX: Final = 100_000
 TRIES_MAX: Final = DETAILS_MAX + 8
 LATE: Final = timedelta(minutes=1)
 _NEVER: Final = Text(en="no time: it is for the grant's whole life", zh="不恢复（整个授权期内有效）")
 _AT_ONCE: Final = Text(en="the next request", zh="下一次请求")
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_token"'}
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One limit over one stretch of time. `resets_at`: when the next window begins; None: never."""
-
-    detail_id: str
-    limit: Limit
-    start: str
-    resets_at: datetime | None
-
-    @property
-    def unit(self) -> str:
-        """The ledger's unit."""
-        return self.limit.key.unit
-
-    @property
-    def bucket(self) -> str:
-        """The accounts' bucket."""
-        return f"{self.detail_id}/{self.limit.measure}/{self.limit.per}/{self.start}"
-
-    @property
-    def opening_id(self) -> str:
-        """The id of the transfer that opens it: there can be one."""
-        return f"limit:{hashlib.sha256(f'{self.unit}|{self.bucket}'.encode()).hexdigest()[:40]}"
-
-    def key(self, merchant_id: str, role: str) -> AccountKey:
-        """The account of one role."""
-        return AccountKey(self.unit, merchant_id, role, self.bucket)
-
-
-def windows_of(granted: GrantedDetail, *, now: datetime, zone: str) -> tuple[Window, ...]:
-    """The windows that an act at this moment falls into; limits of a single request have none. `zone`: IANA name."""
-    today = now.astimezone(ZoneInfo(zone)).date()
-    found = []
-    for limit in granted.detail.limits:
-        if limit.per == "request":
-            continue
-        start, end = _stretch(limit.per, today)
-        name = "all" if start is None else start.isoformat()
-        resets_at = None if end is None else datetime.combine(end, time(), ZoneInfo(zone)).astimezone(UTC)
-        found.append(Window(granted.id, limit, name, resets_at))
-    return tuple(found)
-
-
-def _stretch(per: Period, today: date) -> tuple[date | None, date | None]:
-    """First day of the window and of the one after it."""
-    if per == "day":
-        return today, today + timedelta(days=1)
-    if per == "week":
-        monday = today - timedelta(days=today.weekday())
-        return monday, monday + timedelta(days=7)
-    if per == "month":
-        first = today.replace(day=1)
-        return first, (first + timedelta(days=31)).replace(day=1)
-    return None, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +83,15 @@ class Charge:
     reference: str
     shares: tuple[Share, ...]
     opening: tuple[object, ...]
+    readings: tuple[Reading, ...] = ()  # what the plan leaves of each window
 
     def held(self) -> list[object]:
         """Pending, for an act whose outcome is still to come. Stands first in the plan: a limit refuses first."""
-        return [*self.opening, *(self._taken(share, is_pending=True) for share in self.shares)]
+        return [*self.opening, *(self._taken(share, is_pending=True) for share in self.shares), *self.readings]
 
     def spent(self) -> list[object]:
         """At once, for an act that is done with its plan."""
-        return [*self.opening, *(self._taken(share, is_pending=False) for share in self.shares)]
+        return [*self.opening, *(self._taken(share, is_pending=False) for share in self.shares), *self.readings]
 
     def record(self) -> dict[str, Any]:  # Any: JSON
         """As the document of the act keeps it, for `posted`, `voided` and `given_back`."""
@@ -153,8 +102,8 @@ class Charge:
         return {"detail_id": self.detail_id, "shares": shares}
 
     def _taken(self, share: Share, *, is_pending: bool) -> Transfer:
-        limit = _account(self.merchant_id, share.unit, LIMIT, share.bucket)
-        used = _account(self.merchant_id, share.unit, USED, share.bucket)
+        limit = account(self.merchant_id, share.unit, LIMIT, share.bucket)
+        used = account(self.merchant_id, share.unit, USED, share.bucket)
         return Transfer(share.id, limit, used, share.amount, "limit_used", self.reference, is_pending=is_pending)
 
 
@@ -175,8 +124,8 @@ def given_back(
     return [
         Transfer(
             f"limit-back:{share['id']}",
-            _account(merchant_id, share["unit"], USED, share["bucket"]),
-            _account(merchant_id, share["unit"], LIMIT, share["bucket"]),
+            account(merchant_id, share["unit"], USED, share["bucket"]),
+            account(merchant_id, share["unit"], LIMIT, share["bucket"]),
             _done(share, amount),
             "limit_given_back",
             reference,
@@ -197,11 +146,11 @@ class Meter:
         self.who = who
         self.kind = kind
         self.action = action
-        self.windows: dict[str, tuple[Window, ...]] = {}
+        self.windows: dict[str, tuple[Window, ...]] = {}  # by detail
         self.closed_to: dict[str, PlatformError] = {}  # details without room, and why
         self.unopened: set[Window] = set()
         self.version = 0  # of the grant's meter, if something is unopened
-        self.opened: set[Window] = set()  # by the charge made last
+        self.taken: tuple[tuple[Window, Reading], ...] = ()  # by the charge made last
         self.grant_version = 0
         self._details: Granted = ()
         self._now = now
@@ -238,22 +187,26 @@ class Meter:
         shares = tuple(
             Share(self._ids.mint("tra"), w.unit, w.bucket, uses[w.limit.measure], w.limit.measure) for w in windows
         )
-        self.opened = {window for window in windows if window in self.unopened}
-        opening: list[object] = [open_window(window, merchant_id) for window in windows if window in self.unopened]
-        if opening:
-            opening.append(Change(GRANT_METERS, str(self.who.grant_id), {}, expected=self.version))
-        return Charge(merchant_id, granted.id, reference, shares, tuple(opening))
+        first = [part for w in windows if w in self.unopened for part in opening(w, self.who, now=self._now)]
+        if first:
+            first.append(Change(GRANT_METERS, str(self.who.grant_id), {}, expected=self.version))
+        readings = tuple(Reading(account(merchant_id, w.unit, LIMIT, w.bucket)) for w in windows)
+        self.taken = tuple(zip(windows, readings, strict=True))
+        return Charge(merchant_id, granted.id, reference, shares, tuple(first), readings)
 
 
 class Limits:
     """Meters acts and moves limits. One per process; `clock` is that of business."""
 
-    def __init__(self, *, database: Database, ledger: LedgerService, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, *, database: Database, ledger: LedgerService, committer: Committer, clock: Clock, ids: Ids
+    ) -> None:
+        self.windows = WindowsUpkeep(database=database, ledger=ledger, committer=committer, clock=clock, ids=ids)
         self._database = database
         self._ledger = ledger
         self._clock = clock
         self._ids = ids
-        self._opened: OrderedDict[tuple[str, str], None] = OrderedDict()  # windows known to be open, by unit and bucket
+        self._opened = Known()
 
     async def spend(
         self, who: Principal, *, kind: str, action: str, zone: str, act: Callable[[Meter | None], Awaitable[T]]
@@ -263,6 +216,7 @@ class Limits:
         It may be called again, after the plan was refused by a limit and before anything was written. An owner's grant
         without limits of this type is not metered: `act(None)`, and no read. Raises 403 `identity.limit_exceeded`,
         `identity.limit_missing`; 401 `identity.token_invalid` when the grant has ended or something was taken away.
+        Emits `limit.exhausted` when the act leaves nothing, or is the first to find too little.
         """
         details = tuple(granted for granted in who.details if granted.detail.type == kind)
         if not details:
@@ -279,9 +233,18 @@ class Limits:
                 if not await self._heard(meter, refused.refusal):
                     raise
                 continue
-            self._remember(meter.opened)
+            await self._settle(meter)
             return answer
         raise CHANGED_MEANWHILE.error({"id": str(who.grant_id)}, retry_after_s=1)
+
+    async def _settle(self, meter: Meter) -> None:
+        """What the committed charge tells: its windows are open, and some may have nothing left."""
+        for window, reading in meter.taken:
+            if reading.left is None:
+                continue  # the act found that it was done before, and charged nothing
+            self._opened.add(window)
+            if reading.left == 0:
+                await self.windows.tell_exhausted(window, meter.who, left=0, kind=meter.kind)
 
     async def _heard(self, meter: Meter, refusal: Refusal) -> bool:
         """Whether the refusal was a limit's; the meter knows then what to do differently."""
@@ -291,8 +254,12 @@ class Limits:
         if isinstance(refusal, GuardRefused) and refusal.role == LIMIT:
             window = _named(meter, refusal.account)
             meter.closed_to[window.detail_id] = _exceeded(window, refusal.available, meter.kind)
+            if window not in meter.unopened:  # else it has no row yet: the act is beyond the cap of an empty window
+                await self.windows.tell_exhausted(window, meter.who, left=refusal.available, kind=meter.kind)
             return True
-        is_opened = isinstance(refusal, TransferExists) and refusal.id in {w.opening_id for w in meter.unopened}
+        is_opened = (isinstance(refusal, Duplicate) and refusal.table == LIMIT_WINDOWS.name) or (
+            isinstance(refusal, TransferExists) and refusal.id in {w.opening_id for w in meter.unopened}
+        )
         is_passed = isinstance(refusal, VersionConflict) and refusal.table == GRANT_METERS.name
         if is_opened or is_passed:
             await self._learn(meter)
@@ -323,19 +290,13 @@ class Limits:
         keys = [window.key(merchant_id, LIMIT) for window in unknown]
         accounts = await self._ledger.accounts(merchant_id, keys) if keys else {}
         open_ = {w for w in unknown if (a := accounts.get(w.key(merchant_id, LIMIT))) is not None and a.credits_posted}
-        self._remember(open_)
+        for window in open_:
+            self._opened.add(window)
         meter.unopened, meter.version = unknown - open_, state.version
 
     def _unknown(self, meter: Meter) -> set[Window]:
         """Windows of which this process does not know that they are open."""
-        found = (window for windows in meter.windows.values() for window in windows)
-        return {window for window in found if (window.unit, window.bucket) not in self._opened}
-
-    def _remember(self, windows: Iterable[Window]) -> None:
-        for window in windows:
-            self._opened[window.unit, window.bucket] = None
-        while len(self._opened) > WINDOWS_KEPT_MAX:
-            self._opened.popitem(last=False)
+        return {window for windows in meter.windows.values() for window in windows if window not in self._opened}
 
     async def change(
         self, merchant_id: str, *, before: Granted, after: Granted, zone: str, is_ending: bool = False
@@ -343,7 +304,7 @@ class Limits:
         """Parts for the plan that changes a grant, which also raises the meter it was decided by.
 
         The present window of each limit ends up with its new cap: raising adds the difference, lowering takes back at
-        most what is left of it; a limit that is gone, or whose grant is ending, is closed.
+        most what is left of it; of a limit that is gone, or whose grant is ending, everything goes back and it closes.
         """
         former = self._present(before, zone)
         kept = {} if is_ending else self._present(after, zone)
@@ -355,11 +316,16 @@ class Limits:
             if limit is None or not limit.credits_posted:
                 continue  # whoever opens it needs the meter, and with it the grant as this plan leaves it
             if place not in kept:
-                parts.append(Close(_account(merchant_id, window.unit, LIMIT, window.bucket)))
+                parts += self._ended(window, merchant_id, left=limit.available or 0)
                 continue
             funded = limit.posted + (used.posted if used is not None else 0)
             parts += self._moved(kept[place], merchant_id, kept[place].limit.value - funded)
         return parts
+
+    def _ended(self, window: Window, merchant_id: str, *, left: int) -> list[object]:
+        swept = Change(LIMIT_WINDOWS, window.id, {"swept_at": self._clock.now()})
+        ended = given_up(merchant_id, window.unit, window.bucket, amount=left, transfer_id=self._ids.mint("tra"))
+        return [*ended, swept, DueDone(SWEEP, window.id)]
 
     def _present(self, details: Granted, zone: str) -> dict[tuple[str, str], Window]:
         """The windows of this moment, and those of a minute ago: an act decided before midnight may still arrive."""
@@ -372,8 +338,8 @@ class Limits:
         }
 
     def _moved(self, window: Window, merchant_id: str, difference: int) -> list[object]:
-        source = _account(merchant_id, window.unit, SOURCE, guard=Guard.FREE)
-        limit = _account(merchant_id, window.unit, LIMIT, window.bucket)
+        source = account(merchant_id, window.unit, SOURCE, guard=Guard.FREE)
+        limit = account(merchant_id, window.unit, LIMIT, window.bucket)
         id_ = self._ids.mint("tra")
         if difference > 0:
             return [Transfer(id_, source, limit, difference, "limit_raised", window.detail_id)]
@@ -405,17 +371,6 @@ class LimitState:
     limit: Limit
     left: int
     resets_at: datetime | None
-
-
-def open_window(window: Window, merchant_id: str) -> Transfer:
-    """The transfer that opens a window with its cap; the second one is refused as `TransferExists`."""
-    source = _account(merchant_id, window.unit, SOURCE, guard=Guard.FREE)
-    limit = _account(merchant_id, window.unit, LIMIT, window.bucket)
-    return Transfer(window.opening_id, source, limit, window.limit.value, "limit_opened", window.detail_id)
-
-
-def _account(merchant_id: str, unit: str, role: str, bucket: str = "", *, guard: Guard = Guard.GE0) -> Account:
-    return Account(merchant_id, unit, merchant_id, role, bucket, guard)
 
 
 def _named(meter: Meter, account: str) -> Window:

@@ -173,6 +173,24 @@ class GrantMeter(SQLModel, table=True):
     version: int = Field(sa_type=BigInteger)
 
 
+class LimitWindow(SQLModel, table=True):
+    """A window of a metered limit that was opened; what is in it stands in the ledger, under `unit` and `bucket`."""
+
+    __tablename__: ClassVar[str] = "limit_window"
+
+    id: str = Field(primary_key=True)  # a hash of unit and bucket
+    merchant_id: str
+    grant_id: str
+    detail_id: str
+    unit: str
+    bucket: str
+    opened_at: datetime = Field(sa_type=_MOMENT)
+    resets_at: datetime | None = Field(sa_type=_MOMENT)  # None: with the grant
+    exhausted_at: datetime | None = Field(sa_type=_MOMENT)  # when that was told, once
+    swept_at: datetime | None = Field(sa_type=_MOMENT)
+    version: int
+
+
 class AppScope(SQLModel, table=True):
     """What an app says of a scope that it asks for: why, in its own words, and whether it works without."""
 
@@ -225,6 +243,7 @@ APP_SECRETS = DocumentTable(AppSecret)
 ACCESS_GRANTS = DocumentTable(AccessGrant, version="version", unique=(("app_id", "merchant_id", "state"),))
 GRANT_VERSIONS = DocumentTable(GrantVersion, unique=(("grant_id", "version"),))
 GRANT_METERS = DocumentTable(GrantMeter, version="version")
+LIMIT_WINDOWS = DocumentTable(LimitWindow, version="version", unique=(("id",),))
 APP_SCOPES = DocumentTable(AppScope, unique=(("app_id", "scope"),))
 SIGNING_KEYS = DocumentTable(SigningKey, tenant=None, version="version", unique=(("generation",),))
 REVOCATIONS = DocumentTable(Revocation)

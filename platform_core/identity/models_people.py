@@ -193,7 +193,8 @@ class MerchantLicence(SQLModel, table=True):
     created_at: datetime = Field(sa_type=_MOMENT)
 
 
-PERSONS = DocumentTable(Person, tenant=None, version="version", unique=(("email_key",),))
+# A merchant's invitation brings a person into being, who belongs to no merchant.
+PERSONS = DocumentTable(Person, tenant=None, version="version", unique=(("email_key",),), admits_tenants=True)
 RECOVERY_CODES = DocumentTable(RecoveryCode, tenant=None, version="version")
 # Inserted as active or pending only, so these claim "the active place" and leave ended ones alone.
 MEMBERSHIPS = DocumentTable(Membership, version="version", unique=(("person_id", "party_kind", "party_id", "state"),))

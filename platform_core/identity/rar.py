@@ -7,24 +7,26 @@ merge and replace, so that consenting again never gives back what a window has u
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from platform_core.contracts.rar import DETAILS_MAX, Detail, Limit, LimitKey, Period, detail_types, type_of_scope
-from platform_core.contracts.scopes import catalogue
+from platform_core.contracts.rar import DETAILS_MAX, PERIODS, Detail, Limit
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.strict_json import strict_json
 
 DETAILS_BYTES_MAX: Final = 8192
 Details = tuple[Detail, ...]
 _REQUESTED: Final = TypeAdapter(Details)
-_PERIOD_ORDER: Final[Mapping[Period, int]] = {"request": 0, "day": 1, "week": 2, "month": 3, "grant": 4}
 
 
 class DetailsRefused(ValueError):
-    """The details cannot be taken: RFC 9396's `invalid_authorization_details`. The text is a constant of ours."""
+    """The details cannot be taken: RFC 9396's `invalid_authorization_details`. The texts are constants of ours."""
+
+    def __init__(self, en: str, *, zh: str = "授权明细不被接受") -> None:
+        super().__init__(en)
+        self.zh = zh
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,12 @@ def _higher(before: Iterable[Limit], after: Iterable[Limit]) -> tuple[Limit, ...
         known = found.get(limit.key)
         if known is None or known.value < limit.value:
             found[limit.key] = limit
-    return tuple(sorted(found.values(), key=lambda limit: _PERIOD_ORDER[limit.per]))
+    return by_period(found.values())
+
+
+def by_period(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Limits in the order in which people read them: of a request, a day ... the whole grant."""
+    return tuple(sorted(limits, key=lambda limit: PERIODS.index(limit.per)))
 
 
 def _by_shape(wanted: Sequence[Detail]) -> dict[tuple[object, ...], Detail]:
@@ -194,84 +201,3 @@ def _bounded(details: Granted) -> Granted:
     if len(details) > DETAILS_MAX:
         raise DetailsRefused(f"A grant holds at most {DETAILS_MAX} details.")
     return details
-
-
-def _limit(per: Period, **value: Any) -> Limit:  # Any: the measure's own type
-    return Limit.model_validate({"per": per, **value})
-
-
-def _money(per: Period, amount_minor: int, field_: str = "amount_minor") -> Limit:
-    return _limit(per, **{field_: amount_minor}, currency="CNY")
-
-
-@dataclass(frozen=True, slots=True)
-class LimitPolicy:
-    """The operator's word on limits by type: what a grant gets where the app names none, and what none may pass.
-
-    A currency without a ceiling cannot be granted: nobody has said how much is much there. Where a type's ceilings
-    name no money, its amounts are in yuan.
-    """
-
-    defaults: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
-    ceilings: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
-
-    def complete(self, scopes: Iterable[str], wanted: Sequence[Detail]) -> Details:
-        """The details of a grant of these scopes: each metered scope has limits, none passes its ceiling.
-
-        A detail without a scope that it limits is refused; a metered scope without a detail gets the default; a limit
-        that the ceiling knows and a lone detail of its type leaves out is the ceiling. Raises `DetailsRefused`.
-        """
-        given = frozenset(scopes)
-        kinds = {type_of_scope()[name] for name in given if catalogue()[name].is_metered}
-        for detail in wanted:
-            if detail.kind not in kinds:
-                raise DetailsRefused("A detail limits nothing that the scopes allow.")
-        found: list[Detail] = []
-        for kind in sorted(kinds, key=lambda kind: kind.name):
-            of_kind = [detail for detail in wanted if detail.type == kind.name]
-            if not of_kind:
-                of_kind = [Detail(type=kind.name, limits=self.defaults.get(kind.name, ()))]
-            found += self._under_ceilings(kind.name, of_kind)
-        return tuple(found)
-
-    def _under_ceilings(self, name: str, details: Sequence[Detail]) -> list[Detail]:
-        ceilings = {limit.key: limit for limit in self.ceilings.get(name, ())}
-        currencies = {key.currency for key in ceilings} - {None} or {"CNY"}
-        if len(details) == 1:
-            missing = [limit for key, limit in ceilings.items() if details[0].limit(key) is None]
-            limits = sorted([*details[0].limits, *missing], key=lambda limit: _PERIOD_ORDER[limit.per])
-            details = [details[0].model_copy(update={"limits": tuple(limits)})]
-        for detail in details:
-            if not detail.limits:
-                raise DetailsRefused("A metered detail names its limits.")
-            if any(limit.currency is not None and limit.currency not in currencies for limit in detail.limits):
-                raise DetailsRefused("Limits in this currency are not offered.")
-        for key, ceiling in ceilings.items():
-            if sum(_value(detail, key) for detail in details) > ceiling.value:
-                raise DetailsRefused("The limits of a type pass what the operator allows.")
-        return list(details)
-
-
-def _value(detail: Detail, key: LimitKey) -> int:
-    limit = detail.limit(key)
-    if limit is None:
-        raise DetailsRefused("Each of several details of a type names every limit that the operator sets.")
-    return limit.value
-
-
-def shipped_policy() -> LimitPolicy:
-    """What holds until an operator says otherwise, in yuan: modest by default, generous as a ceiling."""
-    defaults: dict[str, tuple[Limit, ...]] = {}
-    ceilings: dict[str, tuple[Limit, ...]] = {}
-    for kind in detail_types().values():
-        measure = kind.measures[0]  # the one that hurts
-        if measure in ("amount", "face_amount"):
-            name = f"{measure}_minor"
-            defaults[kind.name] = (_money("request", 500_000, name), _money("day", 5_000_000, name))
-            ceilings[kind.name] = (_money("day", 100_000_000_000, name),)
-        else:
-            is_points = measure == "points"
-            defaults[kind.name] = (_limit("day", **{measure: 100_000 if is_points else 1_000}),)
-            ceilings[kind.name] = (_limit("day", **{measure: 1_000_000_000 if is_points else 1_000_000}),)
-    defaults["payment_create"] = (_money("day", 100_000_000), _limit("day", quantity=10_000))
-    return LimitPolicy(defaults, ceilings)

@@ -18,6 +18,7 @@ from platform_core.identity.errors_people import LINK_INVALID
 from platform_core.identity.messages import Message, Messages
 from platform_core.identity.models_people import ONE_TIME_LINKS, PERSONS
 from platform_core.identity.passwords import Passwords, check_choice
+from platform_core.identity.refusals import UNKNOWN, Refusals
 from platform_core.identity.sign_in import email_key
 from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused
 from platform_core.kernel.i18n import Language
@@ -29,8 +30,11 @@ _TOKEN: Final = re.compile(r"(lnk_[0-9a-z]{26})[.]([A-Za-z0-9_-]{43})", re.ASCII
 class Recovery:
     """Asks for links and uses them."""
 
-    def __init__(self, deps: IdentityDeps, passwords: Passwords, messages: Messages, *, public_origin: str) -> None:
+    def __init__(
+        self, deps: IdentityDeps, passwords: Passwords, messages: Messages, refusals: Refusals, *, public_origin: str
+    ) -> None:
         self._deps = deps
+        self._refusals = refusals
         self._passwords = passwords
         self._messages = messages
         self._attempts = Attempts(deps)
@@ -40,14 +44,16 @@ class Recovery:
     async def ask(self, email: str, *, address: str, language: Language) -> None:
         """Leave a link for the account, if there is one. 429 `identity.sign_in_slowed`, counted apart from sign-in."""
         key = email_key(email)
-        await self._attempts.reserve(
-            [
-                self._attempts.counter("link", key),
-                self._attempts.counter("link", f"address {address_block(address)}"),
-            ]
-        )
         async with self._reads.connect() as connection:
             person = await repository.read_person_by_email(connection, key)
+        nobody = self._attempts.counter("account", key)
+        with self._refusals.of_sign_in("sign_in.recovery", nobody if person is None else person.id):
+            await self._attempts.reserve(
+                [
+                    self._attempts.counter("link", key),
+                    self._attempts.counter("link", f"address {address_block(address)}"),
+                ]
+            )
         now = self._deps.clock.now()
         link_id = self._deps.ids.mint("lnk")
         secret = urlsafe_b64encode(self._deps.entropy(32)).rstrip(b"=").decode()
@@ -68,6 +74,7 @@ class Recovery:
         )
         plan = Plan(None).add(Insert(ONE_TIME_LINKS, row))
         plan.add(self._messages.part(message, is_addressed=person is not None))
+        plan.add(Audit("person.recovery_asked", UNKNOWN if person is None else person.id, link_id, None))
         await self._deps.committer.commit(plan)
 
     async def check(self, token: str) -> None:
@@ -88,27 +95,29 @@ class Recovery:
             Change(PERSONS, person.id, values, expected=person.version),
             Audit("person.recovered", person.id, person.id, None, {"link": link.id}),
         )
-        try:
-            await self._deps.committer.commit(plan)
-        except PlanRefused as refused:
-            raise LINK_INVALID.error() from refused
+        with self._refusals.of_sign_in("sign_in.recovery", person.id):
+            try:
+                await self._deps.committer.commit(plan)
+            except PlanRefused as refused:
+                raise LINK_INVALID.error() from refused
 
     async def _find(self, token: str) -> tuple[Any, Any]:  # Any: rows of link and person
         match = _TOKEN.fullmatch(token)
-        if match is None:
-            raise LINK_INVALID.error()
-        async with self._reads.connect() as connection:
-            link = await repository.read_link(connection, match[1])
-            person = None
-            if link is not None and link.person_id is not None:
-                person = await repository.read_person(connection, link.person_id)
+        link = person = None
+        if match is not None:
+            async with self._reads.connect() as connection:
+                link = await repository.read_link(connection, match[1])
+                if link is not None and link.person_id is not None:
+                    person = await repository.read_person(connection, link.person_id)
         is_good = (
-            link is not None
+            match is not None
+            and link is not None
             and person is not None
             and self._deps.vault.matches(link.id, match[2], link.digest)
             and link.used_at is None
             and self._deps.clock.now() < link.expires_at
         )
         if not is_good:
-            raise LINK_INVALID.error()
+            with self._refusals.of_sign_in("sign_in.recovery", UNKNOWN if person is None else person.id):
+                raise LINK_INVALID.error()
         return link, person

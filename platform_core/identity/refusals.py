@@ -1,4 +1,4 @@
-"""Refusals are audited as counts: one row for each client, reason and minute, however hard somebody knocks."""
+"""Refusals are audited as counts: a row for each client or account, reason and minute, however hard somebody knocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,7 +28,8 @@ _MINUTE_S: Final = 60
 _CLIENT: Final = re.compile(r"app_(?:test|live)_[0-9a-z]{26}", re.ASCII)
 _OAUTH: Final = "/oauth/"
 _REFUSED: Final = frozenset({401, 403})
-_Key = tuple[int, str, str, str]  # minute, place, client, reason
+_REFUSED_SIGN_IN: Final = frozenset({401, 404, 409, 429})
+_Key = tuple[int, str, str, str]  # minute, place, client or account, reason
 log = structlog.get_logger(__name__)
 
 
@@ -52,11 +54,28 @@ class Refusals:
         `client_id` is whom the caller claimed to be, which is what tells whose secret is being guessed; a text that is
         no client's id counts as unknown, and clients beyond the thousandth of a minute as others.
         """
+        known = client_id if client_id is not None and _CLIENT.fullmatch(client_id) else UNKNOWN
+        self._count(place, known, reason)
+
+    @contextlib.contextmanager
+    def of_sign_in(self, place: str, account: str) -> Iterator[None]:
+        """Count what is refused within: a step of signing in that `account` fails.
+
+        `account` is a person's id or, for an address that nobody signs in with, a keyed hash of it: never what was
+        typed. Beyond the thousandth of a minute they count as others.
+        """
+        try:
+            yield
+        except PlatformError as error:
+            if error.status in _REFUSED_SIGN_IN:
+                self._count(place, account, error.code)
+            raise
+
+    def _count(self, place: str, who: str, reason: str) -> None:
         minute = int(self._clock.now().timestamp()) // _MINUTE_S
         if minute != self._minute:
             self._minute, self._keys = minute, 0
-        client = client_id if client_id is not None and _CLIENT.fullmatch(client_id) else UNKNOWN
-        key = (minute, place, client, reason)
+        key = (minute, place, who, reason)
         if key not in self._counts:
             if self._keys >= KEYS_MAX:
                 key = (minute, place, OTHERS, reason)
@@ -117,6 +136,6 @@ def _code(raw: bytes | None) -> str | None:
 
 
 def _row(key: _Key, count: int) -> Audit:
-    minute, place, client, reason = key
+    minute, place, who, reason = key
     facts = {"count": count, "minute": datetime.fromtimestamp(minute * _MINUTE_S, tz=UTC).isoformat()}
-    return Audit("access.refused", client, place, None, facts, reason=reason)
+    return Audit("access.refused", who, place, None, facts, reason=reason)

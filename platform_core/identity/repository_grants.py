@@ -9,12 +9,13 @@ from typing import Any, Final
 from sqlalchemy import Row, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from platform_core.identity.models import ACCESS_GRANTS, APP_SCOPES, GRANT_VERSIONS
+from platform_core.identity.models import ACCESS_GRANTS, APP_SCOPES, GRANT_VERSIONS, LIMIT_WINDOWS
 from platform_core.identity.rar import Granted, granted_of
 from platform_core.kernel.pagination import Position
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
 _grants, _versions, _app_scopes = ACCESS_GRANTS.table, GRANT_VERSIONS.table, APP_SCOPES.table
+_windows = LIMIT_WINDOWS.table
 
 
 async def read_grant_by_id(connection: AsyncConnection, grant_id: str) -> Record | None:
@@ -73,3 +74,8 @@ async def read_meter(connection: AsyncConnection, grant_id: str, *, merchant_id:
     """The meter of a grant with limits."""
     row = (await connection.execute(_METER, {"grant_id": grant_id, "merchant_id": merchant_id})).one_or_none()
     return None if row is None else MeterState(row[0], row[1], row[2], row[3], granted_of(row[4]))
+
+
+async def read_window(connection: AsyncConnection, window_id: str) -> Record | None:
+    """The row of an opened window of a limit."""
+    return (await connection.execute(select(_windows).where(_windows.c.id == window_id))).one_or_none()

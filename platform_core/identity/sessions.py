@@ -209,7 +209,7 @@ class Sessions:
         """Sign out. No harm if there is nothing to end."""
         state = await self.state(cookie_value, console=console)
         if state is not None:
-            await self._end(state.id, version=state.version, why="signed_out")
+            await self._end(state, why="signed_out")
 
     async def end_one(self, session_id: str, *, person_id: str) -> bool:
         """End one of the person's sessions; False if there is no such living one."""
@@ -217,7 +217,7 @@ class Sessions:
             state = await repository.read_session(connection, session_id)
         if state is None or state.person_id != person_id or state.ended_at is not None:
             return False
-        await self._end(session_id, version=state.version, why="ended_by_person")
+        await self._end(state, why="ended_by_person")
         return True
 
     async def end_all(self, person_id: str) -> bool:
@@ -243,10 +243,11 @@ class Sessions:
             if now < row.seen_at + IDLE[row.console]
         ]
 
-    async def _end(self, session_id: str, *, version: int, why: str) -> None:
-        part = ending(session_id, version=version, now=self._deps.clock.now(), why=why)
+    async def _end(self, state: SessionState, *, why: str) -> None:
+        part = ending(state.id, version=state.version, now=self._deps.clock.now(), why=why)
+        told = Audit("person.session_ended", state.person_id, state.id, None, {"console": state.console}, reason=why)
         try:
-            await self._deps.committer.commit(Plan(None).add(part))
+            await self._deps.committer.commit(Plan(None).add(part, told))
         except PlanRefused:
             return  # somebody else ended or replaced it in the same moment
 

@@ -27,6 +27,7 @@ from platform_core.identity.errors_people import (
 )
 from platform_core.identity.models_people import PERSONS, RECOVERY_CODES, Console
 from platform_core.identity.passwords import Passwords
+from platform_core.identity.refusals import Refusals
 from platform_core.identity.repository_people import SessionState
 from platform_core.identity.sessions import (
     ACR_MFA,
@@ -95,8 +96,9 @@ class Place:
 class SignIn:
     """The steps. One per process."""
 
-    def __init__(self, deps: IdentityDeps, sessions: Sessions, passwords: Passwords) -> None:
+    def __init__(self, deps: IdentityDeps, sessions: Sessions, passwords: Passwords, refusals: Refusals) -> None:
         self._deps = deps
+        self._refusals = refusals
         self._sessions = sessions
         self._passwords = passwords
         self._attempts = Attempts(deps)
@@ -111,7 +113,13 @@ class SignIn:
         key = email_key(wanted.email)
         async with self._reads.connect() as connection:
             person = await repository.read_person_by_email(connection, key)
-        reservation = await self._attempts.reserve(self._counters(wanted, key))
+        nobody = self._attempts.counter("account", key)
+        with self._refusals.of_sign_in("sign_in.password", nobody if person is None else person.id):
+            return await self._try_password(person, wanted, key)
+
+    async def _try_password(self, person: Any, wanted: Try, key: str) -> Opened:  # Any: a row or None
+        epoch = 0 if person is None else person.session_epoch
+        reservation = await self._attempts.reserve(self._counters(wanted, key, epoch))
         is_right = await self._passwords.verify(person.password_hash if person is not None else None, wanted.password)
         if person is None or not is_right:
             if reservation.has_begun_wait and person is not None:
@@ -125,6 +133,10 @@ class SignIn:
         Also the step-up of a session that is complete. 401 `identity.second_factor_refused`, also for a code used
         before; 429 `identity.sign_in_slowed`.
         """
+        with self._refusals.of_sign_in("sign_in.second_factor", state.person_id):
+            return await self._try_code(state, code, device)
+
+    async def _try_code(self, state: SessionState, code: str, device: Device) -> Opened:
         reservation = await self._attempts.reserve([self._attempts.counter("second_factor", state.person_id)])
         async with self._reads.connect() as connection:
             person = await repository.read_person(connection, state.person_id)
@@ -160,6 +172,10 @@ class SignIn:
 
         409 `identity.enrolment_stale`, 401 `identity.second_factor_refused`, 429 `identity.sign_in_slowed`.
         """
+        with self._refusals.of_sign_in("sign_in.enrolment", state.person_id):
+            return await self._try_enrolment(state, seed, code, device)
+
+    async def _try_enrolment(self, state: SessionState, seed: bytes, code: str, device: Device) -> Enrolled:
         now = self._deps.clock.now()
         if state.has_totp or now - state.auth_time > timedelta(seconds=STEP_UP_S):
             raise ENROLMENT_STALE.error()
@@ -202,12 +218,14 @@ class SignIn:
             membership=(chosen.membership_id, chosen.version),
             replaces=state,
         )
-        await self._replace(Plan(None).add(*parts))
+        facts = {"membership": chosen.membership_id, "party": chosen.party_id, "session": cookie.session_id}
+        told = Audit("person.party_chosen", state.person_id, state.person_id, None, facts)
+        await self._replace(Plan(None).add(*parts, told))
         return Opened(cookie)
 
-    def _counters(self, wanted: Try, key: str) -> list[str]:
+    def _counters(self, wanted: Try, key: str, epoch: int) -> list[str]:
         """What a try counts on: the browser's own counter where this account knows it, else account and address."""
-        browser = self._known_browser(wanted.known_browser, key)
+        browser = self._known_browser(wanted.known_browser, key, epoch)
         if browser is not None:
             return [self._attempts.counter("browser", f"{key}\x1f{browser}")]
         return [
@@ -239,8 +257,8 @@ class SignIn:
         await self._replace(plan)
         await self._attempts.take_back(reservation)
         key = email_key(wanted.email)
-        is_known = self._known_browser(wanted.known_browser, key) is not None
-        return Opened(cookie, wanted.known_browser if is_known else self._mark(key))
+        is_known = self._known_browser(wanted.known_browser, key, person.session_epoch) is not None
+        return Opened(cookie, wanted.known_browser if is_known else self._mark(key, person.session_epoch))
 
     async def _proven(self, state: SessionState, device: Device) -> tuple[Cookie, list[object]]:
         """The session that follows a second factor; where one party is left to choose, it is chosen."""
@@ -329,18 +347,22 @@ class SignIn:
         except PlanRefused:
             return  # the person changed in the same moment; the next wait tells it
 
-    def _mark(self, key: str) -> str:
-        """A mark for a browser: random, and bound to the account by a keyed hash."""
-        browser = urlsafe_b64encode(self._deps.entropy(16)).rstrip(b"=").decode()
-        return f"{browser}.{self._mark_proof(browser, key)}"
+    def _mark(self, key: str, epoch: int) -> str:
+        """A mark for a browser: random, and bound by a keyed hash to the account and the epoch of its sessions.
 
-    def _mark_proof(self, browser: str, key: str) -> str:
-        digest = self._deps.vault.digest("known_browser", f"{browser}\x1f{key}")
+        A recovery and the ending of all sessions begin another epoch: who held a browser or a password before is a
+        stranger then.
+        """
+        browser = urlsafe_b64encode(self._deps.entropy(16)).rstrip(b"=").decode()
+        return f"{browser}.{self._mark_proof(browser, key, epoch)}"
+
+    def _mark_proof(self, browser: str, key: str, epoch: int) -> str:
+        digest = self._deps.vault.digest("known_browser", f"{browser}\x1f{epoch}\x1f{key}")
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def _known_browser(self, mark: str | None, key: str) -> str | None:
+    def _known_browser(self, mark: str | None, key: str, epoch: int) -> str | None:
         match = _KNOWN.fullmatch(mark) if mark is not None else None
-        if match is None or not hmac.compare_digest(match[2], self._mark_proof(match[1], key)):
+        if match is None or not hmac.compare_digest(match[2], self._mark_proof(match[1], key, epoch)):
             return None
         return match[1]
 

@@ -134,7 +134,9 @@ class SigningKeys:
 
     async def _make_first(self) -> None:
         plan = Plan(None)
-        plan.add(await self._new_key("current", generation=1), await self._new_key("next", generation=2))
+        first = await self._new_key("current", generation=1)
+        plan.add(first, await self._new_key("next", generation=2))
+        plan.add(Audit("signing_key.created", PLATFORM, str(first.row["id"]), None))
         try:
             await self._deps.committer.commit(plan)
         except PlanRefused as refused:

@@ -21,7 +21,6 @@ from platform_core.identity.errors import CHANGED_MEANWHILE
 from platform_core.identity.errors_people import (
     LAST_OWNER,
     LINK_INVALID,
-    PERSON_EXISTS,
     STAFF_EXISTS,
     STAFF_NOT_FOUND,
     STAFF_REFUSED,
@@ -130,7 +129,10 @@ class Staff:
         if standing is not None:
             if standing.expires_at > now:
                 raise STAFF_EXISTS.error({"id": standing.id})
-            plan.add(Change(INVITATIONS, standing.id, {"state": "withdrawn"}, expected=standing.version))
+            plan.add(
+                Change(INVITATIONS, standing.id, {"state": "withdrawn"}, expected=standing.version),
+                Audit("staff.uninvited", by.id, standing.id, party.merchant_id, {"party": party.id}, reason="expired"),
+            )
             await self._commit(plan, standing.id)  # its own plan: the address must be free when the next one claims it
             plan = Plan(party.merchant_id)
         invited, insert = self._invitation(party, wanted, by=by, now=now)
@@ -172,12 +174,23 @@ class Staff:
         `identity.link_invalid`, also for the later of two; 422 `identity.password_refused`.
         """
         row = await self._find_invitation(token)
-        async with self._reads.connect() as connection:
-            person = await people.read_person_by_email(connection, row.email_key)
-        if person is None:
-            person_id = await self.create_person(row.email, name=name, password=password, locale=locale)
-        else:
-            person_id = person.id
+        for _ in range(2):  # of two invitations that make one person at one moment, the later finds the person there
+            async with self._reads.connect() as connection:
+                person = await people.read_person_by_email(connection, row.email_key)
+            parts: list[object] = []
+            if person is None:
+                person_id, parts = await self._new_person(row.email, name=name, password=password, locale=locale)
+            else:
+                person_id = person.id
+            try:
+                return await self._join(row, person_id, parts)
+            except PlanRefused as refused:
+                if not (isinstance(refused.refusal, Duplicate) and refused.refusal.table == PERSONS.name):
+                    raise LINK_INVALID.error() from refused
+        raise LINK_INVALID.error()
+
+    async def _join(self, row: Any, person_id: str, parts: Iterable[object]) -> str:  # Any: a row
+        """Use the invitation up for a place, in one plan with `parts`; returns the place's id."""
         now = self._deps.clock.now()
         place = {
             "id": self._deps.ids.mint("mbr"),
@@ -194,19 +207,17 @@ class Staff:
             "expires_at": now + PLATFORM_TERM if row.party_kind == "platform" else None,
         }
         plan = Plan(row.merchant_id).add(
+            *parts,
             Change(INVITATIONS, row.id, {"state": "accepted"}, expected=row.version),
             Insert(MEMBERSHIPS, place),
             self._event("staff.joined", place, now),
             Audit("staff.joined", person_id, str(place["id"]), row.merchant_id, _rights(row.party_id, row.roles)),
         )
-        try:
-            await self._deps.committer.commit(plan)
-        except PlanRefused as refused:
-            raise LINK_INVALID.error() from refused
+        await self._deps.committer.commit(plan)
         return str(place["id"])
 
-    async def create_person(self, email: str, *, name: str, password: str, locale: Language) -> str:
-        """Somebody who signs in. 422 `identity.password_refused`, 409 `identity.person_exists`."""
+    async def _new_person(self, email: str, *, name: str, password: str, locale: Language) -> tuple[str, list[object]]:
+        """Id and parts of somebody who signs in. 422 `identity.password_refused`."""
         check_choice(password, email=email, name=name)
         row = {
             "id": self._deps.ids.mint("per"),
@@ -221,12 +232,8 @@ class Staff:
             "version": 1,
             "created_at": self._deps.clock.now(),
         }
-        told = Audit("person.created", str(row["id"]), str(row["id"]), None)
-        try:
-            await self._deps.committer.commit(Plan(None).add(Insert(PERSONS, row), told))
-        except PlanRefused as refused:
-            raise PERSON_EXISTS.error() from refused
-        return str(row["id"])
+        person_id = str(row["id"])
+        return person_id, [Insert(PERSONS, row), Audit("person.created", person_id, person_id, None)]
 
     async def members(self, party: Party, *, after: Position | None, limit: int) -> list[StaffRead]:
         """At most `limit` active staff, the oldest first, those behind `after`."""

@@ -6,16 +6,41 @@ Nothing below reads the environment.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from platform_core.kernel.i18n import Language
 
 PREFIX: Final = "ARSENAL_"
+OTHER_TYPES: Final = "other"
+
+
+class MoneyLimits(BaseModel):
+    """How much money an app may move under one type of limit, in minor units of one currency."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    request_minor: int | None = Field(default=None, ge=1, le=10**13)
+    day_minor: int = Field(ge=1, le=10**13)
+    ceiling_minor: int = Field(ge=1, le=10**13)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not (self.request_minor or 1) <= self.day_minor <= self.ceiling_minor:
+            raise ValueError("request_minor <= day_minor <= ceiling_minor")
+        return self
+
+
+SHIPPED_MONEY_LIMITS: Final[Mapping[str, Mapping[str, MoneyLimits]]] = {
+    "CNY": {
+        OTHER_TYPES: MoneyLimits(request_minor=500_000, day_minor=5_000_000, ceiling_minor=100_000_000_000),
+        "payment_create": MoneyLimits(day_minor=100_000_000, ceiling_minor=100_000_000_000),
+    }
+}
 
 
 class Settings(BaseSettings):
@@ -128,6 +153,14 @@ class Settings(BaseSettings):
         le=100_000,
         description="Requests a second from one address without a valid access token, over all server processes; twice "
         "as many at once.",
+    )
+
+    money_limits: Mapping[str, Mapping[str, MoneyLimits]] = Field(
+        default=SHIPPED_MONEY_LIMITS,
+        description="What apps may move under a merchant's grant, by currency and by type of authorization detail "
+        "(`other`: every type that is not named), in minor units: `request_minor` (may be left out) and `day_minor` "
+        "where an app asks for no limit, `ceiling_minor` a day at most. JSON; replaces the whole default. A currency "
+        "or type without an entry cannot be granted under a metered scope, except to a merchant's own app.",
     )
 
     language: Language = Field(

@@ -115,6 +115,18 @@ class Close:
     account: Account
 
 
+@dataclass(slots=True, eq=False)
+class Reading:
+    """Asks, in a plan, what an account could still give once the plan is in. Writes nothing and refuses nothing.
+
+    Stands behind the plan's transfers. `left` is set when the plan was committed; None before that, and for an account
+    that may go below zero. It is exact as of the plan's turn, whatever other processes do at the same time.
+    """
+
+    account: Account
+    left: int | None = None
+
+
 Movement = Transfer | Post | Void
 
 

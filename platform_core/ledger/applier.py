@@ -23,6 +23,7 @@ from platform_core.ledger.accounts import (
     PendingExceeded,
     PendingGone,
     Post,
+    Reading,
     Transfer,
     TransferExists,
     Void,
@@ -110,9 +111,9 @@ Moved = tuple[Balance, Balance, int, str | None, str, str]
 
 
 class LedgerApplier:
-    """Applies `Transfer`, `Post`, `Void` and `Close`."""
+    """Applies `Transfer`, `Post`, `Void` and `Close`, and answers `Reading`."""
 
-    part_types: tuple[type, ...] = (Transfer, Post, Void, Close)
+    part_types: tuple[type, ...] = (Transfer, Post, Void, Close, Reading)
     ACCOUNTS_KNOWN_MAX = 200_000
 
     def __init__(self, clock: Clock) -> None:
@@ -200,7 +201,7 @@ class LedgerWork:
         self._named: set[str] = set()
         for plan, parts in plans:
             for part in parts:
-                assert isinstance(part, Transfer | Post | Void | Close)
+                assert isinstance(part, Transfer | Post | Void | Close | Reading)
                 self._want(plan.merchant_id, part)
         self._pending: dict[str, Pending] = {}
         self._has_seen_pending = False
@@ -214,13 +215,14 @@ class LedgerWork:
         self._staged_pending: dict[str, Pending] = {}
         self._staged_existing: dict[str, ExistingRow] = {}
         self._staged_rows: list[TransferRow] = []
+        self._staged_readings: list[tuple[Reading, int]] = []
         self._rows: list[TransferRow] = []
         self._moved: set[int] = set()
         self._is_closing_staged = False
         self._is_closing = False
 
-    def _want(self, merchant_id: str | None, part: Movement | Close) -> None:
-        if isinstance(part, Close):
+    def _want(self, merchant_id: str | None, part: Movement | Close | Reading) -> None:
+        if isinstance(part, Close | Reading):
             self._touch(merchant_id, part.account)
             return
         if not part.id.startswith(MINTED):
@@ -300,8 +302,8 @@ class LedgerWork:
     def judge(self, plan: Plan, parts: Sequence[object]) -> Refusal | None:
         """Guards, pending states and tenants, transfer by transfer in the plan's order."""
         for part in parts:
-            if isinstance(part, Close):
-                refusal = self._judge_close(plan, part)
+            if isinstance(part, Close | Reading):
+                refusal = self._judge_close(plan, part) if isinstance(part, Close) else self._judge_reading(plan, part)
                 if refusal is not None:
                     return refusal
                 continue
@@ -325,6 +327,8 @@ class LedgerWork:
         self._existing |= self._staged_existing
         self._rows += self._staged_rows
         self._is_closing |= self._is_closing_staged
+        for reading, account_id in self._staged_readings:
+            reading.left = self._seen[account_id].debit_room()
         self.drop()
 
     def drop(self) -> None:
@@ -333,6 +337,7 @@ class LedgerWork:
         self._staged_pending = {}
         self._staged_existing = {}
         self._staged_rows = []
+        self._staged_readings = []
         self._is_closing_staged = False
 
     def statements(self) -> list[Statement]:
@@ -434,6 +439,12 @@ class LedgerWork:
         self._stage(self._ids[part.account.key]).is_closed = True
         self._is_closing_staged = True
         return None
+
+    def _judge_reading(self, plan: Plan, part: Reading) -> Refusal | None:
+        refusal = self._judge_account(plan, part.account)
+        if refusal is None:
+            self._staged_readings.append((part, self._ids[part.account.key]))
+        return refusal
 
     def _judge_resolution(self, plan: Plan, part: Post | Void) -> Refusal | None:
         pending = self._staged_pending.get(part.pending_id) or self._pending.get(part.pending_id)

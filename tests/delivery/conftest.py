@@ -29,6 +29,7 @@ CATALOGUE = EventCatalogue(
         EventKind("refund.succeeded", "refunds:read", "/v1/refunds/{id}"),
         EventKind("grant.changed", "grant_management_query", "/v1/grants/{id}"),
         EventKind("grant.revoked", "grant_management_query", "/v1/grants/{id}"),
+        EventKind("limit.exhausted", "grant_management_query", "/v1/events?object_id={id}"),
     ]
 )
 
@@ -87,6 +88,14 @@ class World:
         )  # fmt: skip
         return id_
 
+    async def window(self, id_: str, grant_id: str, merchant_id: str) -> None:
+        """An opened window of one of the grant's limits."""
+        await self.owner.execute(
+            "INSERT INTO limit_window (id, merchant_id, grant_id, detail_id, unit, bucket, opened_at, version) "
+            "VALUES ($1, $2, $3, 'det_1', 'limit:CNY', $1, $4, 1)",
+            id_, merchant_id, grant_id, self.clock.now(),
+        )  # fmt: skip
+
     async def endpoint(self, app_id: str, url: str, *, types: str = '["*"]', mode: str = "test") -> tuple[str, str]:
         """A new endpoint and its secret as its owner keeps it."""
         id_, secret = self.ids.mint("whe"), b"\x07" * 32
@@ -115,6 +124,13 @@ class World:
         event = Event(id_, type_, object_id, sequence, self.clock.now(), body)
         await self.committer.commit(Plan(merchant_id, [event]))
         return id_
+
+    async def audited(self) -> list[tuple[str, str, str, str | None, str | None]]:
+        """Kind, actor, subject, reason and merchant of what stands in the audit log, in order."""
+        rows = await self.owner.fetch(
+            "SELECT kind, actor, subject, reason, merchant_id FROM audit_row ORDER BY position"
+        )
+        return [tuple(row) for row in rows]
 
     @asynccontextmanager
     async def worker(self, publish: Callable[..., None], **changes: Any) -> AsyncIterator[Delivery]:

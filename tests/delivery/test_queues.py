@@ -77,6 +77,7 @@ async def test_a_failing_consumer_is_tried_again_then_dead_then_sent_again(world
         assert await earned(world) == 0
         assert await outbox_admin.resend(world.database, world.committer, work_id=dead.id, clock=world.clock)
         assert not await outbox_admin.resend(world.database, world.committer, work_id=dead.id, clock=world.clock)
+        assert await world.audited() == [("event.handled_again", "platform", dead.id, None, merchant)]
         assert await delivery.dispatcher.turn() == 1
         await broker.carry(delivery)
     assert await earned(world) == 1
@@ -175,4 +176,5 @@ async def test_the_operator_sees_what_waits_and_sends_a_webhook_again(
             await outbox_admin.resend(world.database, world.committer, work_id=work_id, clock=world.clock)
     assert [request.headers["webhook-id"] for request in receiver.got] == [event, event]
     assert receiver.got[0].body == receiver.got[1].body
+    assert await world.audited() == [("webhook.resent", "platform", work_id, None, None)] * 2
     assert not await outbox_admin.resend(world.database, world.committer, work_id="whd_none", clock=world.clock)

@@ -174,3 +174,18 @@ async def test_a_nudge_wakes_the_relay_of_another_process(world: World) -> None:
     await nudger.stop()
     ear.cancel()
     assert wake.is_set()
+
+
+async def test_of_limits_an_app_hears_of_its_own_alone(world: World, broker: Broker) -> None:
+    merchant = await world.merchant()
+    apps = [await world.app(merchant) for _ in range(2)]
+    grants = [await world.grant(app, merchant, "grant_management_query") for app in apps]
+    endpoints = [(await world.endpoint(app, "http://127.0.0.1:9/", types='["limit.*"]'))[0] for app in apps]
+    for number, grant in enumerate(grants):
+        await world.window(f"lim_{number}", grant, merchant)
+    first = await world.emit(merchant, type_="limit.exhausted", object_id="lim_0")
+    second = await world.emit(merchant, type_="limit.exhausted", object_id="lim_1")
+    await world.emit(merchant, type_="limit.exhausted", object_id="lim_of_nobody")
+    async with world.worker(broker.publish) as delivery:
+        await delivery.relay.relay_once()
+    assert await told(world) == sorted([(endpoints[0], first), (endpoints[1], second)], key=lambda pair: pair[1])

@@ -177,6 +177,11 @@ async def test_an_endpoint_from_its_creation_to_its_end(world: World, caller: Ca
         ("webhook_endpoint.secret_rotated", 3),
         ("webhook_endpoint.removed", 4),
     ]
+    who = f"client-of-{subscribed.app}"
+    acts = ("created", "updated", "secret_rotated", "removed")
+    assert await world.audited() == [(f"webhook_endpoint.{act}", who, made["id"], None, None) for act in acts]
+    written = str(await world.owner.fetch("SELECT facts FROM audit_row"))
+    assert not any(text in written for text in (secret, rotated["secret"], "example.com"))
 
 
 async def test_a_secret_stands_nowhere_in_clear_and_a_repeated_request_sees_it_again(
@@ -293,6 +298,7 @@ async def test_a_dead_delivery_is_found_and_sent_again_under_its_ids(
             (400, "no \ufffd such route")
         ]
         sent = await caller.call("POST", f"/v1/webhook-deliveries/{dead['id']}/resend", status=202)
+        assert ("webhook.resent", f"client-of-{subscribed.app}", dead["id"], None, None) in await world.audited()
         assert (sent["id"], sent["state"], sent["due_at"]) == (dead["id"], "pending", "2026-11-22T12:00:00Z")
         assert await delivery.dispatcher.turn() == 1
         await broker.carry(delivery)
@@ -324,6 +330,8 @@ async def test_a_range_is_sent_again_also_to_an_endpoint_that_came_later(
         for endpoint in (late, subscribed.endpoint):
             begun = await caller.call("POST", f"/v1/webhook-endpoints/{endpoint}/resend", status=202, json=since)
             assert (begun["kind"], begun["state"], begun["progress"]["done"]) == ("webhooks.resend", "pending", 0)
+            told = ("webhook.resent", f"client-of-{subscribed.app}", endpoint, None, None)
+            assert (await world.audited())[-1] == told
         for _ in range(6):
             await delivery.relay.relay_once()
             await delivery.dispatcher.turn()
@@ -366,6 +374,29 @@ async def test_events_show_under_the_scope_that_reads_their_object(
     assert [event["sequence"] for event in of_one["data"]] == [4]
     assert (await caller.call("GET", f"/v1/events/{first}", status=200))["data"] == {"id": "pay_1"}
     await caller.call("GET", f"/v1/events/{hidden}", status=404)
+
+
+async def test_of_grants_and_limits_an_app_sees_its_own_alone(
+    world: World, client: httpx.AsyncClient, tokens: Tokens, subscribed: Subscription
+) -> None:
+    merchant = subscribed.merchant
+    apps = [await world.app(merchant) for _ in range(2)]
+    grants = [await world.grant(app, merchant, "webhooks:read grant_management_query") for app in apps]
+    seen = []
+    for number, grant in enumerate(grants):
+        await world.window(f"lim_{number}", grant, merchant)
+        changed = await world.emit(merchant, type_="grant.changed", object_id=grant)
+        seen.append([await world.emit(merchant, type_="limit.exhausted", object_id=f"lim_{number}"), changed])
+    for number, app in enumerate(apps):
+        scopes = frozenset({"webhooks:read", "grant_management_query"})
+        tokens.principals[app] = replace(principal(app, merchant), scopes=scopes, grant_id=grants[number])
+        caller = Caller(client, app)
+        page = await caller.call("GET", "/v1/events", status=200)
+        assert [event["id"] for event in page["data"]] == seen[number]
+        for event in seen[number]:
+            await caller.call("GET", f"/v1/events/{event}", status=200)
+        for event in seen[1 - number]:
+            await caller.call("GET", f"/v1/events/{event}", status=404)
 
 
 def test_every_route_names_its_scope(app: FastAPI) -> None:

@@ -156,6 +156,8 @@ async def test_gone_disables_and_enabling_sends_what_waited(
         assert tuple(endpoint) == ("disabled", "gone", 2)
         events = await world.owner.fetch("SELECT type, sequence FROM outbox WHERE object_id = $1", subscribed.endpoint)
         assert [tuple(event) for event in events] == [("webhook_endpoint.disabled", 2)]
+        told = ("webhook_endpoint.disabled", "platform", subscribed.endpoint, "gone", None)
+        assert await world.audited() == [told]
         world.clock.advance(timedelta(seconds=5))
         await world.emit(subscribed.merchant, object_id="pay_3")
         assert await turn(delivery, broker) == 0

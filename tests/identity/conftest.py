@@ -56,6 +56,7 @@ class Process:
     app: Application
     http: httpx.AsyncClient
     people: People
+    refusals: Refusals
 
     async def token(self, app: AppCreated, scope: str | None = None) -> str:
         """An access token for the app, over HTTP."""
@@ -95,6 +96,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         proofs=proofs.requests,
     )
     sessions = SessionTokens(deps, keys, issuer=ORIGIN)
+    refusals = Refusals(deps.committer, clock=deps.clock)
     wired: dict[str, Any] = {
         "public_origin": ORIGIN,
         "consent": Consent(deps, Grants(deps)),
@@ -104,19 +106,26 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
         "proofs": proofs.proofs,
         "more_grants": (DeviceCode, lambda deps: TokenExchange(deps, access, sessions, public_origin=ORIGIN)),
         "feed": feed,
-        "refusals": Refusals(deps.committer, clock=deps.clock),
+        "refusals": refusals,
         **options,
     }
     oauth = AuthlibOAuthServer(deps, keys, access, **wired)
     app = Application(ids=deps.ids, problems=Problems(type_base=f"{ORIGIN}/errors"))
     app.include_router(oauth_router(oauth))
-    cursors = Cursors(b"k" * 32)
-    people = make_people(deps, Parties(deps), Apps(deps), proofs.keys, cursors=cursors, public_origin=ORIGIN)
+    people = make_people(
+        deps,
+        Parties(deps),
+        Apps(deps),
+        proofs.keys,
+        refusals=refusals,
+        cursors=Cursors(b"k" * 32),
+        public_origin=ORIGIN,
+    )
     people.mount(app)
     app.state.access = access
     directory = MerchantDirectory(database=deps.database, feed=feed, clock=deps.clock)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN)
-    return Process(deps, keys, feed, proofs, access, directory, oauth, app, http, people)
+    return Process(deps, keys, feed, proofs, access, directory, oauth, app, http, people, refusals)
 
 
 @pytest.fixture

@@ -23,9 +23,10 @@ from platform_core.kernel.database.pools import Database
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.ids import Ids
 from tests.identity.conftest import Process, Shop
-from tests.support.world import World
+from tests.support.world import ACQUIRER_KEY, World
 
 pytestmark = pytest.mark.database
+SETUP = frozenset({"fee_plan", "channel_account", "routing_rule"})
 CLIENT = "app_test_01abcdefghjkmnpqrstvwxyz01"
 
 
@@ -83,6 +84,31 @@ async def test_every_act_on_parties_and_apps_leaves_its_row(deps: IdentityDeps, 
     assert revoked["before_digest"] == created["after_digest"] != revoked["after_digest"]
 
 
+async def test_how_a_merchant_takes_payments_is_decided_with_a_row(world: World) -> None:
+    platform = world.platform
+    till = await world.new_till()
+    rule = await platform.payment_setup.add_routing_rule(
+        till.merchant_id, position=1, channel_account_ids=[till.channel_account_id], by="per_1"
+    )
+    rows = await audit_rows(platform.database)
+    told = [(row["kind"], row["actor"], row["merchant_id"]) for row in rows if row["merchant_id"] == till.merchant_id]
+    assert [(kind, actor) for kind, actor, _ in told if kind.partition(".")[0] in SETUP] == [
+        ("fee_plan.set", "platform"),
+        ("channel_account.added", "platform"),
+        ("channel_account.added", "platform"),
+        ("routing_rule.added", "per_1"),
+    ]
+    assert rows[-1]["facts"] == {"position": 1, "channel_accounts": [till.channel_account_id]}
+    assert rows[-1]["subject"] == rule
+    assert ACQUIRER_KEY.decode("latin-1") not in repr(rows)
+
+
+async def test_the_first_keys_are_told_once(process: Process, other_process: Process, database: Database) -> None:
+    rows = await audit_rows(database, "signing_key.created")
+    assert [row["actor"] for row in rows] == ["platform"]
+    assert rows[0]["subject"] == process.keys.signing.keys[0].kid
+
+
 async def test_no_secret_is_in_any_row(deps: IdentityDeps, shop: Shop, database: Database) -> None:
     shown = await Apps(deps).rotate_secret(shop.app.client.id)
     text = repr(await audit_rows(database))
@@ -98,6 +124,7 @@ async def test_rotating_and_revoking_a_key_leaves_its_row(
     rotated = await process.keys.rotate(by="per_1")
     signs_now = await process.keys.revoke(rotated, by="per_1")
     assert [row for row in await told(database) if row[0].startswith("signing_key")] == [  # type: ignore[attr-defined]
+        ("signing_key.created", "platform", before, None, {}),
         ("signing_key.rotated", "per_1", rotated, None, {"retired": before}),
         ("signing_key.revoked", "per_1", rotated, None, {"signs_now": signs_now}),
     ]

@@ -33,6 +33,7 @@ from platform_core.identity.sessions import ACR_MFA, SignedIn
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.errors import PlatformError
 from tests.identity.conftest import ORIGIN, Process
+from tests.identity.test_audit_rows import audit_rows
 
 SCOPES = frozenset({"stores:read", "payments:read"})
 pytestmark = [pytest.mark.database, pytest.mark.api]
@@ -169,6 +170,25 @@ async def test_refusing_is_told_to_the_device(till: Till, deps: IdentityDeps) ->
     await till.approvals.decline(await till.found(codes), till.who)
     assert error_of(await till.poll(codes["device_code"])) == (400, "access_denied")
     assert await rows(deps, "access_grant") == 0
+
+
+async def test_what_was_decided_about_a_device_stands_in_the_audit_log(till: Till, deps: IdentityDeps) -> None:
+    kept, refused = await till.codes(), await till.codes()
+    await till.approve(kept, store=1)
+    device = await till.found(refused)
+    await till.approvals.decline(device, till.who)
+    with pytest.raises(PlatformError):  # decided already: no row of that
+        await till.approvals.decline(device, till.who)
+    rows = [row for row in await audit_rows(deps.database) if row["kind"].startswith("device.")]
+    assert [row["kind"] for row in rows] == ["device.approved", "device.declined"]
+    app, client = till.app.id, till.app.client.id
+    both = {"app": app, "client": client, "scopes": ["payments:read", "stores:read"]}
+    for row in rows:
+        assert (row["actor"], row["merchant_id"]) == (till.who.person_id, till.who.party_id)
+        assert row["facts"].items() >= both.items()
+    assert rows[0]["facts"]["store"] == till.stores[1]
+    assert rows[0]["facts"].keys() == both.keys() | {"grant", "version", "family", "store"}
+    assert rows[1]["subject"] == device.device_id
 
 
 async def test_a19_polling_too_fast_costs_five_seconds_more_each_time(till: Till) -> None:

@@ -13,17 +13,8 @@ from platform_core.contracts.rar import Detail
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import LIMIT_EXCEEDED, TOKEN_INVALID
 from platform_core.identity.grants import Giving, Grants
-from platform_core.identity.limits import (
-    LIMIT,
-    USED,
-    Charge,
-    Limits,
-    Meter,
-    given_back,
-    posted,
-    voided,
-    windows_of,
-)
+from platform_core.identity.limit_windows import LIMIT, USED, windows_of
+from platform_core.identity.limits import Charge, Limits, Meter, given_back, posted, voided
 from platform_core.identity.principal import Principal
 from platform_core.identity.rar import GrantedDetail, granted_of
 from platform_core.identity.schemas import GrantNarrow
@@ -88,7 +79,8 @@ class History:
         self.deps, self.shop, self.clock = deps, shop, clock
         self.ledger = LedgerService(deps.database, ids=deps.ids)
         self.processes = [
-            Limits(database=deps.database, ledger=self.ledger, clock=clock, ids=deps.ids) for _ in range(2)
+            Limits(database=deps.database, ledger=self.ledger, committer=deps.committer, clock=clock, ids=deps.ids)
+            for _ in range(2)
         ]
         self.grants = Grants(deps, limits=self.processes[0])
         self.model = Model({"day": 500, "month": 40})

@@ -163,3 +163,46 @@ async def test_f37_the_metadata_names_what_works(process: Process) -> None:
     assert said["dpop_signing_alg_values_supported"] == ["ES256", "Ed25519"]
     assert said["token_endpoint_auth_signing_alg_values_supported"] == ["ES256", "PS256", "RS256"]
     assert "private_key_jwt" in said["token_endpoint_auth_methods_supported"]
+
+
+async def issued(deps: IdentityDeps) -> int:
+    async with deps.database.read_all() as connection:
+        found = await connection.execute(text("SELECT count(*) FROM audit_row WHERE kind = 'token.issued'"))
+        return int(found.scalar_one())
+
+
+async def batches(deps: IdentityDeps) -> int:
+    async with deps.database.read_all() as connection:
+        return int((await connection.execute(text("SELECT count(*) FROM commit_batch WHERE plans > 0"))).scalar_one())
+
+
+async def test_assertion_proof_and_token_are_one_commit(
+    process: Process, client_id: str, clock: ManualClock, deps: IdentityDeps
+) -> None:
+    before = await batches(deps)
+    answer = await ask(
+        process, HELD.assertion(client_id, ORIGIN, now=clock.now()), proof_for(process, clock, HeldKey.generate())
+    )
+    assert (answer.status_code, await claims(deps), await issued(deps)) == (200, 2, 1)
+    assert await batches(deps) == before + 1
+
+
+async def test_a15_a_token_that_is_refused_uses_the_assertion_up_all_the_same(
+    process: Process, client_id: str, clock: ManualClock, deps: IdentityDeps
+) -> None:
+    for count, (form, error) in enumerate(
+        [
+            ({"scope": "refunds:write"}, "invalid_scope"),
+            ({"grant_type": "authorization_code", "code": "cod_x.y"}, "unauthorized_client"),
+            ({"grant_type": "password"}, "unsupported_grant_type"),
+        ],
+        start=1,
+    ):
+        assertion = HELD.assertion(client_id, ORIGIN, now=clock.now())
+        assert (await ask(process, assertion, **form)).json()["error"] == error
+        assert await claims(deps) == count
+        for again in (form, {}):
+            refused = await ask(process, assertion, **again)
+            assert error_of(refused) == (400, "invalid_client")
+            assert refused.json()["error_description"] == "The assertion was used before."
+    assert await issued(deps) == 0

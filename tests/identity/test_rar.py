@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_core.contracts.rar import Detail
+from platform_core.identity.limit_policy import shipped_policy
 from platform_core.identity.rar import (
     DetailsRefused,
     GrantedDetail,
@@ -22,7 +23,6 @@ from platform_core.identity.rar import (
     narrowed,
     read_details,
     replaced,
-    shipped_policy,
 )
 
 STORES = [f"sto_{n:026}" for n in range(3)]

@@ -15,7 +15,8 @@ from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import CHANNEL_ACCOUNTS, FEE_PLANS, ROUTING_RULES
 from platform_core.identity.revocation import news
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit import Committer, Insert, Plan
+from platform_core.kernel.commit import Audit, Committer, Insert, Plan
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.ids import Ids
 
 Seal = Callable[[str, str, bytes], Sequence[str]]  # merchant, name, key > what is stored of it
@@ -38,6 +39,7 @@ class PaymentSetup:
         name: str,
         settings: Mapping[str, Any],  # as the provider's settings schema says
         secrets: Mapping[str, bytes],
+        by: str = PLATFORM,
     ) -> str:
         """A contract with an acquirer; returns its id `cha_...`. Secrets are sealed before they are written."""
         row = {
@@ -50,7 +52,9 @@ class PaymentSetup:
             "is_active": True,
             "created_at": self.clock.now(),
         }
-        await self._write(merchant_id, Insert(CHANNEL_ACCOUNTS, encoded(row)))
+        facts = {"provider": provider_id, "settings": sorted(settings), "secrets": sorted(secrets)}
+        told = Audit("channel_account.added", by, str(row["id"]), merchant_id, facts)
+        await self._write(merchant_id, Insert(CHANNEL_ACCOUNTS, encoded(row)), told)
         return str(row["id"])
 
     async def add_routing_rule(
@@ -65,6 +69,7 @@ class PaymentSetup:
         amount_minor_max: int | None = None,
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
+        by: str = PLATFORM,
     ) -> str:
         """A rule; the first that fits, by position, decides. Amounts inclusive; valid from now unless said otherwise,
         up to and without `valid_until` (aware).
@@ -81,10 +86,14 @@ class PaymentSetup:
             "valid_from": valid_from or self.clock.now(),
             "valid_until": valid_until,
         }
-        await self._write(merchant_id, Insert(ROUTING_RULES, encoded(row)))
+        facts = {"position": position, "channel_accounts": list(channel_account_ids)}
+        told = Audit("routing_rule.added", by, str(row["id"]), merchant_id, facts)
+        await self._write(merchant_id, Insert(ROUTING_RULES, encoded(row)), told)
         return str(row["id"])
 
-    async def set_fee_plan(self, merchant_id: str, *, currency: str, terms: FeeTerms, form: str | None = None) -> str:
+    async def set_fee_plan(
+        self, merchant_id: str, *, currency: str, terms: FeeTerms, form: str | None = None, by: str = PLATFORM
+    ) -> str:
         """What the platform charges from now on; payments captured before keep their own."""
         row = {
             "id": self.ids.mint("fee"),
@@ -99,9 +108,12 @@ class PaymentSetup:
             "valid_from": self.clock.now(),
             "valid_until": None,
         }
-        await self._write(merchant_id, Insert(FEE_PLANS, row))
+        facts = {"currency": currency, "rate_bp": terms.rate_bp, "fixed_minor": terms.fixed_minor}
+        told = Audit("fee_plan.set", by, str(row["id"]), merchant_id, facts)
+        await self._write(merchant_id, Insert(FEE_PLANS, row), told)
         return str(row["id"])
 
-    async def _write(self, merchant_id: str, part: Insert) -> None:
-        told = news(self.ids, kind="terms", subject_id=merchant_id, merchant_id=merchant_id, now=self.clock.now())
-        await self.committer.commit(Plan(merchant_id, [part, told]))
+    async def _write(self, merchant_id: str, part: Insert, told: Audit) -> None:
+        now = self.clock.now()
+        heard = news(self.ids, kind="terms", subject_id=merchant_id, merchant_id=merchant_id, now=now)
+        await self.committer.commit(Plan(merchant_id, [part, heard, told]))

@@ -23,7 +23,17 @@ from platform_core.delivery.webhooks.outcome import Attempted, Health, Outcome, 
 from platform_core.delivery.webhooks.signing import signed_headers
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit import Change, Committer, Insert, Plan, PlanRefused, Refusal, VersionConflict
+from platform_core.kernel.commit import (
+    Audit,
+    Change,
+    Committer,
+    Insert,
+    Plan,
+    PlanRefused,
+    Refusal,
+    VersionConflict,
+)
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.http.guarded_client import GuardedClient, OutboundFailed
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.telemetry import Correlation, continue_trace, correlated
@@ -237,4 +247,12 @@ class WebhookQueue:
             occurred_at=now,
             facts={"reason": values.get("disabled_reason"), "last_status": outcome.delivery["last_status"]},
         )
-        return [Change(WEBHOOK_ENDPOINTS, row["endpoint_id"], values, expected=row["endpoint_version"]), event]
+        parts: list[object] = [
+            Change(WEBHOOK_ENDPOINTS, row["endpoint_id"], values, expected=row["endpoint_version"]),
+            event,
+        ]
+        if "disabled_reason" in values:
+            facts = {"app": row["app_id"], "delivery": row["id"]}
+            reason = str(values["disabled_reason"])
+            parts.append(Audit("webhook_endpoint.disabled", PLATFORM, row["endpoint_id"], None, facts, reason=reason))
+        return parts

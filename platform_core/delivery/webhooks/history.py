@@ -31,7 +31,7 @@ from platform_core.delivery.webhooks.service import WebhookDeps
 from platform_core.identity.operations import OperationKind, OperationRead, Step
 from platform_core.identity.principal import Principal
 from platform_core.kernel.clock import ManualClock
-from platform_core.kernel.commit import Change, Insert, Plan, PlanRefused, VersionConflict
+from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Page, Position
@@ -95,6 +95,7 @@ class Deliveries:
         answer = DeliveryRead.model_validate(_shown(row | values))
         plan = Plan(None, [Change(WEBHOOK_DELIVERIES, delivery_id, values, expected=row["version"])])
         plan.add(idempotent.claim(object_id=delivery_id, created_at=now, status=202, body=answer.model_dump_json()))
+        plan.add(_resent(principal, delivery_id, {"endpoint": row["endpoint_id"]}))
         try:
             await self.deps.committer.commit(plan)
         except PlanRefused as refused:
@@ -124,7 +125,9 @@ class Deliveries:
         answer, parts = self.deps.operations.begin(principal, kind=RESEND, task=task)
         body = answer.model_dump_json()
         claim = idempotent.claim(object_id=answer.id, created_at=now, status=202, body=body)
-        await self.deps.committer.commit(Plan(principal.merchant_id, [claim, *parts]))
+        facts = {"operation": answer.id, "since": wanted.since.isoformat(), "until": task["until"]}
+        told = _resent(principal, endpoint_id, facts)
+        await self.deps.committer.commit(Plan(principal.merchant_id, [claim, *parts, told]))
         return answer
 
     async def resend_step(self, task: Mapping[str, Any], done: int) -> Step:
@@ -234,6 +237,7 @@ class Events:
                 rows = await repository.list_events(
                     connection,
                     merchant_id=principal.merchant_id,
+                    grant_id=principal.grant_id,
                     types=types,
                     object_id=object_id,
                     before=before,
@@ -253,7 +257,11 @@ class Events:
         if principal.merchant_id is not None:
             async with self.deps.database.read(principal.merchant_id) as connection:
                 row = await repository.read_event(
-                    connection, event_id, merchant_id=principal.merchant_id, types=self._types(principal, None)
+                    connection,
+                    event_id,
+                    merchant_id=principal.merchant_id,
+                    grant_id=principal.grant_id,
+                    types=self._types(principal, None),
                 )
         if row is None:
             raise EVENT_NOT_FOUND.error({"id": event_id})
@@ -271,6 +279,12 @@ def resend_kind(deps: WebhookDeps) -> OperationKind:
 
 def _bound(name: str, principal: Principal) -> dict[str, object]:
     return {"list": name, "app": principal.app_id, "mode": principal.mode, "merchant": principal.merchant_id}
+
+
+def _resent(principal: Principal, subject: str, facts: Mapping[str, object]) -> Audit:
+    """`facts` beside for which merchant and app. Deliveries are the app's, so the row stands under no tenant."""
+    more = {"app": principal.app_id, "merchant": principal.merchant_id}
+    return Audit("webhook.resent", principal.client_id, subject, None, {**more, **facts})
 
 
 def _again(now: datetime) -> dict[str, Any]:

@@ -106,13 +106,18 @@ async def latest_attempts(connection: AsyncConnection, delivery_id: str, *, limi
 
 
 _EVENT_COLUMNS: Final = "id, type, merchant_id, object_id, sequence, occurred_at, body, traceparent"
+# An app sees what became of its own grant and of that one's limits alone; who acts under no grant sees all of them.
+_OWN = (
+    "AND (CAST(:grant_id AS text) IS NULL OR (type NOT LIKE 'grant.%' OR object_id = :grant_id) AND (type NOT LIKE "
+    "'limit.%' OR :grant_id = (SELECT l.grant_id FROM limit_window AS l WHERE l.id = outbox.object_id))) "
+)
 _LIST_EVENTS: Final = text(
     f"SELECT {_EVENT_COLUMNS} FROM outbox WHERE merchant_id = :merchant_id AND type = ANY (:types) "
     "AND (CAST(:object_id AS text) IS NULL OR object_id = :object_id) "
-    "AND (CAST(:before AS text) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
+    f"AND (CAST(:before AS text) IS NULL OR id < :before) {_OWN}ORDER BY id DESC LIMIT :limit"
 )
 _READ_EVENT: Final = text(
-    f"SELECT {_EVENT_COLUMNS} FROM outbox WHERE id = :id AND merchant_id = :merchant_id AND type = ANY (:types)"
+    f"SELECT {_EVENT_COLUMNS} FROM outbox WHERE id = :id AND merchant_id = :merchant_id AND type = ANY (:types) {_OWN}"
 )
 
 
@@ -120,21 +125,29 @@ async def list_events(
     connection: AsyncConnection,
     *,
     merchant_id: str,
+    grant_id: str | None,
     types: list[str],
     object_id: str | None,
     before: str | None,
     limit: int,
 ) -> Sequence[Record]:
-    """Events of a merchant, the newest first, by id, which is by time."""
-    values = {"merchant_id": merchant_id, "types": types, "object_id": object_id, "before": before, "limit": limit}
+    """Events of a merchant that a grant may see, the newest first, by id, which is by time."""
+    values = {
+        "merchant_id": merchant_id,
+        "grant_id": grant_id,
+        "types": types,
+        "object_id": object_id,
+        "before": before,
+        "limit": limit,
+    }
     return (await connection.execute(_LIST_EVENTS, values)).all()
 
 
 async def read_event(
-    connection: AsyncConnection, event_id: str, *, merchant_id: str, types: list[str]
+    connection: AsyncConnection, event_id: str, *, merchant_id: str, grant_id: str | None, types: list[str]
 ) -> Record | None:
-    """One event of a merchant, if it is of one of the types."""
-    values = {"id": event_id, "merchant_id": merchant_id, "types": types}
+    """One event of a merchant, if it is of one of the types and the grant may see it."""
+    values = {"id": event_id, "merchant_id": merchant_id, "grant_id": grant_id, "types": types}
     return (await connection.execute(_READ_EVENT, values)).one_or_none()
 
 
@@ -152,6 +165,7 @@ JOIN outbox AS o ON o.merchant_id = g.merchant_id AND o.relayed_at IS NOT NULL A
 JOIN unnest(CAST(:types AS text[]), CAST(:scopes AS text[])) AS k (type, scope) ON k.type = o.type
   AND k.scope = ANY (string_to_array(g.scopes, ' '))
   AND (o.type NOT LIKE 'grant.%' OR o.object_id = g.id)
+  AND (o.type NOT LIKE 'limit.%' OR g.id = (SELECT l.grant_id FROM limit_window AS l WHERE l.id = o.object_id))
   AND e.event_types ?| ARRAY[o.type, split_part(o.type, '.', 1) || '.*', '*']
 LEFT JOIN webhook_delivery AS d ON d.event_id = o.id AND d.endpoint_id = e.id
 LEFT JOIN webhook_message AS w ON w.id = o.id || ':' || e.api_version

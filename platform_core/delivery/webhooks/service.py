@@ -28,7 +28,7 @@ from platform_core.identity.operations import Operations
 from platform_core.identity.principal import Principal
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit import Change, Committer, Insert, Plan, PlanRefused, VersionConflict
+from platform_core.kernel.commit import Audit, Change, Committer, Insert, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.errors import validation_failed
 from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
@@ -107,7 +107,7 @@ class WebhookEndpoints:
         plan.add(
             Insert(WEBHOOK_ENDPOINTS, row | {"event_types": _encode(wanted.event_types)}),
             Insert(WEBHOOK_HEALTH, {"id": id_, "app_id": principal.app_id, "last_success_at": None, **_HEALTHY}),
-            self._event("created", row, now=now),
+            *self._told(principal, "created", row, now=now),
         )
         await self.deps.committer.commit(plan)
         return answer
@@ -158,7 +158,8 @@ class WebhookEndpoints:
             changed["failing_since"] = None
         if wanted.event_types is not None:
             values["event_types"] = _encode(wanted.event_types)
-        await self._change(row, values | {"updated_at": now}, [*parts, self._event("updated", changed, now=now)])
+        told = self._told(principal, "updated", changed, now=now)
+        await self._change(row, values | {"updated_at": now}, [*parts, *told])
         return EndpointRead.model_validate(changed)
 
     async def remove(self, principal: Principal, endpoint_id: str, *, version: int) -> None:
@@ -176,7 +177,7 @@ class WebhookEndpoints:
             "secret_before_until": None,
             "updated_at": now,
         }
-        await self._change(row, values, [self._event("removed", row | {"version": version + 1}, now=now)])
+        await self._change(row, values, self._told(principal, "removed", row | {"version": version + 1}, now=now))
 
     async def rotate_secret(
         self, principal: Principal, endpoint_id: str, idempotent: IdempotentRequest
@@ -193,7 +194,7 @@ class WebhookEndpoints:
         changed = row | values | {"version": row["version"] + 1}
         answer = _with_secret(changed, secret)
         claim = idempotent.claim(object_id=endpoint_id, created_at=now, status=200, body=_without_secret(answer))
-        await self._change(row, values, [claim, self._event("secret_rotated", changed, now=now)])
+        await self._change(row, values, [claim, *self._told(principal, "secret_rotated", changed, now=now)])
         return answer
 
     async def shown_again(self, principal: Principal, stored: bytes) -> bytes:
@@ -228,9 +229,12 @@ class WebhookEndpoints:
                 raise changed_meanwhile(row["id"]) from refused
             raise
 
-    def _event(self, what: str, row: dict[str, Any], *, now: datetime) -> object:
-        return endpoint_event(
-            f"webhook_endpoint.{what}",
+    def _told(self, principal: Principal, what: str, row: dict[str, Any], *, now: datetime) -> list[object]:
+        """The event and the audit row of an act. An address may hold a secret, so the log names none."""
+        kind = f"webhook_endpoint.{what}"
+        facts = {"app": row["app_id"], "state": row["state"], "merchant": principal.merchant_id}
+        event = endpoint_event(
+            kind,
             event_id=self.deps.ids.mint("evt"),
             endpoint_id=row["id"],
             app_id=row["app_id"],
@@ -238,6 +242,7 @@ class WebhookEndpoints:
             occurred_at=now,
             facts={"url": row["url"], "state": row["state"], "event_types": row["event_types"]},
         )
+        return [event, Audit(kind, principal.client_id, row["id"], None, facts)]
 
     def _check(self, *, url: str | None, event_types: Sequence[str] | None, api_version: str | None) -> None:
         """Every fault at once; what is None is not there to be checked."""

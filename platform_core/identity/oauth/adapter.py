@@ -41,6 +41,7 @@ from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
 from platform_core.identity.oauth.tokens import TokenGenerator
 from platform_core.identity.refusals import Refusals
 from platform_core.identity.revocation import DATABASE_AWAY, RevocationFeed
+from platform_core.identity.seen_jti import OnceOnly
 from platform_core.identity.sessions import SignedIn
 from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.commit import Audit, Change, Plan, PlanRefused
@@ -158,7 +159,7 @@ class AuthlibOAuthServer:
                     raise OAuthRefusal("invalid_target", "The resource is not served here.")
                 if "grant_type" not in request.form:
                     raise OAuthRefusal("invalid_request", "The parameter grant_type is missing.")
-                client, proof = await self._authenticate(request)
+                client, proof = await self._identify(request)
                 answer = await self._issue(request, client, proof)
             except OAuthRefusal as refusal:
                 return self._explained(request, refusal.answer())
@@ -197,6 +198,17 @@ class AuthlibOAuthServer:
         return self._metadata
 
     async def _issue(self, request: OAuthRequest, client: Client, proof: Proof | None) -> OAuthAnswer:
+        """A token, in one plan with what lets assertion and proof count once; refused, they count all the same."""
+        claims = self._proofs.claims(client, proof)
+        try:
+            return await self._decide_until_known(request, client, proof, claims)
+        except OAuthRefusal:
+            await self._proofs.use_up(claims)  # a replay is refused again here, as what it is
+            raise
+
+    async def _decide_until_known(
+        self, request: OAuthRequest, client: Client, proof: Proof | None, claims: Sequence[OnceOnly]
+    ) -> OAuthAnswer:
         """Decide, commit, and decide anew when somebody else was faster: a loser sees what the winner wrote."""
         grant = self._grants.get(request.form["grant_type"])
         if client.state.profile == "money" and proof is None:
@@ -208,23 +220,30 @@ class AuthlibOAuthServer:
                 await grant.prepare(token_request)
             answer: OAuthAnswer = self._server.create_token_response(token_request)
             _account_for(token_request, answer)
-            refused = await self._commit(token_request)
+            refused = await self._commit(token_request, claims)
             if refused is None:
                 return answer
         assert refused is not None, "the last attempt was refused"
         raise refusal_of(refused)
 
-    async def _commit(self, request: TokenRequest) -> PlanRefused | None:
-        """Write what was decided; the refusal when what it was based on has moved."""
+    async def _commit(self, request: TokenRequest, claims: Sequence[OnceOnly] = ()) -> PlanRefused | None:
+        """Write what was decided, `claims` with it; the refusal when what it was based on has moved.
+
+        Raises `OAuthRefusal` for a replay, of which nothing is written then.
+        """
         is_refusal = request.refused is not None
         plan = request.plan_on_error if is_refusal else request.plan
         if plan is None:
+            await self._proofs.use_up(claims)
             return None
         try:
-            await self._deps.committer.commit(plan)
+            await self._deps.committer.commit(plan.add(*claims))
         except PlanRefused as refused:
+            if (replay := self._proofs.replay(refused)) is not None:
+                raise replay from refused
             if is_refusal:  # another process saw the same and wrote it first
                 log.info("identity.oauth_refusal_recorded_elsewhere", refusal=str(refused))
+                await self._proofs.use_up(claims)
                 return None
             return refused
         return None
@@ -253,10 +272,14 @@ class AuthlibOAuthServer:
 
         Raises `OAuthRefusal`.
         """
-        client = await self._clients.authenticate(request)
-        proof = self._proofs.check(request)
-        await self._proofs.use_up(client, proof)
+        client, proof = await self._identify(request)
+        await self._proofs.use_up(self._proofs.claims(client, proof))
         return client, proof
+
+    async def _identify(self, request: OAuthRequest) -> tuple[Client, Proof | None]:
+        """The same, and nothing is used up yet."""
+        client = await self._clients.authenticate(request)
+        return client, self._proofs.check(request)
 
     def _token_request(self, request: OAuthRequest, client: Client, *, proof: Proof | None) -> TokenRequest:
         return TokenRequest(

@@ -19,6 +19,7 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import Profile
 from platform_core.identity.oauth.protocol import OAuthRefusal, OAuthRequest
 from platform_core.identity.repository import ClientState, StoredSecret
+from platform_core.identity.seen_jti import OnceOnly
 from platform_core.identity.vault import Vault
 
 Method = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
@@ -70,7 +71,7 @@ class Assertions(Protocol):
         """The client's public keys; none for an unknown client. A `kid` that is not known may be looked for anew."""
         ...
 
-    def claim(self, proof: Any) -> object:
+    def claim(self, proof: Any) -> OnceOnly:
         """The part of a plan of the platform's own that uses the proof up."""
         ...
 
@@ -89,7 +90,7 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
     """A client with everything that was read about it; asks the database nothing."""
 
     def __init__(
-        self, state: ClientState, method: Method, *, secret: StoredSecret | None = None, claim: object | None = None
+        self, state: ClientState, method: Method, *, secret: StoredSecret | None = None, claim: OnceOnly | None = None
     ) -> None:
         self.state = state
         self.method = method

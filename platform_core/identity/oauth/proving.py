@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.oauth.clients import Client
 from platform_core.identity.oauth.dpop import Proof, Proofs, claim_proof
 from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal, OAuthRequest
-from platform_core.identity.seen_jti import AlreadySeen, Forgotten
+from platform_core.identity.seen_jti import AlreadySeen, Forgotten, OnceOnly
 from platform_core.kernel.commit import Plan, PlanRefused
 
 
@@ -34,23 +35,35 @@ class EndpointProofs:
                 raise self._ask_for_nonce() from refusal
             raise
 
-    async def use_up(self, client: Client, proof: Proof | None) -> None:
-        """Let assertion and proof count, this once. Raises `OAuthRefusal`."""
-        parts = [part for part in (client.claim, claim_proof(proof) if proof is not None else None) if part is not None]
-        if not parts:
+    def claims(self, client: Client, proof: Proof | None) -> list[OnceOnly]:
+        """The parts that let assertion and proof count once, for a plan of any tenant."""
+        found: list[OnceOnly] = []
+        if client.claim is not None:
+            found.append(client.claim)
+        if proof is not None:
+            found.append(claim_proof(proof))
+        return found
+
+    async def use_up(self, claims: Sequence[OnceOnly]) -> None:
+        """Let assertion and proof count, this once, in a plan of their own. Raises `OAuthRefusal`."""
+        if not claims:
             return
         try:
-            await self.deps.committer.commit(Plan(None).add(*parts))
+            await self.deps.committer.commit(Plan(None).add(*claims))
         except PlanRefused as refused:
-            refusal = refused.refusal
-            if not isinstance(refusal, AlreadySeen | Forgotten):
-                raise
-            if refusal.kind == "assertion":
-                raise OAuthRefusal("invalid_client", "The assertion was used before.") from refused
-            if isinstance(refusal, Forgotten):
-                self.proofs.nonces.learn(refusal.born)
-                raise self._ask_for_nonce() from refused
-            raise OAuthRefusal("invalid_dpop_proof", "The proof was used before.") from refused
+            raise self.replay(refused) or refused from refused
+
+    def replay(self, refused: PlanRefused) -> OAuthRefusal | None:
+        """The answer to a plan that was refused for what it claims; None where that was not the reason."""
+        refusal = refused.refusal
+        if not isinstance(refusal, AlreadySeen | Forgotten) or refusal.kind not in {"assertion", "dpop"}:
+            return None
+        if refusal.kind == "assertion":
+            return OAuthRefusal("invalid_client", "The assertion was used before.")
+        if isinstance(refusal, Forgotten):
+            self.proofs.nonces.learn(refusal.born)
+            return self._ask_for_nonce()
+        return OAuthRefusal("invalid_dpop_proof", "The proof was used before.")
 
     def renew_nonce(self, answer: OAuthAnswer, proof: Proof | None) -> OAuthAnswer:
         """The answer, naming the nonce to use from now on if that changed."""

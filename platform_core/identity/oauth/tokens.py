@@ -12,9 +12,11 @@ from typing import Any, Final
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from sqlalchemy import Row
 
 from platform_core.identity.models import Mode
 from platform_core.identity.oauth.clients import Client
+from platform_core.identity.oauth.details import present_details
 from platform_core.identity.repository_oauth import GrantState
 from platform_core.identity.signing_keys import ALGORITHM
 from platform_core.kernel.clock import Clock
@@ -57,6 +59,24 @@ class Acting:
             grant_version=grant.version,
             stores=grant.stores,
             **grounds,
+        )
+
+    @classmethod
+    def consented(
+        cls, given: Row[Any], grant: GrantState, *, family_id: str, scopes: frozenset[str], jkt: str | None
+    ) -> Acting:
+        """On the grounds of a consent, as a code or a family of tokens keeps them in `given`, as far as the grant
+        still reaches. `scopes`: those of the token.
+        """
+        return cls.within(
+            grant,
+            client_id=given.client_id,
+            family_id=family_id,
+            details=present_details(grant.details, scopes) if json.loads(given.details) else (),
+            jkt=jkt,
+            acr=given.acr,
+            auth_time=given.auth_time,
+            nonce=given.nonce,
         )
 
     def get_user_id(self) -> str:

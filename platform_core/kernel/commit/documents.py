@@ -34,9 +34,9 @@ class DocumentTable:
     """How a table takes part in plans; a constant beside the model.
 
     `tenant` is the column that names the merchant (None: only plans of the platform itself may write here), `version`
-    the integer column that a `Change` expects and raises, `unique` the natural keys that an `Insert` claims. The
-    primary key is `id`. Columns that the database counts or computes itself stand in no row. Arrays cannot travel in
-    an array of rows.
+    the integer column that a `Change` expects and raises, `unique` the natural keys that an `Insert` claims.
+    `admits_tenants`: a tenant's plan, too, may insert a row that belongs to nobody. The primary key is `id`. Columns
+    that the database counts or computes itself stand in no row. Arrays cannot travel in an array of rows.
     """
 
     def __init__(
@@ -46,13 +46,16 @@ class DocumentTable:
         tenant: str | None = "merchant_id",
         version: str | None = None,
         unique: Sequence[tuple[str, ...]] = (),
+        admits_tenants: bool = False,
     ) -> None:
         table = model if isinstance(model, Table) else table_of(model)
         self.table = table
         self.name = table.name
         self.tenant = tenant
         self.version = version
+        assert tenant is None or not admits_tenants, f"{table.name}: a tenant's rows are written by its own plans"
         self.unique = tuple(unique)
+        self.admits_tenants = admits_tenants
         self._updates: dict[tuple[str, ...], str] = {}
         own = [column for column in table.columns if column.identity is None and column.computed is None]
         assert not any(isinstance(column.type, ARRAY) for column in own), f"{table.name}: keep lists as JSON"
@@ -294,7 +297,7 @@ class DocumentWork:
     def _judge_insert(self, plan: Plan, part: Insert) -> Refusal | None:
         table = part.table
         tenant = part.row[table.tenant] if table.tenant else None
-        if tenant != plan.merchant_id:
+        if tenant != plan.merchant_id and not table.admits_tenants:
             return TenantViolation(f"{table.name} {part.row['id']}")
         for columns in table.unique:
             key = _key(part, columns)

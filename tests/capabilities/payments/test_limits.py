@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -59,12 +60,28 @@ async def only(shop: Shop, till: Till) -> tuple[int, int, int]:
     return found
 
 
+async def exceeded(shop: Shop, answer_of: Any) -> dict[str, Any]:
+    """The act is refused by a window whose first refusal this is: nothing but that is written."""
+    before, calls = await shop.counts(), len(shop.acquirer.calls)
+    answer = await answer_of
+    assert (answer.status_code, answer.json().get("code")) == (403, EXCEEDED), answer.text
+    told = {table: before[table] + 1 for table in ("outbox", "commit_batch")}
+    assert await shop.counts() == {**before, **told}
+    assert len(shop.acquirer.calls) == calls
+    return dict(answer.json())
+
+
 async def test_a_refund_beyond_the_days_limit_is_refused_with_what_is_left(shop: Shop) -> None:
     till = await shop.new_till(details=(refunds(day(5_000)),))
     payment = await scan(till)
     assert (await refund(till, payment, "r1", 3_000)).json()["state"] == "succeeded"
     assert await only(shop, till) == (2_000, 0, 3_000)
-    problem = await refused(shop, refund(till, payment, "r2", 2_001), EXCEEDED, 403)
+    problem = await exceeded(shop, refund(till, payment, "r2", 2_001))
+    assert await refused(shop, refund(till, payment, "r2", 2_001), EXCEEDED, 403) == {
+        **problem,
+        "request_id": ANY,
+        "instance": ANY,
+    }
     zone = ZoneInfo("Asia/Shanghai")
     today = shop.clock.now().astimezone(zone).date()
     midnight = datetime.combine(today + timedelta(days=1), datetime.min.time(), zone).astimezone(UTC)
@@ -166,7 +183,7 @@ async def test_payments_hold_their_part_until_they_end(shop: Shop) -> None:
     assert await only(shop, till) == (11_800, 0, 8_200)
     assert (await till.pay()).status_code == 201  # cash: intent and outcome in one plan
     assert await only(shop, till) == (3_600, 0, 16_400)
-    problem = await refused(shop, till.pay(), EXCEEDED, 403)
+    problem = await exceeded(shop, till.pay())
     assert problem["left"] == 3_600
     canceled = await till.post(f"/payments/{taken['id']}/cancel", {})
     assert canceled.json()["state"] == "canceled"

@@ -16,8 +16,8 @@ from platform_core.identity.app_secrets import make_secret
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import ACCESS_GRANTS
-from platform_core.identity.oauth.sweep import sweep
 from platform_core.identity.revocation import DATABASE_AWAY
+from platform_core.identity.sweep import sweep
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Change, Plan, PlanRefused, Unchanged, VersionConflict
 from tests.identity.conftest import ORIGIN, Process, Shop, open_process

@@ -133,6 +133,32 @@ async def test_a15_an_assertion_counts_once_and_for_its_own_client_alone(process
         assert answer.json()["error"] in {"invalid_client", "invalid_request"}
 
 
+async def test_a15_a_replay_ends_nothing_that_the_code_began(process: Process, deps: IdentityDeps) -> None:
+    """Whoever took a request down and sends it once more ends no tokens; the client's own second use does."""
+    holder = await keyed(process)
+    form = holder.exchange(await holder.code(bound=False))
+    sent = {**form, **holder.assertion()}
+    assert (await holder.send("/oauth/token", sent)).status_code == 200
+    replayed = await holder.send("/oauth/token", sent)
+    assert (replayed.status_code, replayed.json()["error"]) == (400, "invalid_client")
+    assert replayed.json()["error_description"] == "The assertion was used before."
+    assert await count(deps, "oauth_token_family", "state = 'active'") == 1
+    again = await holder.send("/oauth/token", {**form, **holder.assertion()})
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+    assert await count(deps, "oauth_token_family", "state = 'active'") == 0
+
+
+async def test_a15_a_replay_burns_no_code(process: Process, deps: IdentityDeps) -> None:
+    """A wrong verifier burns a code (F29), but not in a request whose assertion was shown before."""
+    holder = await keyed(process)
+    form, shown = holder.exchange(await holder.code(bound=False)), holder.assertion()
+    assert (await holder.send("/oauth/token", {"grant_type": "client_credentials", **shown})).status_code in {200, 400}
+    wrong = {**form, "code_verifier": "x" * 43}
+    replayed = await holder.send("/oauth/token", {**wrong, **shown})
+    assert (replayed.status_code, replayed.json()["error"]) == (400, "invalid_client")
+    assert (await holder.send("/oauth/token", {**form, **holder.assertion()})).status_code == 200
+
+
 async def test_a12_a_forged_assertion_is_refused(process: Process) -> None:
     holder = await keyed(process)
     public = json.dumps(holder.key.public).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -94,6 +95,8 @@ async def test_a21_session_fixation_a_new_id_at_every_step(owner: Somebody, proc
     assert len({cookie.session_id for cookie in (first, second, third, fourth, planted)}) == 5
     for dead in (first, second, third, fourth):
         assert await process.people.sessions.state(str(dead), console="merchant") is None
+    [[facts]] = await fetch(process, "SELECT facts FROM audit_row WHERE kind = 'person.party_chosen'")
+    assert json.loads(facts) == {"membership": owner.staff_id, "party": owner.party.id, "session": fourth.session_id}
 
 
 async def test_a21_a_session_opens_no_other_console(owner: Somebody, process: Process) -> None:
@@ -230,6 +233,31 @@ async def test_a_browser_that_signed_in_before_is_not_slowed_by_strangers(
     assert await wrong(cashier, known_browser=mark) == "identity.sign_in_slowed"
 
 
+async def test_a_browsers_mark_ends_with_the_password_and_with_all_sessions(
+    cashier: Somebody, process: Process
+) -> None:
+    """Whoever had the browser, or the password, before a recovery is slowed like any stranger after it."""
+    desk = process.people.desk
+
+    async def mark(password: str, known: str | None = None) -> str:
+        wanted = Try(email=cashier.email, password=password, console="merchant", device=DEVICE, known_browser=known)
+        made = (await desk.sign_in.password(wanted)).known_browser
+        assert made is not None
+        return made
+
+    old = await mark(PASSWORD)
+    assert await mark(PASSWORD, old) == old
+    await desk.recovery.use(await recovery_link(process, cashier.email), "another quiet river")
+    new = await mark("another quiet river", old)
+    assert new != old
+    for _ in range(TRIES_MAX):
+        await wrong(cashier)
+    assert await wrong(cashier, known_browser=old) == "identity.sign_in_slowed"
+    assert await mark("another quiet river", new) == new
+    await process.people.sessions.end_all(cashier.person_id)
+    assert await wrong(cashier, known_browser=new) == "identity.sign_in_slowed"
+
+
 class Work:
     """What signing in costs: statements read, plans written, passwords hashed."""
 
@@ -273,7 +301,7 @@ async def test_a20_an_unknown_account_costs_equal_work_and_gets_equal_words(
     await process.people.desk.recovery.ask(cashier.email, address="203.0.113.1", language="en")
     spent = work.take()
     await process.people.desk.recovery.ask("nobody@shop.example", address="203.0.113.1", language="en")
-    assert work.take() == spent == Counter(read=2, commit=2, parts=4)
+    assert work.take() == spent == Counter(read=2, commit=2, parts=5)
 
 
 async def test_the_start_of_a_wait_is_told_once(cashier: Somebody, process: Process) -> None:
@@ -399,10 +427,48 @@ def test_an_address_counts_as_its_network() -> None:
     assert address_block("no address") == "no address"
 
 
+async def test_refused_sign_ins_are_counted_by_account_reason_and_minute(owner: Somebody, process: Process) -> None:
+    await process.refusals.flush(is_last=True)
+    state = await owner.state(await owner.try_password())
+    desk, nobody = process.people.desk, "nobody@shop.example"
+    for _ in range(2):
+        assert (await refusal(desk.sign_in.second_factor(state, "000000", DEVICE))).code.endswith("factor_refused")
+    for _ in range(TRIES_MAX - 1):
+        await wrong(owner)
+    await wrong(owner, email=nobody, device=ELSEWHERE)
+    assert await wrong(owner) == "identity.sign_in_refused"
+    for _ in range(3):
+        assert await wrong(owner) == "identity.sign_in_slowed"
+    link = await recovery_link(process, owner.email)
+    await desk.recovery.use(link, "another quiet river")
+    for token in (link, link, "lnk_" + "0" * 26 + "." + "A" * 43, "no link"):
+        assert (await refusal(desk.recovery.check(token))).code == "identity.link_invalid"
+    before = await fetch(process, "SELECT position FROM audit_row WHERE kind = 'access.refused'")
+    assert before == []
+    await process.refusals.flush(is_last=True)
+    rows = await fetch(
+        process, "SELECT actor, subject, reason, facts, merchant_id FROM audit_row WHERE kind = 'access.refused'"
+    )
+    counted = Counter({tuple(row)[:3]: json.loads(row["facts"])["count"] for row in rows})
+    account = next(row["actor"] for row in rows if row["actor"].startswith("account:"))
+    assert counted == {
+        (owner.person_id, "sign_in.second_factor", "identity.second_factor_refused"): 2,
+        (owner.person_id, "sign_in.password", "identity.sign_in_refused"): TRIES_MAX,
+        (owner.person_id, "sign_in.password", "identity.sign_in_slowed"): 3,
+        (account, "sign_in.password", "identity.sign_in_refused"): 1,
+        (owner.person_id, "sign_in.recovery", "identity.link_invalid"): 2,
+        ("unknown", "sign_in.recovery", "identity.link_invalid"): 2,
+    }
+    written = str(rows)
+    assert not any(secret in written for secret in (nobody, owner.email, link, "lnk_"))
+
+
 async def test_what_people_do_stands_in_the_audit_log(owner: Somebody, process: Process) -> None:
     cookie = await owner.sign_in()
     token = await recovery_link(process, owner.email)
     await process.people.desk.recovery.use(token, "another quiet river")
+    again = await owner.try_password(password="another quiet river")
+    await process.people.sessions.end(str(again), console="merchant")
     await process.people.sessions.end_all(owner.person_id)
     rows = await fetch(
         process, "SELECT kind, actor, facts FROM audit_row WHERE actor = $1 ORDER BY position", owner.person_id
@@ -410,7 +476,7 @@ async def test_what_people_do_stands_in_the_audit_log(owner: Somebody, process: 
     kinds = Counter(row[0] for row in rows)
     assert kinds.keys() >= {
         "person.created", "staff.joined", "person.signed_in", "person.enrolled", "person.proven",
-        "person.recovered", "person.sessions_ended",
+        "person.recovery_asked", "person.recovered", "person.session_ended", "person.sessions_ended",
     }  # fmt: skip
     written = str(await fetch(process, "SELECT * FROM audit_row"))
     for secret in (cookie.secret, owner.email, PASSWORD, token):

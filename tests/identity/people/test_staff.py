@@ -54,12 +54,44 @@ async def test_an_invitation_is_taken_up_once(process: Process, owner: Somebody)
     uses = [accept(token, name="Li Wei", password=PASSWORD, locale="zh") for _ in range(5)]
     outcomes = await asyncio.gather(*uses, return_exceptions=True)
     assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
-    assert {error.code for error in outcomes if isinstance(error, PlatformError)} <= {
-        "identity.link_invalid",
-        "identity.person_exists",
-    }
+    assert {error.code for error in outcomes if isinstance(error, PlatformError)} == {"identity.link_invalid"}
     [[places]] = await fetch(process, "SELECT count(*) FROM membership WHERE roles = 'cashier'")
     assert places == 1
+
+
+async def test_a_place_that_cannot_be_taken_leaves_nobody_behind(
+    process: Process, owner: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The invitation is withdrawn between the look at it and the plan."""
+    staff = process.people.staff
+    invited = await staff.invite(
+        owner.party, StaffInvite(email="new@shop.example", roles=["cashier"]), by=AT_THE_TERMINAL
+    )
+    token = invited.link.rpartition("/")[2]
+    seen = await staff._find_invitation(token)
+    await staff.withdraw(owner.party, invited.invitation.id, by=AT_THE_TERMINAL)
+    before = await counts(process)
+
+    async def find(_: str) -> object:
+        return seen
+
+    monkeypatch.setattr(staff, "_find_invitation", find)
+    refused = await refusal(staff.accept(token, name="Li Wei", password=PASSWORD, locale="zh"))
+    assert refused.code == "identity.link_invalid"
+    assert await counts(process) == before
+
+
+async def test_two_parties_that_invite_an_address_get_one_person(
+    process: Process, owner: Somebody, other_shop: Shop
+) -> None:
+    staff, wanted = process.people.staff, StaffInvite(email="new@shop.example", roles=["cashier"])
+    parties = [owner.party, Party(kind="merchant", id=other_shop.merchant.id)]
+    links = [(await staff.invite(party, wanted, by=AT_THE_TERMINAL)).link for party in parties]
+    uses = [staff.accept(link.rpartition("/")[2], name="Li", password=PASSWORD, locale="zh") for link in links]
+    await asyncio.gather(*uses)
+    people = await fetch(process, "SELECT id FROM person WHERE email_key = 'new@shop.example'")
+    places = await fetch(process, "SELECT person_id FROM membership WHERE person_id = $1", people[0]["id"])
+    assert (len(people), len(places)) == (1, 2)
 
 
 async def test_an_invitation_ends_after_a_week_and_can_be_made_anew(process: Process, owner: Somebody) -> None:
@@ -71,6 +103,8 @@ async def test_an_invitation_ends_after_a_week_and_can_be_made_anew(process: Pro
     assert (await refusal(staff.open_invitation(first.link.rpartition("/")[2]))).code == "identity.link_invalid"
     second = await staff.invite(owner.party, wanted, by=AT_THE_TERMINAL)
     assert [each.id for each in await staff.invitations(owner.party)] == [second.invitation.id]
+    ended = await fetch(process, "SELECT subject, reason FROM audit_row WHERE kind = 'staff.uninvited'")
+    assert [tuple(row) for row in ended] == [(first.invitation.id, "expired")]
     await staff.withdraw(owner.party, second.invitation.id, by=AT_THE_TERMINAL)
     assert (await refusal(staff.open_invitation(second.link.rpartition("/")[2]))).code == "identity.link_invalid"
 

@@ -6,7 +6,6 @@ would leave nothing.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +19,6 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import ACCESS_GRANTS
 from platform_core.identity.models_oauth import CODES
 from platform_core.identity.oauth.clients import METHODS
-from platform_core.identity.oauth.details import present_details
 from platform_core.identity.oauth.families import REUSED, Families
 from platform_core.identity.oauth.handles import read_handle
 from platform_core.identity.oauth.server import TokenRequest
@@ -189,13 +187,6 @@ class AuthorizationCode:
         code, client = state.code, request.shown_client
         request.prepared = state
         client.allowed = frozenset(code.scopes.split()) & state.grant.scopes
-        request.acting = Acting.within(
-            state.grant,
-            client_id=code.client_id,
-            family_id=code.family_id,
-            details=present_details(state.grant.details, client.allowed) if json.loads(code.details) else (),
-            jkt=request.proof_jkt,
-            acr=code.acr,
-            auth_time=code.auth_time,
-            nonce=code.nonce,
+        request.acting = Acting.consented(
+            code, state.grant, family_id=code.family_id, scopes=client.allowed, jkt=request.proof_jkt
         )

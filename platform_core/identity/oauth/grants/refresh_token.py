@@ -6,7 +6,6 @@ is derived from it, so that a retry within the grace gets the same one and nothi
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -19,7 +18,6 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models import ACCESS_GRANTS
 from platform_core.identity.models_oauth import FAMILIES, REFRESH_TOKENS
 from platform_core.identity.oauth.clients import METHODS, Client
-from platform_core.identity.oauth.details import present_details
 from platform_core.identity.oauth.families import LIFE_OF, REUSED, Families
 from platform_core.identity.oauth.handles import make_handle, read_handle, successor_secret
 from platform_core.identity.oauth.server import TokenRequest
@@ -177,15 +175,8 @@ class Refresh:
         family, client = state.family, request.shown_client
         request.prepared = state
         client.allowed = frozenset(family.scopes.split()) & state.grant.scopes
-        request.acting = Acting.within(
-            state.grant,
-            client_id=family.client_id,
-            family_id=family.id,
-            details=present_details(state.grant.details, client.allowed) if json.loads(family.details) else (),
-            jkt=request.proof_jkt,
-            acr=family.acr,
-            auth_time=family.auth_time,
-            nonce=family.nonce,
+        request.acting = Acting.consented(
+            family, state.grant, family_id=family.id, scopes=client.allowed, jkt=request.proof_jkt
         )
         stores = family.stores.split() if family.stores is not None else None
         request.acting.stores = narrowed(state.grant.stores, stores)

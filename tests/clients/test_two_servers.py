@@ -10,80 +10,28 @@ import secrets
 from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
 from platform_core.kernel.database.embedded import EmbeddedPostgres
-from platform_core.kernel.database.pools import DatabaseUrls
-from tests.clients.conftest import Server, Shop
+from tests.clients.conftest import Shop
 from tests.clients.decider import decide_once
+from tests.clients.pair import PARALLEL, ROUNDS, Pair, running_pair
 from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit, open_page
 from tests.identity.oauth.conftest import answer_of, challenge_of
-from tests.support.processes import PYTHON, Daemon, free_port
-from tests.support.processes_arsenal import environment, platform_of, server
+from tests.support.processes import PYTHON
 
 pytestmark = pytest.mark.api
-PARALLEL = 40
-ROUNDS = 20
 SCOPE = "merchant:read stores:read"
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two servers of one process each on one database, and an HTTP client for each."""
-
-    main: Server
-    given: dict[str, str]
-    clients: tuple[httpx.AsyncClient, httpx.AsyncClient]
-
-    async def at_once(self, form: dict[str, str], auth: tuple[str, str] | None = None) -> list[httpx.Response]:
-        """The same token request forty times, half of them to each server."""
-        return await asyncio.gather(
-            *(
-                self.clients[n % 2].post("/oauth/token", data=form, auth=auth or httpx.USE_CLIENT_DEFAULT)
-                for n in range(PARALLEL)
-            )
-        )
-
-    async def statuses(self, token: str) -> list[int]:
-        """What both servers say to a token."""
-        headers = {"Authorization": f"Bearer {token}"}
-        return [(await client.get("/v1/stores", headers=headers)).status_code for client in self.clients]
-
-
-@asynccontextmanager
-async def running_pair(postgres: EmbeddedPostgres, folder: Path, *, grace_s: int) -> AsyncIterator[Pair]:
-    """Started on a database of their own; limits by address are for strangers, and here all come from one."""
-    name = f"races_{grace_s}"
-    postgres.create_database(name, template="template_arsenal")
-    url, ports = postgres.url(name), (free_port(), free_port())
-    origin = f"http://127.0.0.1:{ports[0]}"
-    given = environment(
-        folder, database_url=url, public_origin=origin, refresh_grace_s=grace_s, rate_address_per_s=100_000
-    )
-    daemons: list[Daemon] = [server(f"server{n}", folder, port=port, given=given) for n, port in enumerate(ports)]
-    async with platform_of(given, DatabaseUrls(owner=url)) as platform:
-        await asyncio.gather(*(daemon.start() for daemon in daemons))
-        limits = httpx.Limits(max_connections=PARALLEL)
-        first, second = (
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60, limits=limits)
-            for port in ports
-        )
-        async with first, second:
-            yield Pair(Server(origin, daemons[0], platform), given, (first, second))
-        await asyncio.gather(*(daemon.stop() for daemon in daemons))
-    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")
 async def pair(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Without grace: whoever repeats the use of a refresh token loses."""
-    async with running_pair(postgres, tmp_path_factory.mktemp("races"), grace_s=0) as pair:
+    async with running_pair(postgres, tmp_path_factory.mktemp("races"), name="races", grace_s=0) as pair:
         yield pair
 
 
@@ -139,7 +87,7 @@ async def test_one_of_forty_uses_of_a_refresh_token_wins_without_grace(pair: Pai
 async def test_with_grace_all_forty_carry_the_one_successor(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    async with running_pair(postgres, tmp_path_factory.mktemp("grace"), grace_s=30) as pair:
+    async with running_pair(postgres, tmp_path_factory.mktemp("grace"), name="grace", grace_s=30) as pair:
         visit = await new_visit(pair.main, "none")
         answer = await pair.clients[0].post("/oauth/token", data=await code_form(visit))
         for _ in range(ROUNDS):

@@ -11,18 +11,19 @@ from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
 
+from platform_core.bootstrap.platform import Platform
 from platform_core.kernel.database.embedded import EmbeddedPostgres
 from tests.clients.conftest import Shop
-from tests.clients.decider import decide_once
 from tests.clients.pair import PARALLEL, ROUNDS, Pair, running_pair
-from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit, open_page
+from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit
+from tests.consoles.browser import Browser, fields_of, sign_in
 from tests.identity.oauth.conftest import answer_of, challenge_of
-from tests.support.processes import PYTHON
 
 pytestmark = pytest.mark.api
 SCOPE = "merchant:read stores:read"
@@ -101,27 +102,45 @@ async def test_with_grace_all_forty_carry_the_one_successor(
 
 
 async def test_one_of_forty_uses_of_a_par_uri_wins(pair: Pair) -> None:
-    """A use is a decision: opening the page writes nothing. Half are made here, half in another process."""
+    """A use is a decision, opening the page writes nothing: two browsers open one, each at a server of its own.
+
+    Through the pages, as a browser sends them: the session's cookie, the form's fields and its CSRF token.
+    """
     visit = await new_visit(pair.main, "basic")
-    decider = await asyncio.create_subprocess_exec(
-        PYTHON, "-m", "tests.clients.decider", env=pair.given,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert decider.stdin is not None
-    assert decider.stdout is not None
-    try:
-        assert await decider.stdout.readline() == b"ready\n"
-        for _ in range(ROUNDS):
-            token, browser = await open_page(await _pushed(pair, visit))
-            job = {"token": token, "browser": browser, "merchant_id": visit.merchant_id, "times": PARALLEL // 2}
-            decider.stdin.write(json.dumps(job).encode() + b"\n")
-            arguments = (pair.main.platform, token, browser, visit.merchant_id)
-            here = await asyncio.gather(*(decide_once(*arguments) for _ in range(PARALLEL // 2)))
-            there = json.loads(await decider.stdout.readline())["won"]
-            assert sum(here) + there == 1
-    finally:
-        decider.stdin.close()
-        await decider.wait()
+    signed_in = await sign_in(AtServer(pair.main.platform, pair.clients[0]), visit.merchant_id)
+    browsers = [Browser(client, dict(signed_in.cookies)) for client in pair.clients]
+    sent_from = {"origin": pair.main.origin}
+    codes = set()
+    for _ in range(ROUNDS):
+        address = await _pushed(pair, visit)
+        shown = [await _open(browser, address) for browser in browsers]
+        calls = (browsers[n % 2].post(*shown[n % 2], **sent_from) for n in range(PARALLEL))
+        answers = await asyncio.gather(*calls)
+        assert Counter(answer.status_code for answer in answers) == {303: 1, 400: PARALLEL - 1}
+        assert all("identity.authorization_stale" in a.text for a in answers if a.status_code == 400)
+        (winner,) = [a.headers["location"] for a in answers if a.status_code == 303]
+        codes.add(answer_of(winner)["code"])
+    assert len(codes) == ROUNDS
+
+
+async def _open(browser: Browser, address: str) -> tuple[str, dict[str, Any]]:
+    """The consent page's path, and its form with everything as proposed."""
+    path = _path_of((await browser.get(_path_of(address))).headers["location"])
+    assert path.startswith("/consent?")
+    return path, {**fields_of((await browser.get(path)).text), "decision": "allow"}
+
+
+def _path_of(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.path}?{parts.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtServer:
+    """Where a browser signs in."""
+
+    platform: Platform
+    client: httpx.AsyncClient
 
 
 async def test_one_of_forty_polls_for_a_device_wins(pair: Pair) -> None:

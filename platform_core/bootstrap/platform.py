@@ -20,8 +20,9 @@ from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import MerchantTerms, PaymentRepository
+from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.setup import PaymentSetup
+from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
 from platform_core.delivery.nudges import Nudger

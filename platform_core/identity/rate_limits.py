@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Final
@@ -212,10 +212,10 @@ class RateLimits:
 
     def _fields(self, policy: str, rate: Rate, full_s: float) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
         """`RateLimit-Policy` and `RateLimit` of a bucket that is empty again in `full_s` seconds."""
-        left = int((rate.window_s - full_s) * rate.per_s + _ROUNDING)
-        declared = b'"%b";q=%d;w=%d' % (policy.encode(), rate.burst, math.ceil(rate.window_s))
-        now = b'"%b";r=%d;t=%d' % (policy.encode(), max(0, left), math.ceil(full_s - _ROUNDING))
-        return (b"ratelimit-policy", declared), (b"ratelimit", now)
+        left = int(rate.burst - full_s * rate.per_s + _ROUNDING)
+        declared, name = _declared(policy, rate.per_s, rate.burst)
+        now = b"%b;r=%d;t=%d" % (name, left if left > 0 else 0, math.ceil(full_s - _ROUNDING))
+        return declared, (b"ratelimit", now)
 
     def _release(self, client_id: str) -> None:
         left = self._under_way[client_id] - 1
@@ -223,6 +223,13 @@ class RateLimits:
             self._under_way[client_id] = left
         else:
             del self._under_way[client_id]
+
+
+@lru_cache(256)
+def _declared(policy: str, per_s: int, burst: int) -> tuple[tuple[bytes, bytes], bytes]:
+    """The field that never changes, and the policy's name as fields write it."""
+    name = b'"%b"' % policy.encode()
+    return (b"ratelimit-policy", b"%b;q=%d;w=%d" % (name, burst, math.ceil(burst / per_s))), name
 
 
 def address_key(scope: Scope) -> str:

@@ -37,6 +37,7 @@ from platform_core.identity.oauth.public_keys import PublicKey
 from platform_core.identity.principal import Principal
 from platform_core.identity.seen_jti import OnceOnly, claim
 from platform_core.identity.signing_keys import SigningKeys
+from platform_core.kernel.http.body import whole_body
 from platform_core.kernel.http.envelope import Envelope
 
 AGE_S_MAX: Final = 300
@@ -77,7 +78,7 @@ class SignedRequests:
         try:
             said, signature = read_signature(inputs, given)
             nonce, created = _sound(said, int(now.timestamp()))
-            body = await request.body()
+            body = await whole_body(request)
             target = self._target(request.scope)
             base = said.base(lambda name, parameters: _component(request, target, name, parameters))
             _check_cover(said, request, body)

@@ -6,11 +6,14 @@ bits of Unix milliseconds, then 80 random ones. In the database they sort the sa
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from struct import iter_unpack
 from threading import Lock
 from typing import Final
+from weakref import WeakSet
 
 from pydantic import StringConstraints
 
@@ -21,7 +24,9 @@ ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 BODY_LENGTH: Final = 26
 _RANDOM_BITS: Final = 80
 _CHANCE_MAX: Final = (1 << _RANDOM_BITS) - 1
+_STEPS: Final = 64  # of four random bytes, fetched together
 _PAIRS: Final = tuple(high + low for high in ALPHABET for low in ALPHABET)
+_TRIPLES: Final = tuple(pair + low for pair in _PAIRS for low in ALPHABET)
 _BODY: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 _PREFIX: Final = "[a-z][a-z0-9]{1,11}"
 _ANY_ID: Final = re.compile(f"({_PREFIX})_{_BODY}", re.ASCII)
@@ -34,7 +39,7 @@ class Ids:
     step of up to 2**32, so that neighbours cannot be guessed by counting.
     """
 
-    __slots__ = ("_born_ms", "_chance", "_clock", "_entropy", "_head", "_lock")
+    __slots__ = ("__weakref__", "_born_ms", "_chance", "_clock", "_entropy", "_head", "_lock", "_steps")
 
     def __init__(self, clock: Clock, entropy: Callable[[int], bytes] = process_entropy) -> None:
         """`entropy(n)` returns n random bytes; a test hands in its own."""
@@ -43,7 +48,9 @@ class Ids:
         self._born_ms = -1
         self._chance = 0
         self._head = ""
+        self._steps: Iterator[tuple[int]] = iter(())
         self._lock = Lock()
+        _living.add(self)
 
     def mint(self, prefix: str) -> str:
         """A new id, `prefix_` and 26 characters. `prefix` is a constant of the caller and is not checked here."""
@@ -52,24 +59,45 @@ class Ids:
             if born_ms > self._born_ms:
                 self._begin(born_ms, int.from_bytes(self._entropy(10), "big"))
             else:
-                chance = self._chance + 1 + int.from_bytes(self._entropy(4), "big")
+                step = next(self._steps, None) or self._fetched()
+                chance = self._chance + 1 + step[0]
                 if chance <= _CHANCE_MAX:
                     self._chance = chance
                 else:
                     self._begin(self._born_ms + 1, chance - _CHANCE_MAX - 1)
             chance, head = self._chance, self._head
-        pairs = _PAIRS
-        high, low = chance >> 40, chance & 0xFFFFFFFFFF
+        triples = _TRIPLES
+        high, low = chance >> 45, chance & 0x1FFFFFFFFFFF
         return (
-            f"{prefix}_{head}"
-            f"{pairs[high >> 30]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
-            f"{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+            f"{prefix}_{head}{_PAIRS[high >> 25]}{triples[high >> 10 & 32767]}{_PAIRS[high & 1023]}"
+            f"{triples[low >> 30]}{triples[low >> 15 & 32767]}{triples[low & 32767]}"
         )
+
+    def forget(self) -> None:
+        """Throw away the random steps that were fetched ahead, as a forked child must: its parent goes on with them."""
+        self._lock = Lock()
+        self._steps = iter(())
+
+    def _fetched(self) -> tuple[int]:
+        """The first of the next random steps."""
+        self._steps = iter_unpack(">I", self._entropy(4 * _STEPS))
+        return next(self._steps)
 
     def _begin(self, born_ms: int, chance: int) -> None:
         """A new millisecond: its ten characters are the head of all its ids."""
         self._born_ms, self._chance = born_ms, chance
         self._head = "".join(_PAIRS[born_ms >> shift & 1023] for shift in (40, 30, 20, 10, 0))
+
+
+_living: Final[WeakSet[Ids]] = WeakSet()
+
+
+def _forget_all() -> None:
+    for ids in list(_living):
+        ids.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def is_id(prefix: str, text: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import httpx
 
 Json = dict[str, Any]
-TRIES_MAX: Final = 6
+PATIENCE_S: Final = 60.0
+WAIT_S: Final = (0.2, 5.0)  # the first wait before a repeat where the answer names none, doubled up to the second
 PAGE: Final = 100
 EARLY_S: Final = 60.0  # a token is renewed so long before its end
 
@@ -26,7 +27,7 @@ class TillRefused(Exception):
 
 
 class PlatformAway(Exception):
-    """No answer, or 503 only, although it was asked again and again."""
+    """No answer, or only that it may be repeated, although it was asked again and again."""
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Till:
     url: str
     client_id: str
     client_secret: str
+    patience_s: float = PATIENCE_S
+    """How long a request is repeated under its key before it is given up."""
     _token: str = field(default="", init=False, repr=False)
     _until: float = field(default=0.0, init=False, repr=False)
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
@@ -69,8 +72,9 @@ class Till:
         key: str | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Json:
-        reason = ""
-        for tries in range(TRIES_MAX):
+        gives_up_at, wait_s = time.monotonic() + self.patience_s, WAIT_S[0]
+        while True:
+            named_s = 0.0
             try:
                 headers = {"authorization": f"Bearer {await self._access_token()}"}
                 if key is not None:
@@ -83,11 +87,15 @@ class Till:
             else:
                 if answer.status_code < 400:
                     return dict(answer.json())
-                if answer.status_code not in (429, 503):
-                    raise TillRefused(answer.status_code, _problem(answer))
-                reason = str(_problem(answer).get("code", answer.status_code))
-            await asyncio.sleep(0.2 * 2**tries)
-        raise PlatformAway(f"{method} {self.url}/v1{path}: {reason}")
+                problem = _problem(answer)
+                if not problem.get("retryable", answer.status_code in (429, 503)):
+                    raise TillRefused(answer.status_code, problem)
+                reason = str(problem.get("code", answer.status_code))
+                named_s = float(answer.headers.get("retry-after", 0))
+            if time.monotonic() >= gives_up_at:
+                raise PlatformAway(f"{method} {self.url}/v1{path}: {reason}")
+            await asyncio.sleep(max(named_s, wait_s))
+            wait_s = min(2 * wait_s, WAIT_S[1])
 
     async def _access_token(self) -> str:
         async with self._renewing:

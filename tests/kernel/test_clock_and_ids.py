@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -71,6 +73,25 @@ def test_neighbours_of_one_millisecond_are_not_counted_up() -> None:
     ids = Ids(ManualClock(START))
     tails = [int.from_bytes(ids.mint("pay")[-7:].encode()) for _ in range(50)]
     assert len({later - earlier for earlier, later in pairwise(tails)}) > 40
+
+
+@pytest.mark.unit
+def test_a_forked_child_does_not_mint_its_parents_ids() -> None:
+    """The clock stands still, and steps were fetched before the fork: only forgetting them keeps the two apart."""
+    program = (
+        "import os\n"
+        "from datetime import UTC, datetime\n"
+        "from platform_core.kernel.clock import ManualClock\n"
+        "from platform_core.kernel.ids import Ids\n"
+        "ids = Ids(ManualClock(datetime(2026, 11, 22, tzinfo=UTC)))\n"
+        "[ids.mint('evt') for _ in range(3)]\n"
+        "child = os.fork()\n"
+        "if child: os.waitpid(child, 0)\n"
+        "os.write(1, ''.join(ids.mint('evt') + ' ' for _ in range(20)).encode())\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    minted = printed.stdout.split()
+    assert len(minted) == len(set(minted)) == 40
 
 
 @pytest.mark.unit

@@ -75,8 +75,12 @@ class Load:
         answer_within_s: float = 90.0,
         scenarios: dict[str, int] = SCENARIOS,
     ) -> None:
-        """`abandons`: the share of acts whose client goes away for good after the first try that failed."""
+        """`abandons`: the share of acts whose client goes away for good after the first try that failed.
+
+        `answer_within_s` is how long the others repeat theirs once the load was told to stop, until they give up.
+        """
         self.acts: list[Act] = []
+        self.acknowledged: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self._origins = origins
         self._tills = tills
@@ -86,9 +90,11 @@ class Load:
         self._scenarios = scenarios
         self._tokens: dict[tuple[str, str], str] = {}
         self._stopping = asyncio.Event()
+        self._gives_up_at = float("inf")
 
     def stop(self) -> None:
         """Begin nothing new."""
+        self._gives_up_at = asyncio.get_running_loop().time() + self._answer_within_s
         self._stopping.set()
 
     async def run(self, clients: int) -> None:
@@ -144,9 +150,8 @@ class Load:
         act = Act(till, kind, path, body, key)
         self.acts.append(act)
         is_fickle = chance.random() < self._abandons
-        deadline = asyncio.get_running_loop().time() + self._answer_within_s
         while not await self.attempt(http, act, origin=chance.choice(self._origins)):
-            if is_fickle or asyncio.get_running_loop().time() > deadline:
+            if is_fickle or asyncio.get_running_loop().time() > self._gives_up_at:
                 self.seen["abandoned" if is_fickle else "unanswered"] += 1
                 break
             await asyncio.sleep(chance.uniform(*RETRY_S))
@@ -172,6 +177,7 @@ class Load:
         if answer.status_code in RETRIED or document.get("code") == IN_FLIGHT:
             return False
         act.status, act.answer = answer.status_code, document
+        self.acknowledged[act.kind] += act.is_acknowledged
         act.is_replay = answer.headers.get("idempotency-replayed") == "true"
         return True
 

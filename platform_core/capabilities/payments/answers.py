@@ -10,32 +10,32 @@ from typing import Any
 import msgspec
 
 Row = Mapping[str, Any]  # a row's columns by name, of the column types
-JSON_COLUMNS = frozenset(
-    {
-        "fee_plan",
-        "customer",
-        "basket",
-        "labels",
-        "next_action",
-        "last_error",
-        "route",
-        "error",
-        "settings",
-        "secrets",
-        "holds",
-        "charge",
-        "channel_account_ids",
-    }
+JSON_COLUMNS = (
+    "fee_plan",
+    "customer",
+    "basket",
+    "labels",
+    "next_action",
+    "last_error",
+    "route",
+    "error",
+    "settings",
+    "secrets",
+    "holds",
+    "charge",
+    "channel_account_ids",
 )
 _encode = msgspec.json.encode
 
 
 def encoded(row: Row) -> dict[str, Any]:
     """The row as the writer wants it: JSON columns as text."""
-    return {
-        name: _encode(value).decode() if name in JSON_COLUMNS and value is not None else value
-        for name, value in row.items()
-    }
+    written = dict(row)
+    for name in JSON_COLUMNS:
+        value = row.get(name)
+        if value is not None:
+            written[name] = _encode(value).decode()
+    return written
 
 
 def capturable(row: Row) -> int:

@@ -17,10 +17,11 @@ from platform_core.capabilities.payments import metrics, outcomes
 from platform_core.capabilities.payments.answers import Row
 from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
-from platform_core.capabilities.payments.fees import NO_FEE, FeeTerms
-from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, ChannelAccount, Payment, Transaction
+from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, Payment, Transaction
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import MerchantTerms, PaymentFile, PaymentRepository
+from platform_core.capabilities.payments.repository import PaymentFile, PaymentRepository
+from platform_core.capabilities.payments.terms import Account, MerchantTerms
 from platform_core.contracts import payments as contract
 from platform_core.identity.directory import MerchantDirectory, MerchantFacts
 from platform_core.identity.feed_cache import FeedCache
@@ -143,7 +144,7 @@ class Desk:
         self,
         payment: Row,
         transaction: Row,
-        account: ChannelAccount,
+        account: Account,
         *,
         original: Transaction | None = None,
         auth_code: str | None = None,
@@ -158,7 +159,7 @@ class Desk:
             amount_minor=transaction["amount_minor"],
             currency=payment["currency"],
             form=payment["form"],
-            channel_account=contract_account(account),
+            channel_account=account.contract,
             deadline_s=DEADLINE_S,
             now=self.now,
             ctx=tools.providers.contexts.context(merchant_id=payment["merchant_id"], secrets=account.secrets),
@@ -247,22 +248,7 @@ def fee_terms(payment: Payment, terms: MerchantTerms) -> FeeTerms:
     """The fee plan copied at the first capture, before that the merchant's plan for this form and currency."""
     if payment.fee_plan is not None:
         return FeeTerms(**payment.fee_plan)
-    return current_fee(terms, payment.form, payment.currency)
-
-
-def current_fee(terms: MerchantTerms, form: str, currency: str) -> FeeTerms:
-    """The newest fee plan of a form, else that of all forms, else none."""
-    fitting = [plan for plan in terms.fee_plans if plan.currency == currency and plan.form in (None, form)]
-    if not fitting:
-        return NO_FEE
-    plan = max(fitting, key=lambda plan: (plan.form is not None, plan.valid_from))
-    return FeeTerms(plan.rate_bp, plan.fixed_minor, plan.fee_minor_min, plan.fee_minor_max, plan.is_kept_on_refund)
-
-
-def contract_account(account: ChannelAccount) -> contract.ChannelAccount:
-    """The account as a plugin sees it: settings, and the names of its secrets."""
-    names = {name: name for name in account.secrets}
-    return contract.ChannelAccount(id=account.id, settings=account.settings, secret_names=names)
+    return terms.fee(payment.form, payment.currency)
 
 
 def _original(file: PaymentFile, transaction: Transaction) -> Transaction | None:

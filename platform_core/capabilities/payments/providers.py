@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 
@@ -18,6 +17,7 @@ from platform_core.contracts.payments import (
     ProviderResult,
 )
 from platform_core.contracts.plugin import PluginContext
+from platform_core.kernel.deadline import within
 
 log = structlog.get_logger(__name__)
 UNCHECKED = frozenset({"cancel", "close", "query"})  # whose amount only the provider knows
@@ -56,17 +56,17 @@ class Providers:
             )
         started = time.perf_counter()  # how long a call takes is real time, whatever the business clock says
         result = await self._ask(provider, provider_id, method, call)
-        labels = {"provider": provider_id, "operation": method, "outcome": str(result.outcome)}
-        CALL_SECONDS.record(time.perf_counter() - started, labels)
+        if CALL_SECONDS.is_collected:
+            labels = {"provider": provider_id, "operation": method, "outcome": str(result.outcome)}
+            CALL_SECONDS.record(time.perf_counter() - started, labels)
         return result
 
     async def _ask(
         self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall
     ) -> ProviderResult:
-        ask: Callable[[ProviderCall], Awaitable[ProviderResult]] = getattr(provider, method)
+        ask: Callable[[ProviderCall], Coroutine[Any, Any, ProviderResult]] = getattr(provider, method)
         try:
-            async with asyncio.timeout(call.deadline_s):
-                result = await ask(call)
+            result = await within(ask(call), call.deadline_s)
         except TimeoutError:
             return ProviderResult.unknown("timeout", f"No answer within {call.deadline_s:g} s.")
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises, what it did is not known

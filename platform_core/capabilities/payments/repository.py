@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from platform_core.capabilities.payments.models import (
     Settlement,
     Transaction,
 )
+from platform_core.capabilities.payments.terms import Account, MerchantTerms, account_of, plan_of, rule_of
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.database.tables import table_of
@@ -51,24 +52,6 @@ class PaymentFile:
         """The newest transaction of these kinds whose outcome is still to come."""
         found = [t for t in self.transactions if t.kind in kinds and t.state in ("pending", "unknown")]
         return found[-1] if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class MerchantTerms:
-    """How a merchant takes payments: contracts, routing in order, fees.
-
-    As of `read_at`; `changes_at` is the next moment at which a rule or plan begins or ends, if one is known of.
-    """
-
-    channel_accounts: Mapping[str, ChannelAccount]
-    rules: Sequence[RoutingRule]
-    fee_plans: Sequence[FeePlan]
-    read_at: datetime
-    changes_at: datetime | None
-
-    def hold_at(self, moment: datetime) -> bool:
-        """Whether they are those of this moment too; a clock may also have been put back."""
-        return self.read_at <= moment and (self.changes_at is None or moment < self.changes_at)
 
 
 class PaymentRepository:
@@ -148,7 +131,13 @@ class PaymentRepository:
             )
             plans = await _all(connection, FeePlan, _valid(FeePlan, merchant_id, now).order_by("valid_from", "id"))
             changes_at = (await connection.execute(_next_change(merchant_id, now))).scalar_one()
-        return MerchantTerms({account.id: account for account in accounts}, rules, plans, now, changes_at)
+        return MerchantTerms(
+            channel_accounts={row.id: account_of(row) for row in accounts},
+            rules=tuple(map(rule_of, rules)),
+            plans=tuple(map(plan_of, plans)),
+            read_at=now,
+            changes_at=changes_at,
+        )
 
     async def is_settled(self, merchant_id: str, day: date, currency: str) -> bool:
         """Whether a booking day's money has been moved to available."""
@@ -204,11 +193,12 @@ class PaymentRepository:
         async with self._database.read_all() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
 
-    async def channel_account(self, channel_account_id: str) -> ChannelAccount | None:
+    async def channel_account(self, channel_account_id: str) -> Account | None:
         """For notices, which come without a token: the account whose secrets verify them."""
         query = select(table_of(ChannelAccount)).where(col(ChannelAccount.id) == channel_account_id)
         async with self._database.read_all() as connection:
-            return await _one(connection, ChannelAccount, query)
+            row = await _one(connection, ChannelAccount, query)
+        return None if row is None else account_of(row)
 
     async def has_notice(self, channel_account_id: str, notice_id: str) -> bool:
         """Whether a notice was taken already."""

@@ -13,7 +13,7 @@ import structlog
 
 from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.acts import Intent, close_intent
-from platform_core.capabilities.payments.desk import Desk, contract_account
+from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import NOT_FOUND, NOTICE_REFUSED
 from platform_core.capabilities.payments.models import NOTICES, Transaction
@@ -141,7 +141,7 @@ class Resolution:
             query=query,
             headers=headers,
             raw_body=body,
-            channel_account=contract_account(account),
+            channel_account=account.contract,
             now=desk.now,
             ctx=context,
         )

@@ -36,6 +36,7 @@ from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, require_scopes, requires
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
 from platform_core.kernel.http.acts import act_once
+from platform_core.kernel.http.body import whole_body
 from platform_core.kernel.http.direct import DirectRoute
 from platform_core.kernel.http.expand import LENGTH_MAX, Branch, Expansion, parse_expand
 from platform_core.kernel.http.idempotency import IdempotentRequest
@@ -486,6 +487,6 @@ async def receive_notice(request: Request, provider_id: str, channel_account_id:
         path=request.url.path,
         query=request.url.query,
         headers={name.lower(): value for name, value in request.headers.items()},
-        body=await request.body(),
+        body=await whole_body(request),
     )
     return Response(answer.body, answer.status, media_type=answer.media_type)

@@ -5,18 +5,17 @@ give.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from platform_core.capabilities.payments.models import ChannelAccount, RoutingRule
+import msgspec
+
 from platform_core.capabilities.payments.providers import Providers
-from platform_core.capabilities.payments.repository import MerchantTerms
+from platform_core.capabilities.payments.terms import Account, MerchantTerms, Rule
 from platform_core.contracts.payments import ProviderDescription
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What is to be paid, as far as routing cares."""
 
     form: str
@@ -28,11 +27,10 @@ class Wish:
     auth_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One way: a channel account and the provider behind it."""
 
-    account: ChannelAccount
+    account: Account
     description: ProviderDescription
     why: Mapping[str, Any]  # kept on the attempt: the rule, and what was offered in which order
 
@@ -43,7 +41,7 @@ def routes(wish: Wish, terms: MerchantTerms, providers: Providers) -> list[Route
     A preferred channel comes first; the others stay behind it.
     """
     rule = next((rule for rule in terms.rules if _rule_fits(rule, wish)), None)
-    ordered = rule.channel_account_ids if rule is not None else list(terms.channel_accounts)
+    ordered = rule.channel_account_ids if rule is not None else terms.channel_accounts
     fitting = list(_fitting(wish, ordered, terms, providers))
     if wish.channel is not None:
         fitting.sort(key=lambda found: found[1].id != wish.channel)
@@ -56,8 +54,8 @@ def routes(wish: Wish, terms: MerchantTerms, providers: Providers) -> list[Route
 
 
 def _fitting(
-    wish: Wish, ordered: list[str], terms: MerchantTerms, providers: Providers
-) -> Iterator[tuple[ChannelAccount, ProviderDescription]]:
+    wish: Wish, ordered: Iterable[str], terms: MerchantTerms, providers: Providers
+) -> Iterator[tuple[Account, ProviderDescription]]:
     for account_id in ordered:
         account = terms.channel_accounts.get(account_id)
         if account is None or not account.is_active:
@@ -67,7 +65,7 @@ def _fitting(
             yield account, description
 
 
-def _rule_fits(rule: RoutingRule, wish: Wish) -> bool:
+def _rule_fits(rule: Rule, wish: Wish) -> bool:
     return (
         rule.form in (None, wish.form)
         and rule.store_id in (None, wish.store_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.admission import admit, check_may_try, check_standing
@@ -17,7 +18,7 @@ from platform_core.capabilities.payments.answers import (
     refund_answer,
 )
 from platform_core.capabilities.payments.books import Books
-from platform_core.capabilities.payments.desk import Desk, current_fee
+from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import (
     NO_ROUTE,
@@ -27,9 +28,10 @@ from platform_core.capabilities.payments.errors import (
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
 from platform_core.capabilities.payments.questions import Questions
-from platform_core.capabilities.payments.repository import MerchantTerms, PaymentFile
+from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.routing import Route, Wish, routes
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
+from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
 from platform_core.identity.limits import Charge, Meter
@@ -48,8 +50,7 @@ OUT_TRADE_NO = re.compile(r"out_trade_no:[A-Za-z0-9_]{1,64}")
 _Try = tuple[Payment, Transaction, Route]  # an attempt that was begun, and where
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer as it goes out and is stored."""
 
     status: int
@@ -239,7 +240,7 @@ class PaymentService:
         result = await desk.tools.providers.call(route.description.id, "pay", call)
         if result.outcome is not Outcome.SUCCESS:
             raise NO_ROUTE.error({"form": row["form"], "currency": row["currency"], "why": ""})
-        fee_plan = current_fee(terms, row["form"], row["currency"])
+        fee_plan = terms.fee(row["form"], row["currency"])
         amount = row["payable_minor"]
         fee = fee_plan.fee(amount)
         row |= {

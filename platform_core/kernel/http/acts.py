@@ -15,7 +15,7 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import PlanRefused, Replayed
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.body import read_json, validated
-from platform_core.kernel.http.idempotency import IdempotentRequest, answer_replay, read_idempotency
+from platform_core.kernel.http.idempotency import IdempotentRequest, answer_replay, canonical, read_idempotency
 
 Body = TypeVar("Body", bound=BaseModel)
 Look = Callable[[IdempotentRequest], Awaitable[Replayed | None]]
@@ -48,15 +48,16 @@ async def act_once(
     `find_record`), for the merchant that the caller acts for; `client_id` and that merchant keep callers' keys apart.
     Raises as `read_json`, `read_idempotency`, `validated`, `act` and `answer_replay` do.
     """
-    raw, document = (b"", None) if model is NoBody else await read_json(request)
-    idempotent = read_idempotency(request, client_id=client_id, raw=raw)
+    raw, document = (b"{}", None) if model is NoBody else await read_json(request)
+    meaning = b"" if model is NoBody else canonical(document)
+    idempotent = read_idempotency(request, client_id=client_id, body=meaning)
 
     async def replay(record: Replayed) -> Response:
         again = partial(look, idempotent)
         return await answer_replay(record, idempotent, look=again, present=present, clock=clock, sleep=sleep)
 
     try:
-        return await act(validated(model, raw or b"{}", document), idempotent)
+        return await act(validated(model, raw, document), idempotent)
     except PlanRefused as refused:
         if isinstance(refused.refusal, Replayed):
             return await replay(refused.refusal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from platform_core.kernel.errors import declare, validation_failed
 from platform_core.kernel.http.envelope import envelope_of
@@ -28,19 +28,43 @@ _PLAIN: Final = frozenset({"application/json", "application/json; charset=utf-8"
 
 def require_json(request: Request) -> None:
     """Raise `kernel.media_type_unsupported` (415) unless the body says that it is JSON in UTF-8."""
-    headers = request.headers
-    if headers.get("content-encoding", "identity") != "identity":
+    media, encoding = b"", b"identity"
+    for name, given in reversed(request.scope["headers"]):  # of a repeated header the first counts
+        if name == b"content-type":
+            media = given
+        elif name == b"content-encoding":
+            encoding = given
+    if encoding != b"identity":
         raise MEDIA_TYPE_UNSUPPORTED.error()
-    value = headers.get("content-type", "").strip().lower()
+    value = media.decode("latin-1").strip().lower()
     if value in _PLAIN:
         return
     media_type, _, parameters = value.partition(";")
     for parameter in filter(None, (part.strip() for part in parameters.split(";"))):
-        name, _, given = parameter.partition("=")
-        if name.strip() == "charset" and given.strip().strip('"') not in ("utf-8", "utf8"):
+        attribute, _, charset = parameter.partition("=")
+        if attribute.strip() == "charset" and charset.strip().strip('"') not in ("utf-8", "utf8"):
             raise MEDIA_TYPE_UNSUPPORTED.error()
     if media_type.strip() != "application/json":
         raise MEDIA_TYPE_UNSUPPORTED.error()
+
+
+async def whole_body(request: Request) -> bytes:
+    """The body, read once for all who want it. Raises 413 `kernel.body_too_large`.
+
+    As `Request.body` and kept where that keeps it, without its generator, which costs as much as parsing the body.
+    """
+    body: bytes | None = getattr(request, "_body", None)
+    if body is None:
+        pieces = []
+        is_more = True
+        while is_more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            pieces.append(message.get("body", b""))
+            is_more = message.get("more_body", False)
+        request._body = body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return body
 
 
 async def read_json(request: Request) -> tuple[bytes, object]:
@@ -49,7 +73,7 @@ async def read_json(request: Request) -> tuple[bytes, object]:
     Raises 415 `kernel.media_type_unsupported`, 400 `kernel.json_invalid`, 413.
     """
     require_json(request)
-    raw = await request.body()
+    raw = await whole_body(request)
     document = strict_json(raw)
     envelope = envelope_of(request.scope)
     if envelope.version == envelope.versions.newest:

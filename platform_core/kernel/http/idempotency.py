@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -78,8 +77,7 @@ IN_FLIGHT: Final = declare(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotentRequest:
+class IdempotentRequest(msgspec.Struct, frozen=True):
     """One request as its key stands for it. `fingerprint` comes from `fingerprint()`."""
 
     client_id: str
@@ -112,22 +110,19 @@ def parse_key(values: Sequence[str]) -> str:
     return key
 
 
-def read_idempotency(request: Request, *, client_id: str, raw: bytes) -> IdempotentRequest:
-    """The request as its key stands for it; `raw` is its body, already read and bounded. Raises as `parse_key` does.
-
-    A body that is no JSON counts byte by byte: validation refuses it later, or it is no document at all.
-    """
-    key = parse_key(request.headers.getlist("idempotency-key"))
-    try:
-        body = canonical(msgspec.json.decode(raw)) if raw else b""
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        body = raw
-    return IdempotentRequest(client_id, key, fingerprint(method=request.method, path=request.scope["path"], body=body))
+def read_idempotency(request: Request, *, client_id: str, body: bytes) -> IdempotentRequest:
+    """The request as its key stands for it; `body` is `canonical`, or empty. Raises as `parse_key` does."""
+    scope = request.scope
+    key = parse_key([value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"])
+    return IdempotentRequest(client_id, key, fingerprint(method=scope["method"], path=scope["path"], body=body))
 
 
 def canonical(document: object) -> bytes:
-    """One encoding for all bodies that mean the same: members sorted, no white space."""
-    return msgspec.json.encode(document, order="sorted")
+    """One encoding for all bodies that mean the same: members sorted, no white space. Fractions stand as written."""
+    return _CANONICAL.encode(document)
+
+
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
 def fingerprint(*, method: str, path: str, body: bytes) -> bytes:

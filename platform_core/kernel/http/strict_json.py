@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -51,6 +51,7 @@ TOO_DEEP: Final = Text(en="it is nested too deeply", zh="嵌套层级过深")
 TOO_LARGE: Final = Text(en="the number is too large to be exact everywhere", zh="数字过大，无法在各端精确表示")
 
 _KEY_PLACE: Final = re.compile(rb'"[ \t\r\n]*:')
+_BLANK_COLONS: Final = (b" :", b"\t:", b"\r:", b"\n:")  # without any of these a key's colon follows its quote at once
 _TOKEN: Final = re.compile(
     r'[ \t\n\r]*+(?:(?P<string>"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+")|(?P<mark>[{}\[\]:,])'
     r"|(?P<number>-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)|(?P<word>true|false|null))",
@@ -92,21 +93,30 @@ def _is_plain(document: object, raw: bytes, depth_max: int) -> bool:
     when no more than the keys that came out, none was written twice.
     """
     keys = 0
-    level: list[object] = [document]
+    level: list[Any] = [document]  # Any: what JSON may be
     for _ in range(depth_max):
-        inner: list[object] = []
+        inner: list[Any] = []
         for value in level:
-            if isinstance(value, dict):
+            kind = type(value)
+            if kind is str:
+                continue
+            if kind is dict:
                 keys += len(value)
                 inner.extend(value.values())
-            elif isinstance(value, list):
+            elif kind is list:
                 inner.extend(value)
-            elif isinstance(value, int) and not -INTEGER_MAX <= value <= INTEGER_MAX:
+            elif kind is int and not -INTEGER_MAX <= value <= INTEGER_MAX:
                 return False
         if not inner:
-            return len(_KEY_PLACE.findall(raw)) == keys
+            return _key_places(raw) == keys
         level = inner
     return False
+
+
+def _key_places(raw: bytes) -> int:
+    if any(blank_colon in raw for blank_colon in _BLANK_COLONS):
+        return len(_KEY_PLACE.findall(raw))
+    return raw.count(b'":')
 
 
 def _explain(raw: bytes, depth_max: int) -> PlatformError:

@@ -22,7 +22,7 @@ from tests.capabilities.payments.acquirer import Crash
 from tests.capabilities.payments.shop import Shop
 from tests.support.world import Till
 
-pytestmark = [pytest.mark.property, pytest.mark.database]
+pytestmark = [pytest.mark.property, pytest.mark.database, pytest.mark.timeout(900)]
 EXAMPLES, STEPS = 60, 45  # somewhat less than 2,700 steps a run: some histories end early
 T = TypeVar("T")
 FINAL = ("succeeded", "failed")

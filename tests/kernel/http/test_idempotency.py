@@ -22,6 +22,7 @@ from platform_core.kernel.http.idempotency import (
     parse_key,
     read_idempotency,
 )
+from platform_core.kernel.http.strict_json import strict_json
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PRINT = fingerprint(method="POST", path="/v1/payments", body=b"{}")
@@ -116,9 +117,10 @@ def test_a_fingerprint_tells_method_path_and_meaning_of_the_body() -> None:
 @pytest.mark.unit
 def test_a_request_is_told_by_its_bodys_meaning() -> None:
     def read(raw: bytes, path: str = "/v1/payments") -> IdempotentRequest:
+        body = canonical(strict_json(raw)) if raw else b""
         headers = [(b"idempotency-key", b'"k"')]
         scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-        return read_idempotency(Request(scope), client_id="app_1", raw=raw)
+        return read_idempotency(Request(scope), client_id="app_1", body=body)
 
     base = read(b'{"a": 1, "b": [2]}')
     assert (base.client_id, base.key) == ("app_1", "k")
@@ -127,7 +129,7 @@ def test_a_request_is_told_by_its_bodys_meaning() -> None:
         len(
             {
                 r.fingerprint
-                for r in (base, read(b'{"a":1}'), read(b""), read(b"{"), read(b"\xff"), read(b"{}", "/v1/x"))
+                for r in (base, read(b'{"a":1}'), read(b'{"a":1.0}'), read(b""), read(b"null"), read(b"{}", "/v1/x"))
             }
         )
         == 6

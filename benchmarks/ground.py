@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.processes import Child, family_cpu_s, running
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.contracts.rar import Detail
 from platform_core.identity.schemas import AppCreate, GrantCreate, MerchantCreate
 from platform_core.kernel.database import migrations
 from platform_core.kernel.database.embedded import EmbeddedPostgres
@@ -102,17 +103,19 @@ def serving(ground: Ground, url: str) -> AbstractContextManager[Child]:
     return running([Path(sys.executable).parent / "arsenal", "serve", "--json"], settings=settings)
 
 
-def seed_sellers(ground: Ground, url: str, *, count: int) -> list[Seller]:
-    """Merchants with an app, a grant, a fee plan and a cash drawer each."""
+def seed_sellers(
+    ground: Ground, url: str, *, count: int, scopes: Sequence[str] = SCOPES, details: tuple[Detail, ...] = ()
+) -> list[Seller]:
+    """Merchants with an app, a grant, a fee plan and a cash drawer each. `details`: the grant's limits."""
 
     async def seed() -> list[Seller]:
         async with open_platform(bench_settings(ground.home), DatabaseUrls(owner=url)) as platform:
-            return [await _seed_one(platform) for _ in range(count)]
+            return [await _seed_one(platform, frozenset(scopes), details) for _ in range(count)]
 
     return asyncio.run(seed())
 
 
-async def _seed_one(platform: Platform) -> Seller:
+async def _seed_one(platform: Platform, scopes: frozenset[str], details: tuple[Detail, ...]) -> Seller:
     merchant = await platform.parties.create_merchant(
         MerchantCreate(name="Hutong Coffee", mode="test", industry="restaurant", verification="verified")
     )
@@ -121,7 +124,13 @@ async def _seed_one(platform: Platform) -> Seller:
     )
     await platform.grants.create(
         GrantCreate(
-            app_id=app.id, merchant_id=merchant.id, mode="test", scopes=SCOPES, stores=None, given_by="per_owner"
+            app_id=app.id,
+            merchant_id=merchant.id,
+            mode="test",
+            scopes=scopes,
+            stores=None,
+            details=details,
+            given_by="per_owner",
         )
     )
     await platform.payment_setup.set_fee_plan(merchant.id, currency="CNY", terms=FeeTerms(rate_bp=FEE_BP))

@@ -28,7 +28,8 @@ _EXPECTED = (b'"state":"captured"', b'"captured_minor":8200')
 class Job:
     """Who asks whom for how long. Each token is one merchant's; `run` makes order numbers unique between jobs.
 
-    With `request`, a whole one as text, that is sent over and over instead, and 200 is the right answer.
+    With `request`, a whole one as text, that is sent over and over instead, and 200 with `expected` in it is the right
+    answer. With `payments`, ids of the first token's merchant, one minor unit of each is refunded in turn.
     """
 
     port: int
@@ -38,6 +39,8 @@ class Job:
     run: str
     path: str = "/v1/payments"
     request: str = ""
+    expected: str = ""
+    payments: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -115,15 +118,39 @@ class Repeats(Orders):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._request = job.request.encode()
+        self._request, self._expected = job.request.encode(), job.expected.encode()
 
     def next(self) -> tuple[bytes, bytes]:
-        """The request; its answer names nothing."""
-        return self._request, b""
+        """The request, and what its answer holds."""
+        return self._request, self._expected
 
     def check(self, answer: bytes, expected: bytes) -> bool:
         """200."""
-        right = answer.startswith(b"HTTP/1.1 200 ")
+        right = answer.startswith(b"HTTP/1.1 200 ") and expected in answer
+        if not right and len(self.wrong) < 5:
+            self.wrong.append(answer[:1500].decode(errors="replace"))
+        return right
+
+
+class Refunds(Orders):
+    """Refunds of a fen each, of one payment after another so that no two meet on one."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._refunded = [_head(f"{job.path}/{payment}/refunds", job.tokens[0]) for payment in job.payments]
+
+    def next(self) -> tuple[bytes, bytes]:
+        """A request, and the number that its answer must name."""
+        number = next(self._numbers)
+        name = f"{self._run}_{number}"
+        body = f'{{"out_request_no":"{name}","amount_minor":1}}'.encode()
+        head = self._refunded[number % len(self._refunded)]
+        request = b"%sIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s" % (head, name.encode(), len(body), body)
+        return request, f'"out_request_no":"{name}"'.encode()
+
+    def check(self, answer: bytes, expected: bytes) -> bool:
+        """201, succeeded, for this very refund."""
+        right = answer.startswith(b"HTTP/1.1 201 ") and expected in answer and b'"state":"succeeded"' in answer
         if not right and len(self.wrong) < 5:
             self.wrong.append(answer[:1500].decode(errors="replace"))
         return right
@@ -185,7 +212,7 @@ class Customer(asyncio.Protocol):
 
 async def play(job: Job) -> Outcome:
     """All connections open first, then all send until the time is over; the last answers are awaited."""
-    orders = Repeats(job) if job.request else Orders(job)
+    orders = (Repeats if job.request else Refunds if job.payments else Orders)(job)
     loop = asyncio.get_running_loop()
     customers: list[Customer] = []
     for _ in range(job.connections):

@@ -87,15 +87,6 @@ def signed_in(console: Console) -> Any:  # FastAPI's marker, which it types as A
     return Depends(find)
 
 
-def csrf_checked(console: Console) -> Any:  # FastAPI's marker, which it types as Any itself
-    """The check of CSRF alone, for a route that finds its session by itself. 403 `identity.csrf_refused`."""
-
-    async def check(request: Request) -> None:
-        await console_access_of(request).check_csrf(request, request.cookies.get(cookie_name(console), ""))
-
-    return Depends(check)
-
-
 async def signed_in_at(request: Request, console: Console) -> SignedIn:
     """What `signed_in` does, as a plain call."""
     access = console_access_of(request)

@@ -29,6 +29,7 @@ from tests.support.world import Till
 pytestmark = [pytest.mark.api, pytest.mark.database]
 METHODS = ("get", "put", "post", "patch", "delete")
 VARYING = re.compile(r"\breq_[0-9a-z]{26}\b")
+LISTS_MIN = 10
 OF_EVERYBODY = {"signing_key"}
 """Tables without a tenant that requests may read: none of a merchant's data is in them."""
 
@@ -100,6 +101,27 @@ def absent(shop: Shop, id_: str) -> str:
 async def test_a29_another_merchants_object_is_404_like_one_that_is_not_there(
     shop: Shop, document: dict[str, Any], ours: Tenant, theirs: Tenant
 ) -> None:
+    assert await reach_for_all(shop, document, ours, theirs) == set(MAKERS)
+
+
+async def test_a29_services_alone_find_nothing_of_another(
+    shop: Shop, document: dict[str, Any], ours: Tenant, theirs: Tenant
+) -> None:
+    """The other half of the double bottom: row-level security is off, so a read that forgets the tenant shows here."""
+    tables = await shop.fetch("SELECT relname AS name FROM pg_class WHERE relrowsecurity AND relkind IN ('r', 'p')")
+    assert len(tables) >= 30
+    try:
+        for table in tables:
+            await shop.fetch(f"ALTER TABLE {table['name']} DISABLE ROW LEVEL SECURITY")
+        assert await reach_for_all(shop, document, ours, theirs) == set(MAKERS)
+        assert await list_all(document, ours, theirs) >= LISTS_MIN
+    finally:
+        for table in tables:
+            await shop.fetch(f"ALTER TABLE {table['name']} ENABLE ROW LEVEL SECURITY")
+
+
+async def reach_for_all(shop: Shop, document: dict[str, Any], ours: Tenant, theirs: Tenant) -> set[str]:
+    """We try each of their objects by every method there is: nothing is found, nothing changes. Which kinds of them."""
     before = await shop.counts()
     money = await theirs.till.balances(shop.platform)
     tried = set()
@@ -115,9 +137,9 @@ async def test_a29_another_merchants_object_is_404_like_one_that_is_not_there(
         assert bare(answer, id_) == bare(missing, nothing), (method, path)
         assert MARK not in answer.text
         tried.add(object_path(path))
-    assert tried == set(MAKERS)
     assert await shop.counts() == before
     assert await theirs.till.balances(shop.platform) == money
+    return tried
 
 
 async def test_a29_a_merchant_reaches_its_own_object_on_every_route(document: dict[str, Any], theirs: Tenant) -> None:
@@ -132,10 +154,17 @@ async def test_a29_a_merchant_reaches_its_own_object_on_every_route(document: di
 async def test_a29_lists_never_hold_a_byte_of_another_merchant(
     document: dict[str, Any], ours: Tenant, theirs: Tenant
 ) -> None:
+    assert await list_all(document, ours, theirs) >= LISTS_MIN
+
+
+async def list_all(document: dict[str, Any], ours: Tenant, theirs: Tenant) -> int:
+    """We read every list, and ask by filter for what is theirs. How many lists there are."""
+    lists = 0
     foreign = (*theirs.ids.values(), theirs.till.merchant_id[4:])
     for method, path, operation in operations(document):
         if method != "get" or "{" in path:
             continue
+        lists += 1
         own = await send(ours.till, method, path, operation)
         assert own.status_code == 200, (path, own.text)
         assert own.json()["data"], f"{path}: our own list is empty, so it would prove nothing"
@@ -149,6 +178,7 @@ async def test_a29_lists_never_hold_a_byte_of_another_merchant(
                 for id_ in theirs.ids.values():
                     filtered = await send(ours.till, method, f"{path}?{name}={id_}", operation)
                     assert (filtered.status_code, filtered.json().get("data")) == (200, []), (path, name)
+    return lists
 
 
 async def test_a29_another_merchants_id_inside_a_body_is_refused(shop: Shop, ours: Tenant, theirs: Tenant) -> None:

@@ -58,6 +58,7 @@ class Visit:
     merchant_id: str
     store_id: str
     private_jwk: dict[str, Any] | None
+    is_public: bool = False
 
     async def consent(self, asked: dict[str, Any]) -> dict[str, str]:
         """Where the browser is sent after the owner agreed to everything."""
@@ -115,7 +116,7 @@ async def new_visit(server: Server, auth: str, *, needs_rsa: bool = False) -> Vi
     )
     await platform.apps.configure_client(app.client.id, wanted)
     private_jwk = await new_key(server, app.client.id, needs_rsa=needs_rsa) if auth == "private_key_jwt" else None
-    return Visit(server, app, merchant.id, store.id, private_jwk)
+    return Visit(server, app, merchant.id, store.id, private_jwk, is_public)
 
 
 async def new_key(server: Server, client_id: str, *, needs_rsa: bool = False) -> dict[str, Any]:

@@ -10,80 +10,29 @@ import secrets
 from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlencode
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
 
+from platform_core.bootstrap.platform import Platform
 from platform_core.kernel.database.embedded import EmbeddedPostgres
-from platform_core.kernel.database.pools import DatabaseUrls
-from tests.clients.conftest import Server, Shop
-from tests.clients.decider import decide_once
-from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit, open_page
+from tests.clients.conftest import Shop
+from tests.clients.pair import PARALLEL, ROUNDS, Pair, running_pair
+from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit
+from tests.consoles.browser import Browser, fields_of, sign_in
 from tests.identity.oauth.conftest import answer_of, challenge_of
-from tests.support.processes import PYTHON, Daemon, free_port
-from tests.support.processes_arsenal import environment, platform_of, server
 
 pytestmark = pytest.mark.api
-PARALLEL = 40
-ROUNDS = 20
 SCOPE = "merchant:read stores:read"
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two servers of one process each on one database, and an HTTP client for each."""
-
-    main: Server
-    given: dict[str, str]
-    clients: tuple[httpx.AsyncClient, httpx.AsyncClient]
-
-    async def at_once(self, form: dict[str, str], auth: tuple[str, str] | None = None) -> list[httpx.Response]:
-        """The same token request forty times, half of them to each server."""
-        return await asyncio.gather(
-            *(
-                self.clients[n % 2].post("/oauth/token", data=form, auth=auth or httpx.USE_CLIENT_DEFAULT)
-                for n in range(PARALLEL)
-            )
-        )
-
-    async def statuses(self, token: str) -> list[int]:
-        """What both servers say to a token."""
-        headers = {"Authorization": f"Bearer {token}"}
-        return [(await client.get("/v1/stores", headers=headers)).status_code for client in self.clients]
-
-
-@asynccontextmanager
-async def running_pair(postgres: EmbeddedPostgres, folder: Path, *, grace_s: int) -> AsyncIterator[Pair]:
-    """Started on a database of their own; limits by address are for strangers, and here all come from one."""
-    name = f"races_{grace_s}"
-    postgres.create_database(name, template="template_arsenal")
-    url, ports = postgres.url(name), (free_port(), free_port())
-    origin = f"http://127.0.0.1:{ports[0]}"
-    given = environment(
-        folder, database_url=url, public_origin=origin, refresh_grace_s=grace_s, rate_address_per_s=100_000
-    )
-    daemons: list[Daemon] = [server(f"server{n}", folder, port=port, given=given) for n, port in enumerate(ports)]
-    async with platform_of(given, DatabaseUrls(owner=url)) as platform:
-        await asyncio.gather(*(daemon.start() for daemon in daemons))
-        limits = httpx.Limits(max_connections=PARALLEL)
-        first, second = (
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60, limits=limits)
-            for port in ports
-        )
-        async with first, second:
-            yield Pair(Server(origin, daemons[0], platform), given, (first, second))
-        await asyncio.gather(*(daemon.stop() for daemon in daemons))
-    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")
 async def pair(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Without grace: whoever repeats the use of a refresh token loses."""
-    async with running_pair(postgres, tmp_path_factory.mktemp("races"), grace_s=0) as pair:
+    async with running_pair(postgres, tmp_path_factory.mktemp("races"), name="races", grace_s=0) as pair:
         yield pair
 
 
@@ -139,7 +88,7 @@ async def test_one_of_forty_uses_of_a_refresh_token_wins_without_grace(pair: Pai
 async def test_with_grace_all_forty_carry_the_one_successor(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    async with running_pair(postgres, tmp_path_factory.mktemp("grace"), grace_s=30) as pair:
+    async with running_pair(postgres, tmp_path_factory.mktemp("grace"), name="grace", grace_s=30) as pair:
         visit = await new_visit(pair.main, "none")
         answer = await pair.clients[0].post("/oauth/token", data=await code_form(visit))
         for _ in range(ROUNDS):
@@ -153,27 +102,45 @@ async def test_with_grace_all_forty_carry_the_one_successor(
 
 
 async def test_one_of_forty_uses_of_a_par_uri_wins(pair: Pair) -> None:
-    """A use is a decision: opening the page writes nothing. Half are made here, half in another process."""
+    """A use is a decision, opening the page writes nothing: two browsers open one, each at a server of its own.
+
+    Through the pages, as a browser sends them: the session's cookie, the form's fields and its CSRF token.
+    """
     visit = await new_visit(pair.main, "basic")
-    decider = await asyncio.create_subprocess_exec(
-        PYTHON, "-m", "tests.clients.decider", env=pair.given,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert decider.stdin is not None
-    assert decider.stdout is not None
-    try:
-        assert await decider.stdout.readline() == b"ready\n"
-        for _ in range(ROUNDS):
-            token, browser = await open_page(await _pushed(pair, visit))
-            job = {"token": token, "browser": browser, "merchant_id": visit.merchant_id, "times": PARALLEL // 2}
-            decider.stdin.write(json.dumps(job).encode() + b"\n")
-            arguments = (pair.main.platform, token, browser, visit.merchant_id)
-            here = await asyncio.gather(*(decide_once(*arguments) for _ in range(PARALLEL // 2)))
-            there = json.loads(await decider.stdout.readline())["won"]
-            assert sum(here) + there == 1
-    finally:
-        decider.stdin.close()
-        await decider.wait()
+    signed_in = await sign_in(AtServer(pair.main.platform, pair.clients[0]), visit.merchant_id)
+    browsers = [Browser(client, dict(signed_in.cookies)) for client in pair.clients]
+    sent_from = {"origin": pair.main.origin}
+    codes = set()
+    for _ in range(ROUNDS):
+        address = await _pushed(pair, visit)
+        shown = [await _open(browser, address) for browser in browsers]
+        calls = (browsers[n % 2].post(*shown[n % 2], **sent_from) for n in range(PARALLEL))
+        answers = await asyncio.gather(*calls)
+        assert Counter(answer.status_code for answer in answers) == {303: 1, 400: PARALLEL - 1}
+        assert all("identity.authorization_stale" in a.text for a in answers if a.status_code == 400)
+        (winner,) = [a.headers["location"] for a in answers if a.status_code == 303]
+        codes.add(answer_of(winner)["code"])
+    assert len(codes) == ROUNDS
+
+
+async def _open(browser: Browser, address: str) -> tuple[str, dict[str, Any]]:
+    """The consent page's path, and its form with everything as proposed."""
+    path = _path_of((await browser.get(_path_of(address))).headers["location"])
+    assert path.startswith("/consent?")
+    return path, {**fields_of((await browser.get(path)).text), "decision": "allow"}
+
+
+def _path_of(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.path}?{parts.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtServer:
+    """Where a browser signs in."""
+
+    platform: Platform
+    client: httpx.AsyncClient
 
 
 async def test_one_of_forty_polls_for_a_device_wins(pair: Pair) -> None:

@@ -8,18 +8,19 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html import unescape
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from platform_core.bootstrap.platform import Platform
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.models_people import MEMBERSHIPS, PERSONS
 from platform_core.identity.roles import scopes_of
 from platform_core.identity.sessions import ACR_MFA, Device, Sessions, cookie_name
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.commit import Insert, Plan
-from tests.support.world import ORIGIN, World
+from tests.support.world import ORIGIN
 
 VERIFIER = "v" * 64
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -28,7 +29,17 @@ _FIELD = re.compile(r"<input([^>]*)>")
 _ATTRIBUTE = re.compile(r'([a-z-]+)(?:="([^"]*)")?')
 
 
-def deps_of(world: World) -> IdentityDeps:
+class Site(Protocol):
+    """Where one signs in: a `World`, or a server under test."""
+
+    @property
+    def platform(self) -> Platform: ...
+
+    @property
+    def client(self) -> httpx.AsyncClient: ...
+
+
+def deps_of(world: Site) -> IdentityDeps:
     platform = world.platform
     return IdentityDeps(
         clock=SystemClock(),
@@ -74,7 +85,7 @@ def fields_of(html: str) -> dict[str, list[str]]:
 
 
 async def sign_in(
-    world: World,
+    world: Site,
     merchant_id: str,
     *,
     roles: str = "owner",

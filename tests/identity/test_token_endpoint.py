@@ -6,7 +6,9 @@ import asyncio
 import base64
 import logging
 import socket
+from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import uvicorn
@@ -15,13 +17,18 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from platform_core.contracts.scopes import catalogue
+from platform_core.identity import vault
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
+from platform_core.identity.oauth.clients import ASSERTION_TYPE
+from platform_core.identity.oauth.compact import Compact
 from platform_core.identity.parties import Parties
 from platform_core.identity.schemas import AppCreate, IsvCreate
 from platform_core.kernel.clock import ManualClock
+from platform_core.kernel.commit import Committer
 from tests.identity.conftest import ORIGIN, Process, Shop, open_process
+from tests.support.proofs import HeldKey
 
 pytestmark = [pytest.mark.database, pytest.mark.api]
 FORM = {"grant_type": "client_credentials"}
@@ -104,6 +111,47 @@ async def test_f35_unknown_client_and_wrong_secret_read_the_same(
         )
         assert (in_body.status_code, in_body.json()) == (400, ONE_TEXT)
         assert "www-authenticate" not in in_body.headers
+
+
+async def test_f35_an_unknown_client_costs_equal_work(
+    process: Process, shop: Shop, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: look-ups, comparisons of secrets, verifications of assertions, plans."""
+    unknown = shop.app.client.id[:-6] + "000000"
+    wrong, key, done = other_shop.app.secret.secret, HeldKey.generate(), Counter[str]()
+    await process.proofs.keys.add(shop.app.client.id, HeldKey.generate().public, by="per_owner")
+    count_calls(monkeypatch, done, vault.Vault, "matches")
+    count_calls(monkeypatch, done, Compact, "verify")
+    count_calls(monkeypatch, done, Committer, "commit")
+    singles = process.deps.database.singles("auth")
+    count_calls(monkeypatch, done, type(singles), "rows")
+    costs = []
+    for client_id in (shop.app.client.id, unknown, shop.app.client.id, unknown):
+        answer = await process.http.post("/oauth/token", data=FORM, auth=(client_id, wrong))
+        assert answer.json() == ONE_TEXT
+        by_secret = done.copy()
+        done.clear()
+        assertion = key.assertion(client_id, ORIGIN, now=process.deps.clock.now())
+        form = {**FORM, "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
+        assert (await process.http.post("/oauth/token", data=form)).json() == ONE_TEXT
+        costs.append((by_secret, done.copy()))
+        done.clear()
+    assert costs[2:] == costs[:2], "nothing that is kept between requests tells them apart either"
+    assert costs[0] == costs[1]
+    by_secret, by_assertion = costs[0]
+    assert by_secret == Counter(rows=1, matches=2)
+    assert by_assertion["verify"] == 1
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, done: Counter[str], owner: type, name: str) -> None:
+    """Count the calls of a method, which does what it did."""
+    real = getattr(owner, name)
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        done[name] += 1
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, counted)
 
 
 @pytest.mark.parametrize(

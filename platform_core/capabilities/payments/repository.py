@@ -1,4 +1,4 @@
-"""All of payments' queries. Every one but those for workers runs under the tenant's row-level security."""
+"""All of payments' queries. Every one but those for workers names the tenant and runs under its row-level security."""
 
 from __future__ import annotations
 
@@ -71,26 +71,27 @@ class PaymentRepository:
     async def file(self, merchant_id: str, payment_id: str) -> PaymentFile | None:
         """A payment with everything on it; None if this merchant has none such."""
         async with self._database.read(merchant_id) as connection:
-            payment = await _one(connection, Payment, select(table_of(Payment)).where(col(Payment.id) == payment_id))
+            payment = await _one(connection, Payment, _own(Payment, merchant_id, payment_id))
             if payment is None:
                 return None
             return PaymentFile(
                 payment,
-                await self._of_payment(connection, Attempt, payment_id),
-                await self._of_payment(connection, Transaction, payment_id),
-                await self._of_payment(connection, Refund, payment_id),
+                await self._of_payment(connection, Attempt, payment),
+                await self._of_payment(connection, Transaction, payment),
+                await self._of_payment(connection, Refund, payment),
             )
 
-    async def _of_payment(self, connection: AsyncConnection, table: type[Table], payment_id: str) -> list[Table]:
+    async def _of_payment(self, connection: AsyncConnection, table: type[Table], payment: Payment) -> list[Table]:
         columns = table_of(table).c
-        query = select(table_of(table)).where(columns.payment_id == payment_id).order_by(columns.created_at, columns.id)
-        return await _all(connection, table, query)
+        query = select(table_of(table)).where(
+            columns.merchant_id == payment.merchant_id, columns.payment_id == payment.id
+        )
+        return await _all(connection, table, query.order_by(columns.created_at, columns.id))
 
     async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
         """The payment alone."""
-        query = select(table_of(Payment)).where(col(Payment.id) == payment_id)
         async with self._database.read(merchant_id) as connection:
-            return await _one(connection, Payment, query)
+            return await _one(connection, Payment, _own(Payment, merchant_id, payment_id))
 
     async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
         """Those of the ids that are payments of the merchant, in no order."""
@@ -109,15 +110,13 @@ class PaymentRepository:
 
     async def refund(self, merchant_id: str, refund_id: str) -> Refund | None:
         """One refund."""
-        query = select(table_of(Refund)).where(col(Refund.id) == refund_id)
         async with self._database.read(merchant_id) as connection:
-            return await _one(connection, Refund, query)
+            return await _one(connection, Refund, _own(Refund, merchant_id, refund_id))
 
     async def settlement(self, merchant_id: str, settlement_id: str) -> Settlement | None:
         """One settlement."""
-        query = select(table_of(Settlement)).where(col(Settlement.id) == settlement_id)
         async with self._database.read(merchant_id) as connection:
-            return await _one(connection, Settlement, query)
+            return await _one(connection, Settlement, _own(Settlement, merchant_id, settlement_id))
 
     async def terms(self, merchant_id: str, now: datetime) -> MerchantTerms:
         """Channel accounts, routing rules and fee plans that hold now."""
@@ -216,6 +215,12 @@ class PaymentRepository:
         )
         async with self._database.read_all() as connection:
             return len((await connection.execute(query)).all())
+
+
+def _own(table: type[Table], merchant_id: str, id_: str) -> Select[Any]:
+    """One row of the merchant's."""
+    columns = table_of(table).c
+    return select(table_of(table)).where(columns.id == id_, columns.merchant_id == merchant_id)
 
 
 def _valid(table: type[Table], merchant_id: str, now: datetime) -> Select[Any]:

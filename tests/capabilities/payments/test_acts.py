@@ -294,6 +294,7 @@ async def test_cancel_window_is_a_day(shop: Shop, seller: Till) -> None:
     payment = await scan(seller)
     shop.later(hours=24, seconds=1)
     await refused(shop, act(seller, payment, "cancel"), "payments.cancel_window_over")
+    assert (await read(seller, payment))["state"] == "captured"
 
 
 async def test_cancel_after_settlement_takes_what_is_available(shop: Shop, seller: Till) -> None:

@@ -167,10 +167,19 @@ async def test_the_next_detail_that_fits_is_charged(shop: Shop) -> None:
     assert sorted(record.available or 0 for record in records) == [0, 8_100]
 
 
-async def test_another_store_or_currency_has_no_limit(shop: Shop) -> None:
-    till = await shop.new_till(details=(refunds(day(5_000), stores=["sto_00000000000000000000000000"]),))
+@pytest.mark.parametrize(
+    "detail",
+    [
+        refunds(day(5_000), stores=["sto_00000000000000000000000000"]),
+        refunds({"per": "day", "amount_minor": 5_000, "currency": "USD"}),
+    ],
+    ids=["store", "currency"],
+)
+async def test_another_store_or_currency_has_no_limit(shop: Shop, detail: Detail) -> None:
+    till = await shop.new_till(details=(detail,))
     payment = await scan(till)
     await refused(shop, refund(till, payment, "r1", 1), "identity.limit_missing", 403)
+    assert await meters(shop, till) == {}
 
 
 async def test_payments_hold_their_part_until_they_end(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.errors import PlatformError
 from tests.identity.conftest import ORIGIN, Process
 from tests.identity.oauth.conftest import ALL_GRANTS, CALLBACK, Journey, answer_of, count, open_journey
-from tests.identity.oauth.test_authorize import DETAILS, refused_on_our_page
+from tests.identity.oauth.test_authorize import DETAILS, REFUSED, said_on_our_page
 
 pytestmark = [pytest.mark.database, pytest.mark.api]
 
@@ -54,7 +54,7 @@ async def test_a09_a_pushed_request_is_decided_once(journey: Journey) -> None:
         await journey.decide(second)
     assert refused.value.code == "identity.authorization_stale"
     assert await count(journey.process.deps, "oauth_code") == 1
-    await refused_on_our_page(journey, found)
+    assert await said_on_our_page(journey, found) == REFUSED
 
 
 async def test_a09_of_many_decisions_on_one_pushed_request_exactly_one_wins(
@@ -74,7 +74,7 @@ async def test_a09_of_many_decisions_on_one_pushed_request_exactly_one_wins(
 async def test_saying_no_uses_a_pushed_request_up(journey: Journey) -> None:
     found = await pushed(journey)
     await journey.decide(journey.opened(await journey.authorize(found)), approve=False)
-    await refused_on_our_page(journey, found)
+    assert await said_on_our_page(journey, found) == REFUSED
 
 
 async def test_a09_another_clients_or_an_old_or_unknown_uri_stays_on_our_page(
@@ -82,14 +82,14 @@ async def test_a09_another_clients_or_an_old_or_unknown_uri_stays_on_our_page(
 ) -> None:
     found = await pushed(journey)
     thief = await open_journey(process)
-    await refused_on_our_page(thief, {**found, "client_id": thief.client_id})
-    await refused_on_our_page(journey, {**found, "request_uri": found["request_uri"][:-1]})
-    await refused_on_our_page(journey, {**found, "request_uri": "https://till.example/request.jwt"})
-    await refused_on_our_page(journey, {"request_uri": found["request_uri"]})
+    assert await said_on_our_page(thief, {**found, "client_id": thief.client_id}) == REFUSED
+    assert await said_on_our_page(journey, {**found, "request_uri": found["request_uri"][:-1]}) == REFUSED
+    assert await said_on_our_page(journey, {**found, "request_uri": "https://till.example/request.jwt"}) == REFUSED
+    assert await said_on_our_page(journey, {"request_uri": found["request_uri"]}) == REFUSED
     clock.advance(timedelta(seconds=89))
     journey.opened(await journey.authorize(found))
     clock.advance(timedelta(seconds=1))
-    await refused_on_our_page(journey, found)
+    assert await said_on_our_page(journey, found) == REFUSED
 
 
 async def test_a09_parameters_beside_the_uri_change_nothing_and_a_different_one_is_refused(journey: Journey) -> None:

@@ -23,7 +23,6 @@ MEDIA_TYPE_UNSUPPORTED: Final = declare(
     detail=Text(en="This address reads application/json in UTF-8.", zh="该地址只接受 UTF-8 编码的 application/json。"),
     hint=Text(en="Send Content-Type: application/json.", zh="请设置 Content-Type: application/json。"),
 )
-_SCOPE_KEY: Final = "arsenal.body"
 _PLAIN: Final = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
 
 
@@ -50,9 +49,11 @@ def require_json(request: Request) -> None:
 
 
 async def whole_body(request: Request) -> bytes:
-    """The body, read once for all who want it. Raises 413 `kernel.body_too_large`."""
-    scope = request.scope
-    body: bytes | None = scope.get(_SCOPE_KEY)
+    """The body, read once for all who want it. Raises 413 `kernel.body_too_large`.
+
+    As `Request.body` and kept where that keeps it, without its generator, which costs as much as parsing the body.
+    """
+    body: bytes | None = getattr(request, "_body", None)
     if body is None:
         pieces = []
         is_more = True
@@ -62,7 +63,7 @@ async def whole_body(request: Request) -> bytes:
                 raise ClientDisconnect
             pieces.append(message.get("body", b""))
             is_more = message.get("more_body", False)
-        scope[_SCOPE_KEY] = body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        request._body = body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     return body
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
 
+from platform_core.bootstrap.platform import open_platform
 from platform_core.bootstrap.upkeep import EVERY, EXPIRE, PURGE, SEAL, SUBJECT, Upkeep
+from platform_core.bootstrap.worker import needs_of
+from platform_core.identity.grants import EXPIRE as GRANT_EXPIRE
+from platform_core.identity.limit_windows import SWEEP as LIMIT_SWEEP
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
+from platform_core.kernel.database.pools import DatabaseUrls
+from platform_core.kernel.settings import Settings
 from platform_core.ledger.accounts import Account, Guard, Transfer
 from tests.support.world import World
 
@@ -46,3 +53,9 @@ async def test_a_pending_transfer_past_its_time_is_released(world: World, databa
     kinds = [row["kind"] for row in await owner.fetch("SELECT kind FROM ledger_transfer ORDER BY position")]
     await owner.close()
     assert kinds == ["pending", "expire"]
+
+
+async def test_a_worker_ends_grants_and_sweeps_their_windows(database_url: str, tmp_path: Path) -> None:
+    async with open_platform(Settings(home=tmp_path), DatabaseUrls(owner=database_url)) as platform:
+        kinds = {handler.kind for handler in needs_of(platform, Upkeep(platform)).due_handlers}
+    assert kinds >= {GRANT_EXPIRE, LIMIT_SWEEP, PURGE}

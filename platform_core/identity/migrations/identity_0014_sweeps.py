@@ -33,8 +33,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it back; a table that workers could read before they still can."""
-    for table in ENDS:
+    for table, column in ENDS.items():
         if table not in INDEXED:
             op.execute(f"DROP INDEX {table}_end")
         op.execute(f"DROP POLICY job_purges ON {table}")
-        op.execute(f"REVOKE DELETE ON {table} FROM arsenal_job")
+        op.execute(f"REVOKE SELECT (id, {column}), DELETE ON {table} FROM arsenal_job")

@@ -297,6 +297,9 @@ async def test_a_payout_destination_takes_two_persons_and_a_day(owner: Somebody,
     assert "6222021234567890" not in str(await fetch(process, "SELECT body FROM outbox"))
     assert "6222021234567890" not in str(await fetch(process, "SELECT body FROM idempotency"))
     assert code(await second_desk.post(decide, yes)) == (404, "identity.payout_destination_not_found")
+    rows = await fetch(process, "SELECT kind, actor FROM audit_row WHERE subject = $1 ORDER BY position", made["id"])
+    assert [row[0] for row in rows] == ["payout_destination.proposed", "payout_destination.confirmed"]
+    assert rows[0][1] != rows[1][1]
 
 
 async def test_an_isv_sees_its_own_apps_and_no_live_client(developer: Somebody, process: Process, shop: Shop) -> None:

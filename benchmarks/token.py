@@ -46,6 +46,7 @@ from platform_core.kernel.http.problem import Problems
 
 NAME = "token"
 CONNECTIONS = 64
+REFUNDING = 16  # connections; each refund reads and writes several times
 BATCHES = 5  # of which the median counts
 HITS = 2_000
 MISSES = 100
@@ -256,7 +257,7 @@ class Refunding:
         job = Job(
             self._server.port,
             [token],
-            CONNECTIONS,
+            REFUNDING,
             options.seconds / 2,
             f"{run_name}_{next(runs)}",
             payments=self._payments[name],

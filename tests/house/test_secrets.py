@@ -15,7 +15,7 @@ from platform_core.identity.vault import Vault
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("platform_core", "plugins", "sandbox")
 SECRET = re.compile(
-    r"(digest|hexdigest|mac|hmac|secret|signature|proof|nonce|mark|csrf|csrf_token|password|pin|token|token_hash)s?$|_hash$"
+    r"(digest|hexdigest|mac|hmac|otp|secret|signature|proof|nonce|mark|csrf|csrf_token|password|pin|token|token_hash)s?$|_hash$"
 )
 PUBLIC = {
     # Member by member of a header that names the signature's parts: names and values that its sender wrote.
@@ -29,7 +29,12 @@ PUBLIC = {
         "record['digest'] != self._checkpoint.digest",
     },
 }
-PLANTED = "given == self.digest(row)", "vault.digest(row_id, secret) != row.digest", "form['csrf'] == csrf_token"
+PLANTED = (
+    "given == self.digest(row)",
+    "vault.digest(row_id, secret) != row.digest",
+    "form['csrf'] == csrf_token",
+    "totp.generate_otp(step) == code",
+)
 
 
 def named(node: ast.expr) -> str:

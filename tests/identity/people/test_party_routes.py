@@ -298,6 +298,9 @@ async def test_a_payout_destination_takes_two_persons_and_a_day(owner: Somebody,
     assert "6222021234567890" not in str(await fetch(process, "SELECT body FROM outbox"))
     assert "6222021234567890" not in str(await fetch(process, "SELECT body FROM idempotency"))
     assert code(await second_desk.post(decide, yes)) == (404, "identity.payout_destination_not_found")
+    rows = await fetch(process, "SELECT kind, actor FROM audit_row WHERE subject = $1 ORDER BY position", made["id"])
+    assert [row[0] for row in rows] == ["payout_destination.proposed", "payout_destination.confirmed"]
+    assert rows[0][1] != rows[1][1]
 
 
 async def test_an_isv_sees_its_own_apps_and_no_live_client(developer: Somebody, process: Process, shop: Shop) -> None:
@@ -313,3 +316,22 @@ async def test_an_isv_sees_its_own_apps_and_no_live_client(developer: Somebody, 
     )  # fmt: skip
     await Grants(process.deps).create(grant)
     assert code(await desk.get(f"/apps/{shop.app.id}")) == (404, "identity.app_not_found")
+
+
+async def test_every_change_by_a_route_leaves_its_audit_row(owner: Somebody, process: Process, shop: Shop) -> None:
+    desk = await desk_of(owner)
+    [[before]] = await fetch(process, "SELECT coalesce(max(position), 0) FROM audit_row")
+    store = (await desk.post("/stores", {"name": "Drum Tower"})).json()
+    changes = (
+        (f"/stores/{store['id']}", {"name": "Bell Tower"}, store["id"], "store.changed"),
+        (f"/merchants/{shop.merchant.id}", {"name": "Tea"}, shop.merchant.id, "merchant.changed"),
+        (f"/apps/{shop.app.id}", {"state": "disabled"}, shop.app.id, "app.changed"),
+    )
+    for path, body, _, _ in changes:
+        etag = (await desk.get(path)).headers["etag"]
+        stale = await desk.call("PATCH", path, body, **{"If-Match": '"99"'})
+        done = await desk.call("PATCH", path, body, **{"If-Match": etag})
+        assert (stale.status_code, done.status_code) == (412, 200), done.text
+    sql = "SELECT kind, subject FROM audit_row WHERE position > $1 ORDER BY position"
+    rows = [(row[0], row[1]) for row in await fetch(process, sql, before)]
+    assert rows == [("store.created", store["id"]), *((kind, subject) for _, _, subject, kind in changes)]

@@ -159,6 +159,25 @@ async def test_new_rights_make_a_new_session(process: Process, owner: Somebody, 
     assert next_step(await cashier.state(chosen)) == "enrol"
 
 
+async def test_every_act_on_staff_leaves_its_audit_row(process: Process, owner: Somebody, cashier: Somebody) -> None:
+    [[before]] = await fetch(process, "SELECT coalesce(max(position), 0) FROM audit_row")
+    staff, by = process.people.staff, giver(owner, "owner")
+    invited = await staff.invite(owner.party, StaffInvite(email="new@shop.example", roles=["auditor"]), by=by)
+    await refusal(staff.invite(owner.party, StaffInvite(email="new@shop.example", roles=["auditor"]), by=by))
+    await staff.withdraw(owner.party, invited.invitation.id, by=by)
+    await staff.update(owner.party, cashier.staff_id, StaffUpdate(roles=["auditor"]), by=by, expected=1)
+    await staff.remove(owner.party, cashier.staff_id, by=by, expected=2)
+    sql = "SELECT kind, actor, subject, merchant_id FROM audit_row WHERE position > $1 ORDER BY position"
+    acts = {
+        "staff.invited": invited.invitation.id,
+        "staff.uninvited": invited.invitation.id,
+        "staff.changed": cashier.staff_id,
+        "staff.removed": cashier.staff_id,
+    }
+    told = [(kind, owner.person_id, subject, owner.party.id) for kind, subject in acts.items()]
+    assert [tuple(row) for row in await fetch(process, sql, before)] == told
+
+
 async def test_who_was_removed_acts_no_more(process: Process, owner: Somebody, cashier: Somebody) -> None:
     cookie = await cashier.sign_in()
     await process.people.staff.remove(owner.party, cashier.staff_id, by=giver(owner, "owner"), expected=1)

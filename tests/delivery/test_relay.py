@@ -152,7 +152,6 @@ async def test_the_relays_role_can_do_its_work_and_nothing_else(world: World, su
         "UPDATE webhook_endpoint SET url = 'https://evil.example'",
         "UPDATE webhook_message SET body = ''",
         "UPDATE outbox SET body = '{}'",
-        "DELETE FROM webhook_delivery",
         "DELETE FROM event_handling",
         "INSERT INTO webhook_attempt VALUES ('wha_1', 'whd_1', 'app_1', 1, now(), 200, NULL, '', 1)",
         "INSERT INTO outbox (id, type, object_id, sequence, occurred_at, body) VALUES ('e', 't', 'o', 1, now(), '{}')",

@@ -24,7 +24,7 @@ from tests.support.load_audit import (
 from tests.support.processes import Daemon
 from tests.support.processes_arsenal import read_book, run_command
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(720)]
 
 KILLS_EACH = 11
 CLIENTS = 16
@@ -32,8 +32,9 @@ GAP_S = (1.0, 3.5)
 REST_S = 90.0
 REPLAYS = 60
 ACKNOWLEDGED_EACH = 20
-KILLING_MAX_S = 200.0
-WORK_S = 15.0
+KILLING_MAX_S = 300.0
+WORK_ACTS = 8  # of some 25 that a quick machine does between two strikes of one hand
+WORK_S = 20.0
 
 
 async def test_nothing_is_lost_doubled_or_half_done_by_thirty_kills(fleet: Fleet) -> None:
@@ -47,6 +48,7 @@ async def test_nothing_is_lost_doubled_or_half_done_by_thirty_kills(fleet: Fleet
         killed_s = time.monotonic() - began
         load.stop()
         await clients
+    assert _is_thick(load), f"the load was too thin to prove much: {load.acknowledged}; {load.seen}"
     rest_s = await _come_to_rest(fleet)
     await _check(fleet, load, seed=seed, killed_s=killed_s, rest_s=rest_s)
 
@@ -93,7 +95,7 @@ async def _some_work(load: Load, *, beyond: int) -> None:
     """Until more was acknowledged, or so long that something else is wrong, which the checks will say."""
     ends = time.monotonic() + WORK_S
     while True:
-        if load.acknowledged.total() > beyond or time.monotonic() > ends:
+        if load.acknowledged.total() >= beyond + WORK_ACTS or time.monotonic() > ends:
             return
         await asyncio.sleep(0.05)
 
@@ -136,7 +138,6 @@ async def _check(fleet: Fleet, load: Load, *, seed: int, killed_s: float, rest_s
     fleet.tell(f"crash test: answers {dict(load.seen.most_common())}")
     assert not bugs, f"an outage is answered 503, never 500: {bugs}"
     assert load.seen["unanswered"] == 0, "a key that is repeated long enough is answered"
-    assert _is_thick(load), "the load was too thin to prove much"
 
 
 async def _check_replays(fleet: Fleet, load: Load, *, seed: int) -> None:

@@ -121,7 +121,7 @@ class Load:
             body["form"] = "local"
         else:
             [scenario] = chance.choices(list(self._scenarios), list(self._scenarios.values()))
-            body |= {"form": "merchant_scan", "auth_code": f"sim:{scenario}:{name}", "is_capture": draw < 0.75}
+            body |= {"form": "merchant_scan", "auth_code": f"sim:{scenario}:{name}", "is_capture": draw < 0.65}
         payment = await self._act(http, chance, till, "pay", "/payments", body, name)
         if not payment.is_acknowledged:
             return

@@ -25,8 +25,9 @@ BODY_LENGTH: Final = 26
 _RANDOM_BITS: Final = 80
 _CHANCE_MAX: Final = (1 << _RANDOM_BITS) - 1
 _STEPS: Final = 64  # of four random bytes, fetched together
+_LOW_BITS: Final = 35  # the last seven characters; a step changes what stands before them one time in sixteen
+_LOW_MASK: Final = (1 << _LOW_BITS) - 1
 _PAIRS: Final = tuple(high + low for high in ALPHABET for low in ALPHABET)
-_TRIPLES: Final = tuple(pair + low for pair in _PAIRS for low in ALPHABET)
 _BODY: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 _PREFIX: Final = "[a-z][a-z0-9]{1,11}"
 _ANY_ID: Final = re.compile(f"({_PREFIX})_{_BODY}", re.ASCII)
@@ -39,7 +40,7 @@ class Ids:
     step of up to 2**32, so that neighbours cannot be guessed by counting.
     """
 
-    __slots__ = ("__weakref__", "_born_ms", "_chance", "_clock", "_entropy", "_head", "_lock", "_steps")
+    __slots__ = ("__weakref__", "_born_ms", "_chance", "_clock", "_entropy", "_head", "_high", "_lock", "_steps")
 
     def __init__(self, clock: Clock, entropy: Callable[[int], bytes] = process_entropy) -> None:
         """`entropy(n)` returns n random bytes; a test hands in its own."""
@@ -47,6 +48,7 @@ class Ids:
         self._entropy = entropy
         self._born_ms = -1
         self._chance = 0
+        self._high = -1
         self._head = ""
         self._steps: Iterator[tuple[int]] = iter(())
         self._lock = Lock()
@@ -60,18 +62,12 @@ class Ids:
                 self._begin(born_ms, int.from_bytes(self._entropy(10), "big"))
             else:
                 step = next(self._steps, None) or self._fetched()
-                chance = self._chance + 1 + step[0]
-                if chance <= _CHANCE_MAX:
-                    self._chance = chance
-                else:
-                    self._begin(self._born_ms + 1, chance - _CHANCE_MAX - 1)
-            chance, head = self._chance, self._head
-        triples = _TRIPLES
-        high, low = chance >> 45, chance & 0x1FFFFFFFFFFF
-        return (
-            f"{prefix}_{head}{_PAIRS[high >> 25]}{triples[high >> 10 & 32767]}{_PAIRS[high & 1023]}"
-            f"{triples[low >> 30]}{triples[low >> 15 & 32767]}{triples[low & 32767]}"
-        )
+                self._chance = chance = self._chance + 1 + step[0]
+                if chance >> _LOW_BITS != self._high:
+                    self._carry()
+            low, head = self._chance & _LOW_MASK, self._head
+        pairs = _PAIRS
+        return f"{prefix}_{head}{pairs[low >> 25]}{pairs[low >> 15 & 1023]}{pairs[low >> 5 & 1023]}{ALPHABET[low & 31]}"
 
     def forget(self) -> None:
         """Throw away the random steps that were fetched ahead, as a forked child must: its parent goes on with them."""
@@ -84,9 +80,17 @@ class Ids:
         return next(self._steps)
 
     def _begin(self, born_ms: int, chance: int) -> None:
-        """A new millisecond: its ten characters are the head of all its ids."""
+        """A new millisecond."""
         self._born_ms, self._chance = born_ms, chance
-        self._head = "".join(_PAIRS[born_ms >> shift & 1023] for shift in (40, 30, 20, 10, 0))
+        self._carry()
+
+    def _carry(self) -> None:
+        """All characters but the last seven, which many ids of a millisecond share."""
+        if self._chance > _CHANCE_MAX:
+            self._born_ms, self._chance = self._born_ms + 1, self._chance - _CHANCE_MAX - 1
+        self._high = high = self._chance >> _LOW_BITS
+        value = self._born_ms << _RANDOM_BITS - _LOW_BITS | high
+        self._head = "".join(_PAIRS[value >> shift & 1023] for shift in range(85, 0, -10)) + ALPHABET[value & 31]
 
 
 _living: Final[WeakSet[Ids]] = WeakSet()

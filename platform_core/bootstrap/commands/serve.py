@@ -19,6 +19,7 @@ from platform_core.bootstrap.server_processes import CHILD_APP, Supervisor, hand
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.http.collector import settle_collector
+from platform_core.kernel.http.one_write import OneWriteProtocol
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.settings import Settings
 
@@ -96,7 +97,7 @@ def _config(app: FastAPI | str, workers: int) -> uvicorn.Config:
         factory=isinstance(app, str),
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

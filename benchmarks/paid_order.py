@@ -102,10 +102,10 @@ class Field:
 
     def round(self) -> Iterator[dict[str, float]]:
         """One measurement of each, neighbours being what is compared."""
+        yield self.pgbench("set_based", clients=1)
         yield self.orders("hot_64", connections=64)
         for clients in MULTI:
             yield self.pgbench("multi_statement", clients=clients)
-        yield self.pgbench("set_based", clients=1)
         yield self.naively()
         yield self.orders("hot_1", connections=1)
         yield self.pgbench("one_call", clients=1)

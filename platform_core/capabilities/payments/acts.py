@@ -25,6 +25,7 @@ from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.errors import (
     CANCEL_WINDOW_OVER,
     CAPTURE_EXCEEDS,
+    NOT_FOUND,
     OUT_REQUEST_NO_TAKEN,
     OUTCOME_UNKNOWN,
     REFUND_EXCEEDS,
@@ -238,7 +239,9 @@ class PaymentActs:
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
-        payment = (await desk.file(merchant_id, payment_id)).payment
+        payment = await desk.tools.repository.payment(merchant_id, payment_id)
+        if payment is None:
+            raise NOT_FOUND.error({"kind": "payment", "id": payment_id})
         zone = (await desk.facts(merchant_id)).time_zone
 
         async def act(meter: Meter | None) -> Reply:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -70,28 +70,25 @@ class PaymentRepository:
 
     async def file(self, merchant_id: str, payment_id: str) -> PaymentFile | None:
         """A payment with everything on it; None if this merchant has none such."""
-        async with self._database.read(merchant_id) as connection:
-            payment = await _one(connection, Payment, _own(Payment, merchant_id, payment_id))
-            if payment is None:
+        async with self._database.read_plainly(merchant_id) as connection:
+            row = await connection.fetchrow(_FIND_PAYMENT, merchant_id, payment_id)
+            if row is None:
                 return None
-            return PaymentFile(
-                payment,
-                await self._of_payment(connection, Attempt, payment),
-                await self._of_payment(connection, Transaction, payment),
-                await self._of_payment(connection, Refund, payment),
-            )
-
-    async def _of_payment(self, connection: AsyncConnection, table: type[Table], payment: Payment) -> list[Table]:
-        columns = table_of(table).c
-        query = select(table_of(table)).where(
-            columns.merchant_id == payment.merchant_id, columns.payment_id == payment.id
+            attempts = await connection.fetch(_OF_PAYMENT[Attempt], merchant_id, payment_id)
+            transactions = await connection.fetch(_OF_PAYMENT[Transaction], merchant_id, payment_id)
+            refunds = await connection.fetch(_OF_PAYMENT[Refund], merchant_id, payment_id)
+        return PaymentFile(
+            Payment(**row),
+            [Attempt(**row) for row in attempts],
+            [Transaction(**row) for row in transactions],
+            [Refund(**row) for row in refunds],
         )
-        return await _all(connection, table, query.order_by(columns.created_at, columns.id))
 
     async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
         """The payment alone."""
-        async with self._database.read(merchant_id) as connection:
-            return await _one(connection, Payment, _own(Payment, merchant_id, payment_id))
+        async with self._database.read_plainly(merchant_id) as connection:
+            row = await connection.fetchrow(_FIND_PAYMENT, merchant_id, payment_id)
+        return None if row is None else Payment(**row)
 
     async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
         """Those of the ids that are payments of the merchant, in no order."""
@@ -141,17 +138,8 @@ class PaymentRepository:
 
     async def is_settled(self, merchant_id: str, day: date, currency: str) -> bool:
         """Whether a booking day's money has been moved to available."""
-        query = (
-            select(col(Settlement.id))
-            .where(
-                col(Settlement.merchant_id) == merchant_id,
-                col(Settlement.day) == day,
-                col(Settlement.currency) == currency,
-            )
-            .limit(1)
-        )
-        async with self._database.read(merchant_id) as connection:
-            return (await connection.execute(query)).first() is not None
+        async with self._database.read_plainly(merchant_id) as connection:
+            return await connection.fetchrow(_FIND_SETTLEMENT, merchant_id, day, currency) is not None
 
     async def page(
         self,
@@ -215,6 +203,19 @@ class PaymentRepository:
         )
         async with self._database.read_all() as connection:
             return len((await connection.execute(query)).all())
+
+
+def _columns(table: type[SQLModel]) -> str:
+    return ", ".join(f'"{column.name}"' for column in table_of(table).columns)
+
+
+_FIND_PAYMENT: Final = f"SELECT {_columns(Payment)} FROM pay_payment WHERE merchant_id = $1 AND id = $2"
+_OF_PAYMENT: Final[Mapping[type[SQLModel], str]] = {
+    table: f"SELECT {_columns(table)} FROM {table_of(table).name} WHERE merchant_id = $1 AND payment_id = $2 "
+    "ORDER BY created_at, id"
+    for table in (Attempt, Transaction, Refund)
+}
+_FIND_SETTLEMENT: Final = "SELECT 1 FROM pay_settlement WHERE merchant_id = $1 AND day = $2 AND currency = $3 LIMIT 1"
 
 
 def _own(table: type[Table], merchant_id: str, id_: str) -> Select[Any]:

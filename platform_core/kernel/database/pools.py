@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
@@ -86,8 +88,23 @@ class Database:
     def singles(self, role: str) -> Singles:
         """Single statements of a role over the driver itself: for the hottest reads."""
         if role not in self._singles:
-            self._singles[role] = Singles(lambda: self.connect(role), size=self._pool_size)
+            self._singles[role] = Singles(lambda: self._connect_plain(role), size=self._pool_size)
         return self._singles[role]
+
+    def read_plainly(self, merchant_id: str) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
+        """`read` over the driver itself, at a third of its CPU: for what every act on a payment reads. JSON as values.
+
+        Raises what the driver raises (see `is_away`).
+        """
+        return self.singles("app").tenant(merchant_id)
+
+    async def _connect_plain(self, role: str) -> asyncpg.Connection[Any]:
+        connection = await self.connect(role)
+        if role == "app":
+            await connection.set_type_codec(
+                "jsonb", schema="pg_catalog", encoder=_encoded, decoder=msgspec.json.decode, format="text"
+            )
+        return connection
 
     @asynccontextmanager
     async def read(self, merchant_id: str | None) -> AsyncIterator[AsyncConnection]:
@@ -143,6 +160,10 @@ class Database:
         for engine in self._engines.values():
             await engine.dispose()
         self._engines.clear()
+
+
+def _encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def is_away(error: BaseException) -> bool:

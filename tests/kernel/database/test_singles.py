@@ -81,3 +81,47 @@ async def test_connections_that_the_server_ended_are_replaced(singles: Singles, 
     assert failures <= 1, "the first to meet a dead connection drops the others"
     assert found is not None
     assert found[1] not in {row[0] for row in rows if row is not None}
+
+
+@pytest.mark.database
+async def test_a_tenants_reads_see_its_rows_alone_and_leave_nothing_behind(database: Database) -> None:
+    asked = "SELECT current_user, current_setting('arsenal.merchant', true), current_setting('transaction_read_only')"
+    singles = Singles(lambda: database.connect("app"), size=1)
+    try:
+        async with singles.tenant("mer_a") as connection:
+            assert tuple(await connection.fetchrow(asked)) == ("arsenal_app", "mer_a", "on")
+        async with singles.tenant("mer_b") as connection:
+            assert (await connection.fetchrow(asked))[1] == "mer_b"
+        left = await singles.row(asked, {})
+        assert left is not None
+        assert left[1] in (None, ""), "the variable was the transaction's"
+    finally:
+        await singles.close()
+
+
+@pytest.mark.database
+async def test_a_refused_read_of_a_tenant_ends_its_transaction(database: Database) -> None:
+    singles = Singles(lambda: database.connect("app"), size=1)
+    try:
+        async with singles.tenant("mer_a") as connection:
+            first = await connection.fetchval("SELECT pg_backend_pid()")
+        with pytest.raises(asyncpg.UndefinedTableError):
+            async with singles.tenant("mer_a") as connection:
+                await connection.fetch("SELECT * FROM nothing_here")
+        async with singles.tenant("mer_a") as connection:
+            assert await connection.fetchval("SELECT pg_backend_pid()") == first, "and its connection goes on"
+        with pytest.raises(LookupError):
+            async with singles.tenant("mer_a"):
+                raise LookupError("the reader's own")
+        async with singles.tenant("mer_a") as connection:
+            assert await connection.fetchval("SELECT pg_backend_pid()") != first, "nobody knows what was under way"
+    finally:
+        await singles.close()
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("odd", ["", "mer_a'", "mer_a; DROP TABLE merchant", "MER", "mer\x00", "m" * 65])
+async def test_only_an_id_may_name_a_tenant(singles: Singles, odd: str) -> None:
+    with pytest.raises(ValueError, match="not an id"):
+        async with singles.tenant(odd):
+            raise AssertionError("let in")

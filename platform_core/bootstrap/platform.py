@@ -173,9 +173,7 @@ def assemble(
     registry: Registry | None = None,
     application_name: str = "arsenal",
 ) -> Platform:
-    """Everything put together and nothing opened. ValueError for a scope without its words or its limits, and for
-    limits of money that cannot be.
-    """
+    """Everything put together and nothing opened. ValueError for scopes or limits of money that cannot be."""
     check_catalogue()
     clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)

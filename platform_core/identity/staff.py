@@ -31,9 +31,9 @@ from platform_core.identity.passwords import Passwords, check_choice
 from platform_core.identity.roles import PLATFORM_TERM, roles, scopes_of
 from platform_core.identity.schemas_people import InvitationRead, StaffInvite, StaffRead, StaffUpdate
 from platform_core.identity.sign_in import email_key
-from platform_core.kernel.commit import Audit, Change, Duplicate, Event, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Duplicate, Event, Insert, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.commit.audit import PLATFORM
-from platform_core.kernel.http.preconditions import check_version
+from platform_core.kernel.http.preconditions import changed_meanwhile, check_version
 from platform_core.kernel.i18n import Language, Text
 from platform_core.kernel.pagination import Position
 
@@ -436,6 +436,9 @@ class Staff:
         try:
             await self._deps.committer.commit(plan)
         except PlanRefused as refused:
+            found = refused.refusal
+            if isinstance(found, VersionConflict) and (found.table, found.id) == (MEMBERSHIPS.name, id_):
+                raise changed_meanwhile(id_) from refused  # the version that the caller named
             raise CHANGED_MEANWHILE.error({"id": id_}) from refused
 
 

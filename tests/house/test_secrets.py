@@ -23,6 +23,8 @@ PUBLIC = {
     # The hash of a token that its sender holds (RFC 9449 section 4.3), signed by the sender itself; and whether the
     # nonce that was just found good is still the newest, which the answer says aloud.
     "platform_core/identity/oauth/dpop.py": {"claims.get('ath') != token_hash(token)", "fresh != nonce"},
+    # A column of a statement: the database looks it up by its index.
+    "platform_core/identity/customer_keys.py": {"_keys.c.digest == digest"},
     # The chain's digests are printed by every checkpoint: whoever verifies knows both sides.
     "platform_core/governance/audit/verify.py": {
         "seal.digest() != record['digest']",

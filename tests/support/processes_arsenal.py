@@ -18,6 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.identity.schemas import AppCreate, GrantCreate, MerchantCreate
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.settings import Settings, variable_of
@@ -152,17 +153,21 @@ async def _open_shop(platform: Platform, acquirer_url: str, scopes: Sequence[str
             app_id=app.id, merchant_id=merchant.id, mode="test", scopes=scopes, stores=None, given_by="per_owner"
         )
     )
-    setup = platform.payment_setup
-    await setup.set_fee_plan(merchant.id, currency="CNY", terms=FeeTerms(rate_bp=60))
+    await take_money(platform.payment_setup, merchant.id, acquirer_url=acquirer_url)
+    return Credentials(merchant.id, app.client.id, app.secret.secret)
+
+
+async def take_money(setup: PaymentSetup, merchant_id: str, *, acquirer_url: str) -> None:
+    """Give a merchant a fee plan, a contract with the simulated acquirer and a drawer."""
+    await setup.set_fee_plan(merchant_id, currency="CNY", terms=FeeTerms(rate_bp=60))
     await setup.add_channel_account(
-        merchant.id,
+        merchant_id,
         provider_id="simulated_acquirer",
         name="Acquirer",
         settings={"gateway_url": acquirer_url, "merchant_no": MERCHANT_NO},
         secrets={"signing_key": ACQUIRER_KEY},
     )
-    await setup.add_channel_account(merchant.id, provider_id="cash", name="Drawer", settings={}, secrets={})
-    return Credentials(merchant.id, app.client.id, app.secret.secret)
+    await setup.add_channel_account(merchant_id, provider_id="cash", name="Drawer", settings={}, secrets={})
 
 
 async def subscribe(origin: str, shop: Credentials, url: str) -> str:

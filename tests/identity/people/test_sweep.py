@@ -27,7 +27,7 @@ async def sweep_once(process: Process, *, limit: int = 5000) -> dict[str, int]:
         swept = await sweep(connection, now=process.deps.clock.now(), limit=limit)
     finally:
         await connection.close()
-    assert set(swept) == {table for table, _, _ in KEPT}
+    assert set(swept) == {one.table for one in KEPT}
     return {table: count for table, count in swept.items() if count}
 
 

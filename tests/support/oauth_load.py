@@ -64,6 +64,7 @@ class OAuthLoad:
         self.held: list[Held] = []
         self.pages: list[tuple[Browser, str, dict[str, Any]]] = []  # that gave a code
         self.won: Counter[str] = Counter()  # answers that gave something, by what they used up
+        self.under_way: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()
         self.too_late: Counter[str] = Counter()  # told so on a second try: the first had won, unheard
         self.bugs: list[str] = []
@@ -200,6 +201,7 @@ class OAuthLoad:
         is_repeated = False
         async with asyncio.timeout(ANSWERED_WITHIN_S):
             while True:
+                self.under_way[kind] += 1
                 try:
                     answer = await call()
                 except (httpx.ConnectError, httpx.ConnectTimeout):
@@ -212,6 +214,8 @@ class OAuthLoad:
                         self.bugs.append(f"{kind}: {answer.text}")
                     if answer.status_code not in ASKED_AGAIN:
                         return answer, is_repeated
+                finally:
+                    self.under_way[kind] -= 1
                 await asyncio.sleep(0.1)
 
     def _must_be_late(self, kind: str, answer: httpx.Response, *, is_repeated: bool) -> None:

@@ -37,7 +37,7 @@ class Trail:
     """What a call leaves behind."""
 
     parts: Sequence[object] = ()
-    """Parts for a plan: state writes and audit rows. In deciding hooks they ride in the host's plan; else the caller commits them."""
+    """For a plan: state writes and audit rows. In deciding hooks they ride in the host's; else the caller commits."""
     asks: int = 0
     is_handle_misused: bool = False
 

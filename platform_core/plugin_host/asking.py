@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from platform_core.contracts.fields import Cut, Payload
@@ -133,13 +133,21 @@ class Asking:
             one = begun[0]
             return [await self.finish(one) if isinstance(one, Underway) else one]
         waiting = [one for one in begun if isinstance(one, Underway)]
-        waiting.sort(key=lambda one: not isinstance(one.pending, Direct))
+        waiting.sort(key=lambda one: isinstance(one.pending, Direct))
+        answers = [one for one in begun if isinstance(one, Answer)]
+        tasks = [asyncio.create_task(self.finish(one)) for one in waiting[1:]]
         try:
-            done = await asyncio.gather(*map(self.finish, waiting))
+            if waiting:
+                answers.append(await self.finish(waiting[0]))
+            for task in tasks:
+                answers.append(await task)
         finally:
-            for one in waiting:  # a cancelled gather does not even begin all of them
-                self._leave(one)
-        return [*done, *(one for one in begun if isinstance(one, Answer))]
+            for one, task in zip(waiting[1:], tasks, strict=True):
+                task.cancel()
+                self._leave(one)  # a task that is cancelled early does not even begin
+            if waiting:
+                self._leave(waiting[0])
+        return answers
 
     async def finish(self, underway: Underway, judge: Judge | None = None) -> Answer:
         """Wait for one call, void its handle, count it. `judge` has the last word on its value."""
@@ -260,10 +268,10 @@ class Asking:
                 "hook": spec.name,
                 "contract": CONTRACT,
                 "store_id": self.store_id,
-                "now": self._now.isoformat(),
+                "now": self._now,
                 "idempotency_key": self.idempotency_key,
             }
-            tail = self._tails[spec.name] = json.dumps(facts, ensure_ascii=False)[1:].encode()
+            tail = self._tails[spec.name] = msgspec.json.encode(facts)[1:]
         return tail
 
     def _leave(self, underway: Underway) -> None:

@@ -90,11 +90,12 @@ class Ticket(NamedTuple):
     is_trial: bool
 
 
-class _Second(NamedTuple):
+@dataclass(slots=True)
+class _Second:
     at: int
-    calls: int
-    faults: int
-    slow: int
+    calls: int = 0
+    faults: int = 0
+    slow: int = 0
 
 
 class Breaker:
@@ -198,9 +199,10 @@ class Breaker:
         second = int(self._clock.monotonic())
         if second != self._second:
             self._begin(second)
-        past = self._past
-        last = past[-1]
-        past[-1] = _Second(last.at, last.calls + 1, last.faults + is_fault, last.slow + is_slow)
+        now = self._past[-1]
+        now.calls += 1
+        now.faults += is_fault
+        now.slow += is_slow
         self._calls += 1
         self._faults += is_fault
         self._slow += is_slow
@@ -213,7 +215,7 @@ class Breaker:
             self._calls -= gone.calls
             self._faults -= gone.faults
             self._slow -= gone.slow
-        past.append(_Second(second, 0, 0, 0))
+        past.append(_Second(second))
         self._second = second
 
 

@@ -182,7 +182,31 @@ class Histogram:
             self._instrument = meter.create_histogram(self.name, unit=self.unit, description=self.description)
 
 
-_instruments: dict[str, Counter | Histogram] = {}
+class Gauge:
+    """A value that stands until it changes. Made once at import by `gauge`."""
+
+    __slots__ = ("_instrument", "description", "name", "unit")
+
+    def __init__(self, name: str, *, unit: str, description: str) -> None:
+        self.name = name
+        self.unit = unit
+        self.description = description
+        self._instrument: metrics._Gauge | None = None  # the interface's public name has the underscore
+
+    def set(self, value: float, attributes: Attributes | None = None) -> None:
+        """State the value from now on. Costs a comparison while nobody collects."""
+        if self._instrument is not None:
+            self._instrument.set(value, attributes)
+
+    def bind(self, meter: metrics.Meter | None) -> None:
+        """Collect through this meter from now on, or not at all."""
+        if meter is None:
+            self._instrument = None
+        else:
+            self._instrument = meter.create_gauge(self.name, unit=self.unit, description=self.description)
+
+
+_instruments: dict[str, Counter | Histogram | Gauge] = {}
 _UNTRACED: Final[AbstractContextManager[None]] = nullcontext()
 
 
@@ -200,7 +224,14 @@ def histogram(name: str, *, unit: str, description: str) -> Histogram:
     return made
 
 
-def _enter(made: Counter | Histogram) -> None:
+def gauge(name: str, *, unit: str, description: str) -> Gauge:
+    """Declare a gauge such as `arsenal.plugin.breaker_state` with UCUM unit `1`. ValueError when the name is taken."""
+    made = Gauge(name, unit=unit, description=description)
+    _enter(made)
+    return made
+
+
+def _enter(made: Counter | Histogram | Gauge) -> None:
     if made.name in _instruments:
         raise ValueError(f"the metric {made.name} is declared twice")
     _instruments[made.name] = made

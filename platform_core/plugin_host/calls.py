@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from platform_core.contracts.hooks import HookSpec
-from platform_core.contracts.plugin import Clients
+from platform_core.contracts.plugin import Clients, PluginContext
 from platform_core.contracts.runtime import Gate
 from platform_core.plugin_host.installed import Enabled
 
@@ -30,6 +30,8 @@ class CallFacts:
     deadline: float
     """Absolute, by time.monotonic()."""
     idempotency_key: str
+    context: PluginContext | None = None
+    """A provider's method: the context that the capability made for it, with the secrets of the account at hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

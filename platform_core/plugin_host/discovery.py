@@ -10,15 +10,19 @@ from importlib.metadata import EntryPoint, entry_points
 
 from platform_core import contracts
 from platform_core.contracts.hooks import CATALOGUE, ENTRY_POINT_GROUP, HookSpec
+from platform_core.plugin_host.installed import Release
 from platform_core.plugin_host.problems import Problem, ProblemKind, location_of
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A loaded plugin: its id and the module or object that carries the implementations."""
+    """A plugin as it goes into a generation: its id and the module or object that carries the implementations."""
 
     id: str
     implementations: object
+    """Of one that runs elsewhere: what the host hands over in its name through `register_` hooks, or nothing."""
+    release: Release | None = None
+    """Without one it can hand over providers, and no other hook of it is asked."""
 
 
 def catalogue() -> Mapping[str, HookSpec]:

@@ -21,6 +21,12 @@ class ProblemKind(StrEnum):
     RAISED = "raised"
     BAD_RESULT = "bad_result"
     ID_TAKEN = "id_taken"
+    CONTRACT = "contract"
+    """Made for another version of the contract."""
+    MANIFEST = "manifest"
+    """Manifest and code say different things."""
+    REFUSED = "refused"
+    """pluggy would not take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

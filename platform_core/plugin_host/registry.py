@@ -1,25 +1,31 @@
 """The registry: one immutable generation of loaded plugins, and what they registered.
 
-Installing, removing or re-ordering builds a new generation and swaps one reference; nothing is changed in place.
+Installing, removing, suspending or re-ordering builds a new generation and swaps one reference; nothing is changed in
+place, and calls under way finish on the generation that began them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 import pluggy
 
 from platform_core.contracts.hooks import PROJECT, HookSpec, hookimpl
 from platform_core.contracts.payments import PaymentProvider, register_payment_provider
+from platform_core.plugin_host.admission import problems_of
 from platform_core.plugin_host.discovery import Plugin, catalogue, discover, load
 from platform_core.plugin_host.inspection import Implementation, fault_of_object, implementations
+from platform_core.plugin_host.members import Key, Member, Proxies
 from platform_core.plugin_host.problems import Problem, ProblemKind, location_of
 
 T = TypeVar("T")
 _PREFIX: Final = "register_"
+CALLERS_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,8 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a proxy gives pluggy: never None, never an exception."""
+class _Made:
+    """What a proxy of a `register_` hook gives pluggy: never None, never an exception."""
 
     plugin_id: str
     object_id: str = ""
@@ -50,6 +56,13 @@ class Registry:
     """In the operator's order, those left out not among them."""
     problems: tuple[Problem, ...]
     _objects: Mapping[str, Mapping[str, Registered]] = field(repr=False)
+    _members: Mapping[Key, Member] = field(repr=False)
+    _proxies: Mapping[Key, Proxies] = field(repr=False)
+    _callers: OrderedDict[tuple[str, str], Any] = field(  # Any: pluggy's callers are untyped
+        repr=False, compare=False, default_factory=OrderedDict
+    )
+    """By hook and digest. They belong to this generation: a subset names who is out, so that a plugin registered later
+    would be in."""
 
     def registered(self, hook: Callable[[], T]) -> Mapping[str, T]:
         """What was handed over for a `register_` hookspec, by id, in the operator's order."""
@@ -64,48 +77,158 @@ class Registry:
         """Payment providers by id."""
         return self.registered(register_payment_provider)
 
+    def member(self, key: Key) -> Member | None:
+        """A release of this generation."""
+        return self._members.get(key)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """All releases of this generation, in the operator's order."""
+        return tuple(self._members)
+
+    def caller(self, hook: str, *, digest: str, keys: Collection[Key]) -> Any:  # Any: pluggy's callers are untyped
+        """pluggy's caller of a hook for these releases alone; `digest` names the set that they come from."""
+        kept = self._callers.get((hook, digest))
+        if kept is not None:
+            self._callers.move_to_end((hook, digest))
+            return kept
+        made = self._subset(hook, keys)
+        self._callers[hook, digest] = made
+        if len(self._callers) > CALLERS_MAX:
+            self._callers.popitem(last=False)
+        return made
+
+    def single_caller(self, hook: str, key: Key) -> Any:  # Any: pluggy's callers are untyped
+        """pluggy's caller of one release alone, for kinds that ask one after another."""
+        return self.caller(hook, digest=f"only {key[0]} {key[1]}", keys=(key,))
+
+    def _subset(self, hook: str, keys: Collection[Key]) -> Any:  # Any: pluggy's callers are untyped
+        out = [proxies for key, proxies in self._proxies.items() if key not in keys]
+        return self.manager.subset_hook_caller(hook, remove_plugins=out)
+
 
 def build(plugins: Sequence[Plugin]) -> Registry:
-    """A generation from loaded plugins in the operator's order. A plugin at fault is left out, with its problems."""
+    """A generation from plugins in the operator's order. A plugin at fault is left out, with its problems."""
     hooks = catalogue()
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(type("Hookspecs", (), {hook.name: staticmethod(hook.function) for hook in hooks.values()}))
     problems: list[Problem] = []
-    admitted: list[str] = []
-    for plugin in reversed(plugins):  # pluggy calls the last registered first
-        found, faults = implementations(plugin, hooks)
+    admitted: list[_Candidate] = []
+    for plugin in plugins:
+        candidate, faults = _candidate(plugin, hooks)
         problems.extend(faults)
-        if not faults:
-            proxies = {name: hookimpl(_proxy(plugin, hooks[name], found[name])) for name in found}
-            manager.register(SimpleNamespace(**proxies), name=plugin.id)
-            admitted.append(plugin.id)
-    manager.check_pending()
+        if candidate is not None:
+            admitted.append(candidate)
+    manager, admitted, refused = _registered(admitted, hooks)
+    problems.extend(refused)
     objects: dict[str, Mapping[str, Registered]] = {}
     for hook in hooks.values():
         if hook.kind == "register":
             objects[hook.name], faults = _collect(manager, hook)
             problems.extend(faults)
-    return Registry(manager, tuple(reversed(admitted)), tuple(problems), MappingProxyType(objects))
+    with_release = [(candidate, candidate.member) for candidate in admitted if candidate.member is not None]
+    return Registry(
+        manager,
+        tuple(dict.fromkeys(candidate.plugin.id for candidate in admitted)),
+        tuple(problems),
+        MappingProxyType(objects),
+        MappingProxyType({member.key: member for _, member in with_release}),
+        MappingProxyType({member.key: candidate.proxies for candidate, member in with_release}),
+    )
 
 
 def load_installed() -> Registry:
     """A generation from every plugin that the environment's entry points name, ordered by id."""
     plugins, unloadable = load(discover())
-    built = build(plugins)
-    return Registry(built.manager, built.plugin_ids, unloadable + built.problems, built._objects)
+    return with_problems(build(plugins), unloadable)
 
 
-def _proxy(plugin: Plugin, hook: HookSpec, implementation: Implementation) -> Callable[[], _Answer]:
-    """What pluggy gets to see instead of the plugin's function: it never raises and never answers None."""
-    assert not hook.arguments, f"{hook.name}: hooks with a payload come with their own dispatch"
+def with_problems(registry: Registry, problems: Iterable[Problem]) -> Registry:
+    """The same generation with problems that were found before it was built, ahead of its own."""
+    made = registry
+    return Registry(
+        made.manager,
+        made.plugin_ids,
+        (*problems, *made.problems),
+        made._objects,
+        made._members,
+        made._proxies,
+        made._callers,
+    )
 
-    def refused(kind: ProblemKind, message: str, where: str) -> _Answer:
-        return _Answer(
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """A plugin that may go to pluggy."""
+
+    plugin: Plugin
+    name: str
+    proxies: Proxies
+    member: Member | None
+
+
+def _candidate(plugin: Plugin, hooks: Mapping[str, HookSpec]) -> tuple[_Candidate | None, tuple[Problem, ...]]:
+    """The plugin's proxies, or what keeps it out. Calls nothing of it."""
+    found, faults = implementations(plugin, hooks)
+    faults += problems_of(plugin, found, hooks)
+    if faults:
+        return None, faults
+    release = plugin.release
+    key = (plugin.id, "") if release is None else release.key
+    proxies = Proxies(key)
+    for name, function in found.items():
+        if hooks[name].kind == "register":
+            setattr(proxies, name, hookimpl(_proxy(plugin, hooks[name], function)))
+    asked = () if release is None else [use.name for use in release.manifest.hooks]
+    for name in asked:
+        if name in hooks and hooks[name].kind != "register":
+            proxies.add(hooks[name])
+    member = None if release is None else Member(release=release, implementations=MappingProxyType(found))
+    return _Candidate(plugin, " ".join(key).strip(), proxies, member), ()
+
+
+def _registered(
+    candidates: list[_Candidate], hooks: Mapping[str, HookSpec]
+) -> tuple[pluggy.PluginManager, list[_Candidate], list[Problem]]:
+    """A manager that took all of them, without those that pluggy refuses.
+
+    pluggy may keep a plugin whose registration raised, so a manager with a culprit is thrown away as a whole.
+    """
+    problems: list[Problem] = []
+    while True:
+        manager = pluggy.PluginManager(PROJECT)
+        manager.add_hookspecs(type("Hookspecs", (), {one.name: staticmethod(one.function) for one in hooks.values()}))
+        culprit = _first_refused(manager, candidates)
+        if culprit is None:
+            return manager, candidates, problems
+        candidate, error = culprit
+        message = f"pluggy refuses it ({type(error).__name__}); a plugin of that version may be there already."
+        problems.append(Problem(plugin_id=candidate.plugin.id, kind=ProblemKind.REFUSED, message=message))
+        candidates = [one for one in candidates if one is not candidate]
+
+
+def _first_refused(
+    manager: pluggy.PluginManager, candidates: Sequence[_Candidate]
+) -> tuple[_Candidate, Exception] | None:
+    for candidate in reversed(candidates):  # pluggy calls the last registered first
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of deprecated hookspecs: shown by plugin check
+                manager.register(candidate.proxies, name=candidate.name)
+            manager.check_pending()
+        except Exception as error:  # noqa: BLE001 - whatever pluggy finds, it is that plugin's
+            return candidate, error
+    return None
+
+
+def _proxy(plugin: Plugin, hook: HookSpec, implementation: Implementation) -> Callable[[], _Made]:
+    """What pluggy gets to see instead of a plugin's `register_` function: it never raises and never answers None."""
+
+    def refused(kind: ProblemKind, message: str, where: str) -> _Made:
+        return _Made(
             plugin.id,
             problem=Problem(plugin_id=plugin.id, kind=kind, message=message, hook=hook.name, where=where),
         )
 
-    def proxy() -> _Answer:
+    def proxy() -> _Made:
         try:
             made: Any = implementation()  # Any: what it is, fault_of_object finds out
             fault = fault_of_object(made, hook)
@@ -115,7 +238,7 @@ def _proxy(plugin: Plugin, hook: HookSpec, implementation: Implementation) -> Ca
             return refused(ProblemKind.RAISED, message, location_of(error.__traceback__))
         if fault is not None:
             return refused(ProblemKind.BAD_RESULT, fault, location_of(implementation))
-        return _Answer(plugin.id, object_id, made)
+        return _Made(plugin.id, object_id, made)
 
     return proxy
 
@@ -126,7 +249,7 @@ def _collect(manager: pluggy.PluginManager, hook: HookSpec) -> tuple[Mapping[str
     objects: dict[str, Registered] = {}
     problems: list[Problem] = []
     caller: Any = getattr(manager.hook, hook.name)  # Any: pluggy's callers are untyped
-    answers: list[_Answer] = caller()
+    answers: list[_Made] = caller()
     for answer in answers:
         if answer.problem is not None:
             problems.append(answer.problem)

@@ -1,0 +1,92 @@
+"""Whoever watches hooks being asked: traces, the developer's console, health of plugins, canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from platform_core.plugin_host.answers import Answer, HookSeen
+
+log = structlog.get_logger(__name__)
+
+
+class HookListener(Protocol):
+    """Hears of each asking once its decision is made."""
+
+    def saw(self, seen: HookSeen, /) -> None:
+        """Take note. Must not block; what it raises is logged and harms nobody."""
+        ...
+
+
+class Listeners:
+    """All listeners of a process. Nothing is told, and nothing costs, while there are none."""
+
+    def __init__(self) -> None:
+        self._listeners: tuple[HookListener, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def add(self, listener: HookListener) -> Callable[[], None]:
+        """Let somebody listen; returns what ends it."""
+        self._listeners = (*self._listeners, listener)
+
+        def remove() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+
+        return remove
+
+    def saw(self, seen: HookSeen) -> None:
+        """Tell all."""
+        for listener in self._listeners:
+            try:
+                listener.saw(seen)
+            except Exception:
+                log.exception("plugin.listener_failed", hook=seen.hook, listener=type(listener).__name__)
+
+
+class LogTrace:
+    """Writes each asking to the log: for ARSENAL_TRACE_HOOKS=1. Names of fields and values of answers, no payload."""
+
+    def saw(self, seen: HookSeen, /) -> None:
+        """One line for each asking."""
+        log.info(
+            "plugin.hook_asked",
+            hook=seen.hook,
+            merchant_id=seen.merchant_id,
+            store_id=seen.store_id,
+            idempotency_key=seen.idempotency_key,
+            answers=[_line(answer) for answer in seen.answers],
+            degraded=[list(one) for one in seen.degraded],
+            result=_brief(seen.result),
+        )
+
+
+def _line(answer: Answer) -> dict[str, object]:
+    return {
+        "plugin": answer.plugin_id,
+        "version": answer.version,
+        "tier": answer.tier,
+        "hook": answer.hook,
+        "call_id": answer.call_id,
+        "fields": list(answer.fields),
+        "withheld": list(answer.withheld),
+        "ms": round(answer.ms, 3),
+        "deadline_ms": answer.deadline_ms,
+        "outcome": answer.outcome,
+        "detail": "" if answer.fault is None else answer.fault.detail,
+        "answer": None if answer.fault is not None else _brief(answer.value),
+        "is_dry_run": answer.is_dry_run,
+        "is_used": answer.is_used,
+    }
+
+
+def _brief(value: object) -> str:
+    """What was answered, in at most 500 characters; a document's bytes are left out."""
+    blob = getattr(value, "blob", None)
+    if isinstance(blob, bytes):
+        return f"{getattr(value, 'media_type', '')}, {len(blob)} bytes"
+    return repr(value)[:500]

@@ -25,7 +25,7 @@ from typing import Final, NoReturn
 from sandbox.runtime.levels import Level
 from sandbox.runtime.lockdown import landlock, libc, namespaces, privileges
 from sandbox.runtime.lockdown.filters import Program
-from sandbox.runtime.lockdown.namespaces import Source
+from sandbox.runtime.lockdown.namespaces import Root, Source
 from sandbox.runtime.lockdown.privileges import WorkerLimits
 from sandbox.runtime.selftest import Host, LockFacts, attained, find_holes
 
@@ -57,6 +57,9 @@ class Birth:
 
     target: Level
     sources: tuple[Source, ...]
+    """What it may read."""
+    root: Root
+    """The same as a root of its own."""
     host: Host
     namespaces: Mapping[str, str]
     """The zygote's own, by name."""
@@ -121,7 +124,7 @@ def intermediate(birth: Birth, wires: Wires, *, began: float) -> NoReturn:
             namespaces.enter(is_root=is_root)
             left = namespaces.left(birth.namespaces)
         with steps("root"):
-            namespaces.build_root(birth.sources)
+            namespaces.build_root(birth.root)
     if birth.target >= Level.L4:
         with steps("uid"):
             privileges.become(birth.uid)

@@ -83,10 +83,10 @@ class Started(_Message):
     """Levels that were tried in vain, highest first."""
 
 
-class Spawned(_Message):
+class Born(_Message):
     """A worker is locked down and about to run its entry. Its pidfd comes with it."""
 
-    t: Literal["spawned"] = "spawned"
+    t: Literal["born"] = "born"
     pid: int
     facts: LockFacts
 
@@ -110,6 +110,6 @@ class Refused(_Message):
 
 
 Request = Annotated[SpawnRequest | ReapRequest, Field(discriminator="op")]
-Answer = Annotated[Started | Spawned | Reaped | Refused, Field(discriminator="t")]
+Answer = Annotated[Started | Born | Reaped | Refused, Field(discriminator="t")]
 REQUEST: Final[TypeAdapter[SpawnRequest | ReapRequest]] = TypeAdapter(Request)
-ANSWER: Final[TypeAdapter[Started | Spawned | Reaped | Refused]] = TypeAdapter(Answer)
+ANSWER: Final[TypeAdapter[Started | Born | Reaped | Refused]] = TypeAdapter(Answer)

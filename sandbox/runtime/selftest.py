@@ -139,8 +139,6 @@ def _keeps_privileges(_: Host) -> bool:
     return found != (1, _SECCOMP_MODE_FILTER, 0)
 
 
-
-
 CHECKS: Final[dict[str, tuple[Level, Callable[[Host], bool]]]] = {
     "privileges": (Level.L2, _keeps_privileges),
     "read_passwd": (Level.L2, lambda _: _reads("/etc/passwd")),

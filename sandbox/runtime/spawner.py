@@ -28,7 +28,7 @@ from sandbox.runtime.requests import (
     Reaped,
     ReapRequest,
     Refused,
-    Spawned,
+    Born,
     SpawnRequest,
     Started,
     Unproven,
@@ -45,12 +45,19 @@ BACK_OFF_S_MAX: Final = 30.0
 STEADY_AFTER_S: Final = 60.0
 """A zygote that lived so long has earned a back-off from the start."""
 _LAST_WORDS_BYTES: Final = 4096
-_DEPENDENCIES: Final = ("pluggy", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")
+_DEPENDENCIES: Final = (
+    "pluggy",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_extensions",
+    "typing_inspection",
+)
 _STUB: Final = (
     "import sys; sys.dont_write_bytecode = True; sys.path += sys.argv[1:]; "
     "from sandbox.runtime.zygote import main; main()"
 )
-A = TypeVar("A", Started, Spawned, Reaped)
+A = TypeVar("A", Started, Born, Reaped)
 
 
 class SpawnFailed(Exception):
@@ -80,7 +87,7 @@ class ExitStatus:
 
 
 @dataclass(slots=True)
-class SpawnedWorker:
+class Spawned:
     """A worker that is locked down. Its holder owns the three descriptors; `close` gives them back."""
 
     pid: int
@@ -124,16 +131,7 @@ class _Zygote:
         ours.setblocking(False)
         command = [str(python), "-I", "-S", "-X", "utf8", "-c", _STUB, *import_path()]
         try:
-            process = await asyncio.to_thread(
-                subprocess.Popen,
-                command,
-                stdin=theirs,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-            )
+            process = await asyncio.to_thread(_exec, command, control=theirs)
         except OSError as error:
             ours.close()
             raise SpawnFailed("zygote", error.strerror or str(error), str(python)) from error
@@ -141,7 +139,9 @@ class _Zygote:
             theirs.close()
         return cls(process, ours)
 
-    async def ask(self, line: bytes, kind: type[A], *, descriptors: tuple[int, ...] = (), within_s: float) -> tuple[A, list[int]]:
+    async def ask(
+        self, line: bytes, kind: type[A], *, descriptors: tuple[int, ...] = (), within_s: float
+    ) -> tuple[A, list[int]]:
         """One question and its answer. After a missing or strange answer the zygote is out of step, and killed."""
         async with self._turn:
             if self.ended.is_set():
@@ -169,7 +169,7 @@ class _Zygote:
             answer = ANSWER.validate_json(text)
         except ValidationError:
             answer = None
-        if isinstance(answer, kind) and len(received) == (1 if kind is Spawned else 0):
+        if isinstance(answer, kind) and len(received) == (1 if kind is Born else 0):
             return answer, received
         for descriptor in received:
             os.close(descriptor)
@@ -246,6 +246,18 @@ class _Zygote:
         self._process.stderr.close()
 
 
+def _exec(command: list[str], *, control: socket.socket) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own stub, run by the interpreter that runs us
+        command,
+        stdin=control,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    )
+
+
 class Spawner:
     """Workers from a zygote. All its methods but `close` raise SpawnFailed."""
 
@@ -286,9 +298,12 @@ class Spawner:
         await self._launch()
         self._keeper = asyncio.create_task(self._keep(), name="zygote keeper")
 
-    async def spawn(self, plugin_id: str, version: str, slot: int) -> SpawnedWorker:
-        """A locked worker of an installed release, about to run its entry. `slot`: free, and less than `uid_count` - 1."""
-        request = SpawnRequest(plugin_id=plugin_id, version=version, slot=slot).line()
+    async def spawn(self, plugin_id: str, version: str, slot: int) -> Spawned:
+        """A locked worker of an installed release, about to run its entry. `slot`: free, less than `uid_count` - 1."""
+        try:
+            request = SpawnRequest(plugin_id=plugin_id, version=version, slot=slot).line()
+        except ValidationError as error:
+            raise SpawnFailed("request", str(error.errors(include_url=False, include_input=False))) from error
         zygote = await self._ready()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -297,9 +312,7 @@ class Spawner:
         os.set_blocking(log_theirs, True)
         try:
             descriptors = (theirs.fileno(), log_theirs)
-            answer, (pidfd,) = await zygote.ask(
-                request, Spawned, descriptors=descriptors, within_s=self._answer_within_s
-            )
+            answer, (pidfd,) = await zygote.ask(request, Born, descriptors=descriptors, within_s=self._answer_within_s)
         except BaseException:
             ours.close()
             os.close(log)
@@ -307,9 +320,9 @@ class Spawner:
         finally:
             theirs.close()
             os.close(log_theirs)
-        return SpawnedWorker(answer.pid, pidfd, ours, log, slot, answer.facts)
+        return Spawned(answer.pid, pidfd, ours, log, slot, answer.facts)
 
-    async def reap(self, worker: SpawnedWorker) -> ExitStatus:
+    async def reap(self, worker: Spawned) -> ExitStatus:
         """Wait for a worker's end, learn how it ended, free its slot. Its descriptors stay open, for what is unread.
 
         SpawnFailed `deadline` when it still runs after the deadline: kill it first. When the zygote is gone the worker
@@ -329,7 +342,7 @@ class Spawner:
             return ExitStatus(code=None, signal=os.WTERMSIG(answer.status))
         return ExitStatus(code=os.WEXITSTATUS(answer.status), signal=None)
 
-    async def _wait_for_end(self, worker: SpawnedWorker) -> None:
+    async def _wait_for_end(self, worker: Spawned) -> None:
         loop = asyncio.get_running_loop()
         # A descriptor of its own: the holder may be watching the pidfd as well, and a loop takes one reader for each.
         watched = os.dup(worker.pidfd)

@@ -16,9 +16,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
@@ -37,7 +38,7 @@ from sandbox.runtime.requests import (
     Reaped,
     ReapRequest,
     Refused,
-    Spawned,
+    Born,
     SpawnRequest,
     Started,
     Unproven,
@@ -47,6 +48,7 @@ from sandbox.runtime.selftest import Host, LockFacts
 
 Entry = Callable[[socket.socket, LockFacts, WorkerRelease], None]
 PROOF_MEMORY_MB: Final = 256
+PATTERNS_MAX: Final = 1024
 _CLOSED_PACKAGES: Final = ("platform_core", "platform_core.kernel", "sandbox")
 """Packages of ours out of which nothing more can be imported."""
 _NO_PYDANTIC_PLUGINS: Final = "PYDANTIC_DISABLE_PLUGINS"
@@ -106,13 +108,15 @@ class Zygote:
         self._entry = entry
         self._slots: dict[int, int] = {}
         """Slot by pid of every worker that has not been reaped."""
+        self._patterns: dict[Path, Birth] = {}
         machine = look_at_machine()
         self._promised = min(best_promised(machine), settings.level_max)
         shared = (*sources.interpreter_sources(), *sources.module_sources(list(sys.modules.values())))
         known = next((each for each in AUDIT_ARCHITECTURE if each == machine.architecture), None)
         self._pattern = Birth(
             target=Level.L1,
-            sources=shared,
+            sources=(),
+            root=namespaces.plan_root(()),
             host=Host(uid=os.geteuid(), roots=frozenset()),
             namespaces=namespaces.identities(),
             landlock_abi=machine.landlock_abi,
@@ -122,6 +126,7 @@ class Zygote:
             uid=settings.uid_first + settings.uid_count - 1,
             run=_pass,
         )
+        self._pattern = _may_read(self._pattern, shared)
 
     def prove(self) -> Started:
         """Find the highest level that holds: one worker passes the self-test there, one dies of a fatal call.
@@ -172,7 +177,7 @@ class Zygote:
             theirs.close()
             os.close(null)
 
-    def spawn(self, request: SpawnRequest, *, channel: int, log: int) -> tuple[Spawned, int]:
+    def spawn(self, request: SpawnRequest, *, channel: int, log: int) -> tuple[Born, int]:
         """A worker for a release, with its pidfd. NotBorn says at which step it failed."""
         if self.level < self._settings.required:
             words = f"attained {self.level.name}, required {self._settings.required.name}"
@@ -180,22 +185,29 @@ class Zygote:
         if request.slot >= self._settings.uid_count - 1 or request.slot in self._slots.values():
             raise NotBorn("request", f"slot {request.slot} is taken or does not exist")
         try:
-            release = read_release(
-                self._settings.plugins, plugin_id=request.plugin_id, version=request.version
-            )
+            release = read_release(self._settings.plugins, plugin_id=request.plugin_id, version=request.version)
         except ReleaseUnreadable as error:
             raise NotBorn("release", error.words, str(error.path)) from error
         birth = replace(
-            self._pattern,
+            self._pattern_of(release.folder),
             target=self.level,
-            sources=(*self._pattern.sources, Source(release.folder, is_folder=True)),
             memory_mb=release.memory_mb,
             uid=self._settings.uid_first + request.slot,
             run=partial(_enter, self._entry, release),
         )
         pid, facts = self._bear(birth, channel=channel, log=log)
         self._slots[pid] = request.slot
-        return Spawned(pid=pid, facts=facts), os.pidfd_open(pid)
+        return Born(pid=pid, facts=facts), os.pidfd_open(pid)
+
+    def _pattern_of(self, folder: Path) -> Birth:
+        """The pattern that lets a plugin's folder be read as well; worked out once for each."""
+        found = self._patterns.get(folder)
+        if found is None:
+            if len(self._patterns) >= PATTERNS_MAX:
+                self._patterns.clear()
+            found = _may_read(self._pattern, [*self._pattern.sources, Source(folder, is_folder=True)])
+            self._patterns[folder] = found
+        return found
 
     def reap(self, pid: int) -> Reaped:
         """The wait status of a worker that has ended; its slot is free again."""
@@ -208,8 +220,6 @@ class Zygote:
         return Reaped(status=status)
 
     def _bear(self, birth: Birth, *, channel: int, log: int) -> tuple[int, LockFacts]:
-        tops = frozenset(source.path.parts[1] for source in birth.sources)
-        birth = replace(birth, host=replace(birth.host, roots=tops))
         _assert_single_thread()
         began = time.monotonic()
         go_theirs, go = os.pipe()
@@ -238,6 +248,13 @@ class Zygote:
         """Kill every worker. Those that this does not reach die with the zygote."""
         for pid in self._slots:
             os.kill(pid, signal.SIGKILL)
+
+
+def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
+    """The same birth with other sources: everything about them is worked out here, before the fork."""
+    kept = tuple(namespaces.without_nested(sources))
+    tops = frozenset(source.path.parts[1] for source in kept)
+    return replace(birth, sources=kept, root=namespaces.plan_root(kept), host=replace(birth.host, roots=tops))
 
 
 def _undone(error: NotBorn, *, child: int, worker: int | None) -> NotBorn:
@@ -280,7 +297,10 @@ def preload(entry: str) -> Entry:
     """
     os.environ[_NO_PYDANTIC_PLUGINS] = "__all__"
     contracts = importlib.import_module("platform_core.contracts")
-    for name in ("pluggy", *(each.name for each in pkgutil.walk_packages(contracts.__path__, f"{contracts.__name__}."))):
+    for name in (
+        "pluggy",
+        *(each.name for each in pkgutil.walk_packages(contracts.__path__, f"{contracts.__name__}.")),
+    ):
         importlib.import_module(name)
     module, _, function = entry.partition(":")
     found: Entry = getattr(importlib.import_module(module), function)

@@ -58,6 +58,12 @@ _READ_ONLY_FLAGS: Final[dict[Architecture, int]] = {
     "x86_64": 0o400 | 0o4000 | 0o2000000 | 0o100000 | 0o200000 | 0o400000,
     "aarch64": 0o400 | 0o4000 | 0o2000000 | 0o400000 | 0o40000 | 0o100000,
 }
+_PIPE_FLAGS: Final = 0o2000000 | 0o4000
+"""CLOEXEC and NONBLOCK; not NOTIFICATION_PIPE, which no plugin needs."""
+_PLAIN_FUTEX: Final = (0, 1, 3, 4, 5, 9, 10)
+"""WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP and the BITSET twins; nothing that inherits priorities."""
+_FUTEX_FLAGS: Final = 128 | 256
+"""PRIVATE and CLOCK_REALTIME."""
 _SOCK_TYPE_MASK: Final = 0xF
 _STREAM_OR_SEQPACKET: Final = (1, 5)
 """Not datagram: such a socket can be sent from to any socket file by its path, even when it was born in a pair."""
@@ -87,8 +93,6 @@ def allowed(architecture: Architecture) -> tuple[Call, ...]:
         Call("access", 21, None, "the loader: ld.so.preload"),
         Call("faccessat", 269, 48, "libc: access"),
         Call("faccessat2", 439, 439, "libc: access, newer"),
-        Call("readlink", 89, None, "libc: realpath, older"),
-        Call("readlinkat", 267, 78, "libc: realpath"),
         Call("getcwd", 79, 17, "Python: relative paths"),
         Call("getdents64", 217, 61, "Python: import lists folders"),
         # Descriptors of its own.
@@ -99,7 +103,7 @@ def allowed(architecture: Architecture) -> tuple[Call, ...]:
         Call("dup3", 292, 24, "Python: os.dup2"),
         Call("fcntl", 72, 25, "Python: blocking and inheritable", (Among(1, (0, 1, 2, 3, 4, 1030)),)),
         Call("pipe", 22, None, "old wheels' wake-up pipes"),
-        Call("pipe2", 293, 59, "Python: os.pipe; wake-up pipes"),
+        Call("pipe2", 293, 59, "Python: os.pipe; wake-up pipes", (Among(1, (0,), ALL_BITS & ~_PIPE_FLAGS),)),
         Call("eventfd2", 290, 19, "Rust and C++ event loops"),
         Call(
             "ioctl",
@@ -116,8 +120,14 @@ def allowed(architecture: Architecture) -> tuple[Call, ...]:
         Call("madvise", 28, 233, "malloc; thread stacks"),
         Call("brk", 12, 214, "malloc"),
         # Threads of its own, and their signals.
-        Call("clone", 56, 220, "pthread_create", (Among(0, (0,), ALL_BITS & ~_THREAD_FLAGS), Among(0, (_CLONE_THREAD,), _CLONE_THREAD))),
-        Call("futex", 202, 98, "locks"),
+        Call(
+            "clone",
+            56,
+            220,
+            "pthread_create",
+            (Among(0, (0,), ALL_BITS & ~_THREAD_FLAGS), Among(0, (_CLONE_THREAD,), _CLONE_THREAD)),
+        ),
+        Call("futex", 202, 98, "locks", (Among(1, _PLAIN_FUTEX, ALL_BITS & ~_FUTEX_FLAGS),)),
         Call("set_robust_list", 273, 99, "pthread_create"),
         Call("rseq", 334, 293, "pthread_create"),
         Call("sched_yield", 24, 124, "OpenBLAS; spin locks"),

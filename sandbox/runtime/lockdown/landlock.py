@@ -34,7 +34,7 @@ SCOPES_BY_ABI: Final = {6: 0b11}
 
 def abi() -> int:
     """The kernel's Landlock ABI; 0 when it has none, or it is switched off."""
-    if not os.uname().sysname == "Linux":
+    if os.uname().sysname != "Linux":
         return 0
     try:
         return libc.syscall(_CREATE_RULESET, None, 0, _VERSION)

@@ -74,9 +74,9 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, *, kind: str | None = None, flags: int = 0, options: str = "") -> None:
-    """mount(2)."""
+    """mount(2). The error names the source, where there is one."""
     texts = [None if each is None else os.fsencode(each) for each in (source, target, kind)]
-    _checked(int(_libc.mount(*texts, ctypes.c_ulong(flags), options.encode() or None)), target)
+    _checked(int(_libc.mount(*texts, ctypes.c_ulong(flags), options.encode() or None)), source or target)
 
 
 def make_read_only(target: str) -> None:

@@ -21,6 +21,7 @@ NAMESPACES: Final = {
     "uts": libc.CLONE_NEWUTS,
 }
 _ROOT_OPTIONS: Final = "size=64k,nr_inodes=2048,mode=0755"
+_MOUNT_POINTS: Final = ("/tmp", "/run", "/mnt", "/srv", "/media", "/proc")  # noqa: S108 - a mount point of our own
 _OWN: Final = Path("/proc/self/ns")
 
 
@@ -59,27 +60,54 @@ def left(before: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in now if now[name] != before[name])
 
 
-def build_root(sources: Iterable[Source]) -> None:
-    """Make a root of the sources alone, read-only, and forget the old one. OSError names the source that is missing.
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A private root, worked out before the fork: what is made where, in order."""
 
-    Binds are made before the mounts are frozen, and with all privileges still there: whoever has given them up cannot
-    walk through a parent folder that is closed to others.
+    mount_point: str
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    binds: tuple[tuple[str, str], ...]
+    """Source and target."""
+
+
+def plan_root(sources: Iterable[Source]) -> Root:
+    """Where everything goes. The mount point is a folder that hides none of the sources when it is mounted over."""
+    kept = without_nested(sources)
+    hidden = {parent for source in kept for parent in (source.path, *source.path.parents)}
+    mount_point = next(each for each in _MOUNT_POINTS if Path(each) not in hidden and os.path.isdir(each))
+    folders: dict[str, None] = {}
+    for source in kept:
+        within = [*reversed(source.path.parents[:-1]), *([source.path] if source.is_folder else [])]
+        folders |= {f"{mount_point}{each}": None for each in within}
+    return Root(
+        mount_point=mount_point,
+        folders=tuple(folders),
+        files=tuple(f"{mount_point}{source.path}" for source in kept if not source.is_folder),
+        binds=tuple((str(source.path), f"{mount_point}{source.path}") for source in kept),
+    )
+
+
+def build_root(root: Root) -> None:
+    """Make the planned root, read-only, and forget the old one. OSError names the source that is missing.
+
+    Everything is bound here, after `unshare` and before privileges are given up: what was opened earlier belongs to
+    another mount namespace, and whoever has lost root cannot walk through a parent folder that is closed to others.
     """
     libc.mount(None, "/", flags=libc.MS_REC | libc.MS_PRIVATE)
+    libc.mount("tmpfs", root.mount_point, kind="tmpfs", flags=libc.MS_NOSUID | libc.MS_NODEV, options=_ROOT_OPTIONS)
     umask = os.umask(0o022)  # others must be able to walk through the folders that are made here
-    root = "/tmp"  # noqa: S108 - only a mount point in a mount namespace of our own
-    # A source below the mount point would vanish behind the new root, so all are held by descriptors opened here, in
-    # this namespace.
-    held = [(source, _hold(source)) for source in without_nested(sources)]
-    libc.mount("tmpfs", root, kind="tmpfs", flags=libc.MS_NOSUID | libc.MS_NODEV, options=_ROOT_OPTIONS)
-    for source, descriptor in held:
-        _bind(descriptor, source, root)
-        os.close(descriptor)
-    libc.make_read_only(root)
-    os.chdir(root)
+    for folder in root.folders:
+        os.mkdir(folder, 0o755)
+    for file in root.files:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    os.umask(umask)
+    for source, target in root.binds:
+        libc.mount(source, target, flags=libc.MS_BIND | libc.MS_REC)
+    libc.make_read_only(root.mount_point)
+    os.chdir(root.mount_point)
     libc.pivot_to_working_directory()
     os.chdir("/")
-    os.umask(umask)
 
 
 def without_nested(sources: Iterable[Source]) -> list[Source]:
@@ -89,21 +117,6 @@ def without_nested(sources: Iterable[Source]) -> list[Source]:
         if not any(each.is_folder and source.path.is_relative_to(each.path) for each in kept):
             kept.append(source)
     return kept
-
-
-def _hold(source: Source) -> int:
-    return os.open(source.path, os.O_PATH | os.O_CLOEXEC | (os.O_DIRECTORY if source.is_folder else 0))
-
-
-def _bind(descriptor: int, source: Source, root: str) -> None:
-    target = f"{root}{source.path}"
-    os.makedirs(target if source.is_folder else os.path.dirname(target), mode=0o755, exist_ok=True)
-    if not source.is_folder:
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    try:
-        libc.mount(f"/proc/self/fd/{descriptor}", target, flags=libc.MS_BIND | libc.MS_REC)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(source.path)) from error
 
 
 def _write(path: str, text: str) -> None:

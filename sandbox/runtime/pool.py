@@ -423,6 +423,10 @@ class Pool:
             found.warming.remove(waiter)
             return _SATURATED
 
+    def pids(self, plugin_id: str) -> tuple[int, ...]:
+        """Process ids of a plugin's workers."""
+        return tuple(w.spawned.pid for w in self._workers() if w.version.plugin_id == plugin_id and w.channel.is_alive)
+
     def in_use(self) -> tuple[tuple[str, str], ...]:
         """Plugins and versions that have workers."""
         return tuple(name for name, version in self._versions.items() if version.workers)

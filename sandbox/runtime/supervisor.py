@@ -91,6 +91,10 @@ class Supervisor:
         """
         return await self._pool.warm(plugin_id, version)
 
+    def pids(self, plugin_id: str) -> tuple[int, ...]:
+        """The processes of a plugin's workers, for metrics and `arsenal doctor`."""
+        return self._pool.pids(plugin_id)
+
     async def close(self) -> None:
         """Kill every worker. No process and no descriptor of a worker is left."""
         self._checker.cancel()

@@ -1,4 +1,4 @@
-"""Plugins for tests, as wheels and bundles made on the spot."""
+"""Plugins as wheels and bundles made on the spot: for benchmarks, and for the tests of the runtime."""
 
 from __future__ import annotations
 
@@ -112,9 +112,7 @@ def plugin_bundle(
     resources: Mapping[str, object] | None = None,
 ) -> Path:
     """A bundle file in `folder` with one plugin, whose package holds `code`."""
-    text = manifest_text(
-        plugin_id=plugin_id, version=version, hooks=hooks, providers=providers, resources=resources
-    )
+    text = manifest_text(plugin_id=plugin_id, version=version, hooks=hooks, providers=providers, resources=resources)
     file = f"acme_probe-{version}-py3-none-any.whl"
     made = wheel({"acme_probe/__init__.py": code, "acme_probe/plugin.toml": text}, version=version)
     path = folder / f"{plugin_id}-{version}.arsenal"

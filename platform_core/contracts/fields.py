@@ -198,7 +198,7 @@ def as_sent(shape: type[V]) -> type[V]:
         nested = _view_in(info)
         shown = info.annotation if nested is None else as_sent(nested)
         marked = Annotated[(shown, *info.metadata)] if info.metadata else shown
-        fields[name] = (marked | None, Field(default=_UNSENT))  # None: withheld
+        fields[name] = (marked | None, Field(default=_UNSENT))  # type: ignore[operator]  # None: withheld
     return cast("type[V]", create_model(shape.__name__, __base__=shape, __module__=shape.__module__, **fields))
 
 

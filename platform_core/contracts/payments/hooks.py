@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from platform_core.contracts.fields import (
     CountAndSum,
     Id,
+    JsonObject,
     MemberView,
     Moment,
     Money,
@@ -80,7 +81,8 @@ class PaymentToCheck(Payload):
     """The payer as the merchant or the wallet names them, stable for this merchant."""
     client_ip: Annotated[str | None, Needs("payments.device:read")] = None
     device_ref: Annotated[str | None, Needs("payments.device:read")] = None
-    risk_context: Annotated[dict[str, Any] | None, Needs("payments.device:read")] = None  # Any: JSON of the merchant's
+    risk_context: Annotated[JsonObject | None, Needs("payments.device:read")] = None
+    """Whatever the merchant's till knows; read-only."""
     lines: Annotated[tuple[BasketLine, ...] | None, Needs("baskets:read")] = None
     member: Annotated[MemberView | None, Needs("members:read")] = None
     coupon_ids: Annotated[tuple[str, ...] | None, Needs("coupons:read")] = None

@@ -215,8 +215,9 @@ def upgrade() -> None:
     run_script(tenant_table_sql("plugin_release", tenant=None, app=IS_PUBLIC, auth=True))
     run_script(tenant_table_sql("plugin_review", tenant=None, auth=True))
     run_script(tenant_table_sql("plugin_rollout", tenant=None, auth=True))
-    for table in ("plugin_installation", "plugin_configuration", "plugin_secret", "plugin_delivery"):
+    for table in ("plugin_installation", "plugin_configuration", "plugin_delivery"):
         run_script(tenant_table_sql(table))
+    run_script(tenant_table_sql("plugin_secret", removable=True))
     run_script(tenant_table_sql("plugin_policy", tenant="id"))
     run_script(tenant_table_sql("plugin_switch", tenant=None, app=CONCERNS_TENANT, auth=True))
     run_script(JOB_RIGHTS)

@@ -24,10 +24,13 @@ from platform_core.plugin_host.installed import Tier
 from platform_core.plugin_host.majors import Major
 from platform_core.plugin_host.members import Key
 from platform_core.plugin_host.metrics import CALL_SECONDS, CALLS, FAULTS
+from platform_core.plugin_host.problems import location_of
 from platform_core.plugin_host.trusted import Direct, Refusal, TrustedCall, TrustedRuns
 
 log = structlog.get_logger(__name__)
 ID_BYTES: Final = 16
+LEAST_S: Final = 0.001
+"""With less than this left of the time of all together, a plugin is not asked any more."""
 Judge = Callable[[Any], Fault | None]
 """Says what is wrong with a value; it counts as the plugin's own fault."""
 
@@ -103,7 +106,7 @@ class Asking:
         deadline = started + seat.deadline_s
         if self.until is not None and self.until < deadline:
             deadline = self.until
-            if deadline <= started:
+            if deadline < started + LEAST_S:
                 seat.breaker.abandon(ticket)
                 return self._unbegun(seat, Fault(FaultKind.TIMEOUT, "the time of all plugins together was over"))
         handle = ""
@@ -112,8 +115,8 @@ class Asking:
             opened = self._tools.calls.open(facts)
             handle = opened.handle
             pending = self._begin(seat, payload, facts, opened, started=started)
-        except Exception as error:
-            log.exception("plugin.not_begun", plugin=key[0], version=key[1], hook=seat.major.spec.name)
+        except Exception as error:  # noqa: BLE001 - a raising proxy would lose the other plugins' answers
+            log.error("plugin.not_begun", plugin=key[0], version=key[1], hook=seat.major.spec.name, **_facts_of(error))
             seat.breaker.abandon(ticket)
             if handle:
                 self._close(handle)
@@ -158,8 +161,9 @@ class Asking:
         except asyncio.CancelledError:
             self._leave(underway)
             raise
-        except Exception as error:
-            log.exception("plugin.runtime_raised", plugin=underway.seat.breaker_key[0], call_id=underway.call_id)
+        except Exception as error:  # noqa: BLE001 - a runtime's fault must not become the other plugins'
+            plugin_id, hook = underway.seat.breaker_key
+            log.error("plugin.runtime_raised", plugin=plugin_id, hook=hook, **_facts_of(error))
             outcome = Fault(FaultKind.UNAVAILABLE, type(error).__name__)
         return self._settled(underway, outcome, judge)
 
@@ -297,6 +301,11 @@ class Asking:
         answer = seat.answer(fault=fault)
         _measure(answer, None)
         return answer
+
+
+def _facts_of(error: Exception) -> dict[str, str]:
+    """For the log. No traceback: its frames hold handles and settings of merchants."""
+    return {"error": type(error).__name__, "where": location_of(error.__traceback__)}
 
 
 def _measure(answer: Answer, took_s: float | None) -> None:

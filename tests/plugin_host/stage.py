@@ -32,6 +32,7 @@ from platform_core.plugin_host.installed import (
 )
 from platform_core.plugin_host.registry import Registry, build
 from platform_core.plugin_host.trusted import TrustedRuns
+from tests.support.patience import HEARD_S
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WORDS = {"zh": "测试", "en": "For a test"}
@@ -266,6 +267,21 @@ class Stage:
         assert self.calls.open_handles == set()
 
 
+class Stages:
+    """Makes stages and ends them."""
+
+    def __init__(self) -> None:
+        self._made: list[Stage] = []
+
+    def __call__(self, *plugins: Plugin) -> Stage:
+        self._made.append(Stage(*plugins))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for stage in self._made:
+            stage.close()
+
+
 def payment(amount_minor: int = 1_200) -> PaymentToCheck:
     """A payment to check."""
     return PaymentToCheck(
@@ -307,3 +323,11 @@ def question(*route_ids: str) -> RoutingQuestion:
         store_id=None,
         routes=offers,
     )
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what a thread does by itself. AssertionError when it never does."""
+    end = time.monotonic() + HEARD_S
+    while not is_so():
+        assert time.monotonic() < end, "it never came"
+        await asyncio.sleep(0.005)

@@ -14,6 +14,7 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
@@ -62,6 +63,7 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
+from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secrets import VaultContexts
 
@@ -104,6 +106,7 @@ class Platform:
     ledger: LedgerService
     payments: Payments
     payment_setup: PaymentSetup
+    gate: PluginGate
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
@@ -148,6 +151,8 @@ async def open_platform(
         stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
+        await platform.gate.start()
+        stack.push_async_callback(platform.gate.stop)
         await platform.keys.start(platform.feed)
         await platform.request_log.start()
         stack.push_async_callback(platform.request_log.stop)
@@ -203,6 +208,8 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
+    payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
+    egress = Egress(simulators=settings.egress_simulators)
     return Platform(
         settings=settings,
         clock=clock,
@@ -231,8 +238,9 @@ def assemble(
         directory=directory,
         registry=registry,
         ledger=ledger,
-        payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
+        payments=payments,
         payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+        gate=make_gate(deps, feed, payments, directory, egress=egress, clock=clock),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from platform_core.contracts.hooks import HookSpec
@@ -30,6 +31,8 @@ class CallFacts:
     deadline: float
     """Absolute, by time.monotonic()."""
     idempotency_key: str
+    secrets: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """Sealed secrets that come with the call, by name, such as a channel account's (`secrets.Sealed`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,13 @@ class Trail:
     """What a call leaves behind."""
 
     parts: Sequence[object] = ()
-    """For a plan: state writes and audit rows. In deciding hooks they ride in the host's; else the caller commits."""
+    """For a plan: state writes and audit rows. In deciding hooks they ride in the host's; else the caller commits.
+
+    Whoever drops them with its plan hands them to `Calls.forsake`, which keeps the audit rows.
+    """
     asks: int = 0
+    has_sent: bool = False
+    """Whether a byte of some request to the outside may have left."""
     is_handle_misused: bool = False
 
 
@@ -63,4 +71,11 @@ class Calls(Protocol):
 
     def close(self, handle: str) -> Trail:
         """Void the handle; what the call wrote and was told. A handle that is closed already leaves an empty trail."""
+        ...
+
+    def forsake(self, parts: Iterable[object], /) -> None:
+        """The plan that these parts of trails would have ridden in is not to be: state writes vanish, audit rows stay.
+
+        Never called for a plan whose outcome is unknown: its rows may be in.
+        """
         ...

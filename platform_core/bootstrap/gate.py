@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from platform_core.capabilities.payments.assembly import Payments
-from platform_core.capabilities.payments.operations import plugin_operations
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.revocation import RevocationFeed
@@ -27,6 +25,8 @@ class PluginGate:
     """The gate, and what runs behind it."""
 
     calls: Gatekeeper
+    operations: Operations
+    """Filled by whoever puts the capabilities together: they ask plugins, so they come after the gate."""
     audits: CallAudits
     problems: ProblemBook
     quarantines: Quarantines
@@ -48,7 +48,6 @@ class PluginGate:
 def make_gate(
     deps: IdentityDeps,
     feed: RevocationFeed,
-    payments: Payments,
     directory: MerchantDirectory,
     *,
     egress: Egress,
@@ -57,7 +56,7 @@ def make_gate(
 ) -> PluginGate:
     """Everything put together and nothing opened. `clock` is that of business, `deps` has the real one."""
     problems = ProblemBook(database=deps.database, committer=deps.committer, clock=clock, ids=deps.ids)
-    audits = CallAudits(deps.committer)
+    audits, operations = CallAudits(deps.committer), Operations()
     clients = ClientTools(
         states=StateReader(deps.database),
         egress=egress,
@@ -66,10 +65,10 @@ def make_gate(
     )
     tools = GateTools(
         clients=clients,
-        operations=Operations(plugin_operations(payments)),
+        operations=operations,
         principals=Principals(database=deps.database, directory=directory, feed=feed, clock=deps.clock),
         audits=audits,
         clock=clock,
     )
     health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
-    return PluginGate(Gatekeeper(tools), audits, problems, Quarantines(health, feed))
+    return PluginGate(Gatekeeper(tools), operations, audits, problems, Quarantines(health, feed))

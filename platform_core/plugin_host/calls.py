@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Protocol
 
 from platform_core.contracts.hooks import HookSpec
@@ -31,7 +30,7 @@ class CallFacts:
     deadline: float
     """Absolute, by time.monotonic()."""
     idempotency_key: str
-    secrets: Mapping[str, Sequence[str]] = MappingProxyType({})
+    secrets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Sealed secrets that come with the call, by name, such as a channel account's (`secrets.Sealed`)."""
 
 

@@ -82,7 +82,7 @@ class BreakerRows:
         self._deps = deps
         self._hear = hear
         self._tasks: set[asyncio.Task[None]] = set()
-        feed.listen(self._listen)
+        feed.listen("plugin_health", self._read)
 
     def opened(self, opening: Opening, /) -> None:
         """Write it down and tell everybody, soon. Never blocks, never raises."""
@@ -132,10 +132,6 @@ class BreakerRows:
                 log.warning("plugin.breaker_put_off", plugin=opening.plugin_id, error=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _listen(self, kind: str, subject_id: str) -> None:
-        if kind == "plugin_health":
-            await self._read(subject_id)
-
     async def _read(self, plugin_id: str | None) -> None:
         values = {"plugin_id": plugin_id, "now": self._deps.clock.now()}
         for row in await self._deps.database.singles("job").rows(_OPEN, values):
@@ -154,7 +150,7 @@ class Quarantines:
         self._held: set[tuple[str, str]] = set()
         self._unwritten: set[tuple[str, str]] = set()  # held here, and not known to stand in a row
         self._tasks: set[asyncio.Task[None]] = set()
-        feed.listen(self._listen)
+        feed.listen("plugin_health", self._read)
 
     def holds(self, plugin_id: str, version: str) -> bool:
         """Whether the version is in quarantine, at most a second ago."""
@@ -269,10 +265,6 @@ class Quarantines:
         if (plugin_id, version) not in self._held:
             self._held.add((plugin_id, version))
             self._changed(plugin_id, version, True)
-
-    async def _listen(self, kind: str, subject_id: str) -> None:
-        if kind == "plugin_health":
-            await self._read(subject_id)
 
     async def _read(self, plugin_id: str | None) -> None:
         rows = await self._deps.database.singles("job").rows(_QUARANTINED, {"plugin_id": plugin_id})

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -78,15 +77,18 @@ class Operation:
 
 
 class Operations:
-    """All operations by name."""
+    """All operations by name. Capabilities offer theirs while the process is put together, before any call."""
 
     def __init__(self, operations: Iterable[Operation] = ()) -> None:
-        """ValueError for a name that two have."""
-        found: dict[str, Operation] = {}
+        """As `offer`."""
+        self._by_name: dict[str, Operation] = {}
+        self.offer(operations)
+
+    def offer(self, operations: Iterable[Operation]) -> None:
+        """Take more. ValueError for a name that two have."""
         for operation in operations:
-            if found.setdefault(operation.name, operation) is not operation:
+            if self._by_name.setdefault(operation.name, operation) is not operation:
                 raise ValueError(f"the operation {operation.name} is declared twice")
-        self._by_name: Mapping[str, Operation] = MappingProxyType(found)
 
     def get(self, name: str) -> Operation | None:
         """The operation of a name."""

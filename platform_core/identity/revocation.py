@@ -22,10 +22,10 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Insert
 from platform_core.kernel.ids import Ids
 
-Kind = Literal["grant", "client", "app", "merchant", "token", "family", "keys", "terms", "origins"]
+Kind = Literal["grant", "client", "app", "merchant", "token", "family", "keys", "terms", "origins", "plugin_health"]
 """What the news is about; `merchant` also for its stores and its standing, `family` for all tokens born of one code,
 `keys` for the set of signing keys, `terms` for a merchant's channel accounts, routing and fees, `origins` for those of
-public clients' pages, all of them together.
+public clients' pages, all of them together, `plugin_health` for a plugin's breakers and quarantined versions.
 """
 PUBLIC_CLIENTS: Final = "public"
 """The one subject of `origins`."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -37,6 +37,20 @@ Judge = Callable[[Any], Fault | None]
 _monotonic = time.monotonic
 
 
+class Quarantine(Protocol):
+    """Versions that committed a security fault: never called until two people lift it."""
+
+    def holds(self, plugin_id: str, version: str) -> bool:
+        """Whether it is in quarantine. From memory: every call asks."""
+        ...
+
+    def fault(
+        self, plugin_id: str, version: str, fault: Fault, *, merchant_id: str | None = None, call_id: str | None = None
+    ) -> None:
+        """Put it there, at once and for all merchants. Must not block."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What calls of plugins are made with; handed in by bootstrap."""
@@ -46,6 +60,7 @@ class Tools:
     """Of the tiers `confined` and `remote`, where there are any."""
     trusted: TrustedRuns
     breakers: Breakers
+    quarantine: Quarantine
     clock: Clock
     entropy: Callable[[int], bytes]
 
@@ -99,6 +114,8 @@ class Asking:
     def ask(self, key: Key, payload: Payload) -> Answer | Underway:
         """Begin one plugin's call, as its proxy asks. Never raises, never None."""
         seat = self.crew.seats[key]
+        if self._tools.quarantine.holds(*key):
+            return self._unbegun(seat, Fault(FaultKind.QUARANTINED, "two people must lift it"))
         ticket = seat.breaker.admit()
         if ticket is None:
             return self._unbegun(seat, Fault(FaultKind.BREAKER_OPEN, "it failed too often lately"))
@@ -144,12 +161,13 @@ class Asking:
                 answers.append(await self.finish(waiting[0]))
             for task in tasks:
                 answers.append(await task)
-        finally:
-            for one, task in zip(waiting[1:], tasks, strict=True):
+        except BaseException:
+            for task in tasks:
                 task.cancel()
-                self._leave(one)  # a task that is cancelled early does not even begin
-            if waiting:
-                self._leave(waiting[0])
+            for one in waiting:  # a task that is cancelled early does not even begin
+                self._leave(one)
+            self.forsake()
+            raise
         return answers
 
     async def finish(self, underway: Underway, judge: Judge | None = None) -> Answer:
@@ -160,6 +178,7 @@ class Asking:
             outcome = await underway.pending.outcome()
         except asyncio.CancelledError:
             self._leave(underway)
+            self.forsake()
             raise
         except Exception as error:  # noqa: BLE001 - a runtime's fault must not become the other plugins'
             plugin_id, hook = underway.seat.breaker_key
@@ -185,6 +204,10 @@ class Asking:
             answer.fault = None if judge is None else judge(value)
             answer.value = value if answer.fault is None else None
         kind = None if answer.fault is None else answer.fault.kind
+        if answer.fault is not None and answer.fault.is_security:
+            self._tools.quarantine.fault(
+                *seat.enabled.release.key, answer.fault, merchant_id=self.merchant_id, call_id=underway.call_id
+            )
         self._tools.breakers.record(
             seat.breaker_key,
             underway.ticket,
@@ -284,6 +307,11 @@ class Asking:
             underway.is_over = True
             underway.seat.breaker.abandon(underway.ticket)
             self._close(underway.handle)
+
+    def forsake(self) -> None:
+        """There will be no decision: state writes vanish, audit rows stay. Idempotent."""
+        self._tools.calls.forsake(self.parts)
+        self.parts.clear()
 
     def forget_payload(self) -> None:
         """The payload changes: what was cut and written of it is of no use any more."""

@@ -11,7 +11,7 @@ import pytest
 
 from platform_core.contracts.payments import PaymentToCheck, check_payment
 from platform_core.contracts.results import Verdict
-from platform_core.contracts.runtime import Answered, Fault, FaultKind, OutsideCall
+from platform_core.contracts.runtime import SECURITY_FAULTS, Answered, Fault, FaultKind, OutsideCall
 from platform_core.plugin_host.answers import Decision, Degraded
 from platform_core.plugin_host.breakers import State
 from platform_core.plugin_host.depth import inside_hook
@@ -277,6 +277,19 @@ async def test_a_handle_that_is_misused_is_a_security_fault(stages: Stages) -> N
     assert decision.answers[0].fault is not None
     assert decision.answers[0].fault.is_security
     assert decision.result.decision == "review"
+    assert stage.quarantine.held == {("example.acme.thief", "1.0.0"): decision.answers[0].fault}
+
+
+@pytest.mark.parametrize("kind", sorted(SECURITY_FAULTS))
+async def test_a_version_that_committed_a_security_fault_is_not_called_again(kind: FaultKind, stages: Stages) -> None:
+    stage = stages(outside("example.acme.evil"))
+    stage.runtime.script("example.acme.evil", Fault(kind))
+    await check(stage)
+    stage.runtime.script("example.acme.evil", ALLOW)
+    decision = await check(stage)
+    assert decision.degraded == (Degraded("example.acme.evil", "1.0.0", "check_payment", FaultKind.QUARANTINED),)
+    assert decision.result.decision == "review"
+    assert len(stage.runtime.begun) == 1
 
 
 async def test_inside_of_a_hook_no_hook_is_asked(stages: Stages) -> None:
@@ -322,6 +335,7 @@ async def test_a_caller_that_gives_up_leaves_no_handle_and_no_trial_behind(stage
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert stage.calls.open_handles == set()
+    assert sorted(map(str, stage.calls.forsaken)) == ["row of example.acme.a", "row of example.acme.b"]
     assert (await check(stage)).result == Verdict.allow()
 
 

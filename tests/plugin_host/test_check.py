@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from datetime import timedelta
 from typing import Any
@@ -185,6 +186,22 @@ async def test_a_version_that_is_not_loaded_here_counts_as_review(stages: Stages
     assert decision.result.decision == "review"
     assert decision.degraded == (Degraded("example.acme.gone", "1.0.0", "check_payment", FaultKind.UNAVAILABLE),)
     assert [one.plugin_id for one in decision.answers] == ["example.acme.gone", "example.acme.good"]
+
+
+async def test_a_suspended_plugin_is_never_called_and_counts_as_review(stages: Stages) -> None:
+    good = outside("example.acme.good")
+    stage = stages(good)
+    stage.runtime.script("example.acme.good", ALLOW)
+    made = stage.enablement.enable(release("example.acme.stopped"))
+    stopped = dataclasses.replace(made, plugins=(), suspended=made.plugins)
+    stage.enablement.merchants[MERCHANT] = stopped
+    decision = await check(stage)
+    assert decision.result.decision == "review"
+    assert decision.degraded == (Degraded("example.acme.stopped", "1.0.0", "check_payment", FaultKind.UNAVAILABLE),)
+    live = stage.enablement.enable(good)
+    stage.enablement.merchants[MERCHANT] = dataclasses.replace(live, suspended=made.plugins)
+    assert (await check(stage)).result.decision == "review"
+    assert [call.binding.plugin_id for call in stage.runtime.begun] == ["example.acme.good"]
 
 
 async def test_a_tier_without_a_runtime_counts_as_review(stages: Stages) -> None:

@@ -11,6 +11,7 @@ from platform_core.kernel.commit.events import EventApplier
 from platform_core.kernel.commit.idempotency import IdempotencyApplier
 from platform_core.kernel.commit.plan import Applier
 from platform_core.ledger.applier import LedgerApplier
+from platform_core.plugin_host.state_applier import StateApplier
 
 
 def make_appliers(clock: Clock, *, audit_clock: Clock | None = None) -> list[Applier]:
@@ -22,6 +23,7 @@ def make_appliers(clock: Clock, *, audit_clock: Clock | None = None) -> list[App
         IdempotencyApplier(),
         OnceOnlyApplier(),
         DocumentApplier(),
+        StateApplier(clock),
         LedgerApplier(clock),
         DueApplier(),
         EventApplier(),

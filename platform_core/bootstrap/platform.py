@@ -14,11 +14,13 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.bootstrap.people import People, make_people
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
+from platform_core.capabilities.payments.operations import plugin_operations
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.screening import Plugins
@@ -63,6 +65,7 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
+from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secrets import VaultContexts
 
@@ -105,6 +108,7 @@ class Platform:
     ledger: LedgerService
     payments: Payments
     payment_setup: PaymentSetup
+    gate: PluginGate
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
@@ -152,6 +156,8 @@ async def open_platform(
         stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
+        await platform.gate.start()
+        stack.push_async_callback(platform.gate.stop)
         await platform.keys.start(platform.feed)
         await platform.request_log.start()
         stack.push_async_callback(platform.request_log.stop)
@@ -229,6 +235,9 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
+    payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
+    gate = make_gate(deps, feed, directory, egress=Egress(simulators=settings.egress_simulators), clock=ground.clock)
+    gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,
         clock=ground.clock,
@@ -257,8 +266,9 @@ def assemble(
         directory=directory,
         registry=registry,
         ledger=ledger,
-        payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
+        payments=payments,
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
+        gate=gate,
     )
 
 

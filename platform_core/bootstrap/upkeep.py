@@ -18,6 +18,9 @@ from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.commit import Due, Plan, PlanRefused
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.commit.purge import purge
+from platform_core.kernel.database.retention import take_away
+from platform_core.plugin_host import state_sweep
+from platform_core.plugin_host.problem_book import KEPT as PROBLEMS_KEPT
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,8 @@ class Upkeep:
             # Proofs live by the real clock, also where business time is moved.
             deleted["seen_jti"] = await seen_jti.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
             deleted |= await identity_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
+            deleted["plugin_state"] = await state_sweep.sweep(connection, now=platform.clock.now(), limit=PURGED_MAX)
+            deleted |= await take_away(connection, PROBLEMS_KEPT, now=platform.clock.now(), limit=PURGED_MAX)
         finally:
             await connection.close()
         if any(deleted.values()):

@@ -6,7 +6,7 @@ returned, so never keep one. An answer of refusal is raised as `Refused`, with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -29,7 +29,8 @@ class Secrets(Protocol):
     """Cryptography by a secret's name; the secret itself stays with the host.
 
     Names are those of the manifest, or of the call at hand (`ChannelAccount.secret_names`). An unknown name raises
-    KeyError.
+    KeyError; a secret of another kind than is needed raises `Refused` with `plugin.secret_unfit`. During a rotation the
+    newest key signs, and the retiring one still verifies and opens.
     """
 
     def mac(self, name: str, message: bytes) -> bytes:
@@ -37,7 +38,15 @@ class Secrets(Protocol):
         ...
 
     def verify(self, name: str, message: bytes, signature: bytes) -> bool:
-        """Whether the signature is right, compared in constant time; during a rotation the retiring key counts too."""
+        """Whether the signature is right: of a `mac_key` compared in constant time, else as `sign` makes them."""
+        ...
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        """The signature by a `signing_key`: RSA with PKCS#1 v1.5 and SHA-256, ES256 (R and S, 64 bytes), or Ed25519."""
+        ...
+
+    def open(self, name: str, message: bytes, *, associated_data: bytes = b"") -> bytes:
+        """The text of a message sealed with AES-256-GCM under an `aead_key`: 12 bytes of nonce, ciphertext, tag."""
         ...
 
 
@@ -115,7 +124,9 @@ class EgressAnswer:
 class Egress(Protocol):
     """HTTPS to the hosts that the manifest declares, in `on_` hooks and provider methods; the host does the calling.
 
-    `secret:NAME` in a header's value or in the body is filled in by the host, for that secret's hosts only.
+    `secret:NAME` is filled in by the host, for that secret's hosts only: in a header's value where it stands alone or
+    after a space (`Bearer secret:token`), and in the body for names listed in `secrets`, each of which stands there
+    once. A body is not searched for others, because it may hold what a customer typed.
     """
 
     def fetch(
@@ -126,6 +137,7 @@ class Egress(Protocol):
         headers: Mapping[str, str] | None = None,
         body: bytes | str | Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        secrets: Sequence[str] = (),
     ) -> EgressAnswer:
         """Ask once. A mapping goes out as JSON. No redirects are followed.
 

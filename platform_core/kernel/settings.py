@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         "in production.",
     )
 
+    egress_simulators: Mapping[str, str] = Field(
+        default={},
+        description="Hosts that plugins' requests reach on this machine instead, as a JSON object of host to "
+        "http://127.0.0.1:port: for trying out and tests, never in production.",
+    )
+
     commit_batch_plans_max: int = Field(
         default=128, ge=1, le=1024, description="Plans that one group commit takes at most."
     )

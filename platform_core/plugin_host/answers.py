@@ -68,7 +68,7 @@ class Decision(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Telling:
+class Delivered:
     """What came of telling one plugin."""
 
     answer: Answer

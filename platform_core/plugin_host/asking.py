@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -24,14 +24,31 @@ from platform_core.plugin_host.installed import Tier
 from platform_core.plugin_host.majors import Major
 from platform_core.plugin_host.members import Key
 from platform_core.plugin_host.metrics import CALL_SECONDS, CALLS, FAULTS
+from platform_core.plugin_host.problems import location_of
 from platform_core.plugin_host.trusted import Direct, Refusal, TrustedCall, TrustedRuns
 
 log = structlog.get_logger(__name__)
 ID_BYTES: Final = 16
+LEAST_S: Final = 0.001
+"""With less than this left of the time of all together, a plugin is not asked any more."""
 Judge = Callable[[Any], Fault | None]
 """Says what is wrong with a value; it counts as the plugin's own fault."""
 
 _monotonic = time.monotonic
+
+
+class Quarantine(Protocol):
+    """Versions that committed a security fault: never called until two people lift it."""
+
+    def holds(self, plugin_id: str, version: str) -> bool:
+        """Whether it is in quarantine. From memory: every call asks."""
+        ...
+
+    def fault(
+        self, plugin_id: str, version: str, fault: Fault, *, merchant_id: str | None = None, call_id: str | None = None
+    ) -> None:
+        """Put it there, at once and for all merchants. Must not block."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +60,7 @@ class Tools:
     """Of the tiers `confined` and `remote`, where there are any."""
     trusted: TrustedRuns
     breakers: Breakers
+    quarantine: Quarantine
     clock: Clock
     entropy: Callable[[int], bytes]
 
@@ -96,6 +114,8 @@ class Asking:
     def ask(self, key: Key, payload: Payload) -> Answer | Underway:
         """Begin one plugin's call, as its proxy asks. Never raises, never None."""
         seat = self.crew.seats[key]
+        if self._tools.quarantine.holds(*key):
+            return self._unbegun(seat, Fault(FaultKind.QUARANTINED, "two people must lift it"))
         ticket = seat.breaker.admit()
         if ticket is None:
             return self._unbegun(seat, Fault(FaultKind.BREAKER_OPEN, "it failed too often lately"))
@@ -103,7 +123,7 @@ class Asking:
         deadline = started + seat.deadline_s
         if self.until is not None and self.until < deadline:
             deadline = self.until
-            if deadline <= started:
+            if deadline < started + LEAST_S:
                 seat.breaker.abandon(ticket)
                 return self._unbegun(seat, Fault(FaultKind.TIMEOUT, "the time of all plugins together was over"))
         handle = ""
@@ -112,8 +132,8 @@ class Asking:
             opened = self._tools.calls.open(facts)
             handle = opened.handle
             pending = self._begin(seat, payload, facts, opened, started=started)
-        except Exception as error:
-            log.exception("plugin.not_begun", plugin=key[0], version=key[1], hook=seat.major.spec.name)
+        except Exception as error:  # noqa: BLE001 - a raising proxy would lose the other plugins' answers
+            log.error("plugin.not_begun", plugin=key[0], version=key[1], hook=seat.major.spec.name, **_facts_of(error))
             seat.breaker.abandon(ticket)
             if handle:
                 self._close(handle)
@@ -141,12 +161,13 @@ class Asking:
                 answers.append(await self.finish(waiting[0]))
             for task in tasks:
                 answers.append(await task)
-        finally:
-            for one, task in zip(waiting[1:], tasks, strict=True):
+        except BaseException:
+            for task in tasks:
                 task.cancel()
-                self._leave(one)  # a task that is cancelled early does not even begin
-            if waiting:
-                self._leave(waiting[0])
+            for one in waiting:  # a task that is cancelled early does not even begin
+                self._leave(one)
+            self.forsake()
+            raise
         return answers
 
     async def finish(self, underway: Underway, judge: Judge | None = None) -> Answer:
@@ -157,9 +178,11 @@ class Asking:
             outcome = await underway.pending.outcome()
         except asyncio.CancelledError:
             self._leave(underway)
+            self.forsake()
             raise
-        except Exception as error:
-            log.exception("plugin.runtime_raised", plugin=underway.seat.breaker_key[0], call_id=underway.call_id)
+        except Exception as error:  # noqa: BLE001 - a runtime's fault must not become the other plugins'
+            plugin_id, hook = underway.seat.breaker_key
+            log.error("plugin.runtime_raised", plugin=plugin_id, hook=hook, **_facts_of(error))
             outcome = Fault(FaultKind.UNAVAILABLE, type(error).__name__)
         return self._settled(underway, outcome, judge)
 
@@ -181,6 +204,10 @@ class Asking:
             answer.fault = None if judge is None else judge(value)
             answer.value = value if answer.fault is None else None
         kind = None if answer.fault is None else answer.fault.kind
+        if answer.fault is not None and answer.fault.is_security:
+            self._tools.quarantine.fault(
+                *seat.enabled.release.key, answer.fault, merchant_id=self.merchant_id, call_id=underway.call_id
+            )
         self._tools.breakers.record(
             seat.breaker_key,
             underway.ticket,
@@ -281,6 +308,11 @@ class Asking:
             underway.seat.breaker.abandon(underway.ticket)
             self._close(underway.handle)
 
+    def forsake(self) -> None:
+        """There will be no decision: state writes vanish, audit rows stay. Idempotent."""
+        self._tools.calls.forsake(self.parts)
+        self.parts.clear()
+
     def forget_payload(self) -> None:
         """The payload changes: what was cut and written of it is of no use any more."""
         self._trimmed.clear()
@@ -297,6 +329,11 @@ class Asking:
         answer = seat.answer(fault=fault)
         _measure(answer, None)
         return answer
+
+
+def _facts_of(error: Exception) -> dict[str, str]:
+    """For the log. No traceback: its frames hold handles and settings of merchants."""
+    return {"error": type(error).__name__, "where": location_of(error.__traceback__)}
 
 
 def _measure(answer: Answer, took_s: float | None) -> None:

@@ -272,6 +272,11 @@ class Breakers:
         breaker.open_for(min(left_s, OPEN_S_MAX))
         breaker.open_s = min(opening.open_s, OPEN_S_MAX)
 
+    def hear(self, *, plugin_id: str, hook: str, version: str, why: str, until: datetime, open_s: int) -> None:
+        """`heard`, out of a row."""
+        known: Why = why if why in ("faults", "slow", "trial") else "faults"  # type: ignore[assignment]  # just tested
+        self.heard(Opening(plugin_id=plugin_id, hook=hook, version=version, why=known, until=until, open_s=open_s))
+
     def states(self) -> dict[tuple[str, str], State]:
         """By plugin and hook; those that were never asked are not among them."""
         return {key: breaker.state for key, breaker in self._by_key.items()}

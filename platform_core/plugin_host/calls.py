@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from platform_core.contracts.hooks import HookSpec
-from platform_core.contracts.plugin import Clients, PluginContext
+from platform_core.contracts.plugin import Clients
 from platform_core.contracts.runtime import Gate
 from platform_core.plugin_host.installed import Enabled
 
@@ -30,8 +30,8 @@ class CallFacts:
     deadline: float
     """Absolute, by time.monotonic()."""
     idempotency_key: str
-    context: PluginContext | None = None
-    """A provider's method: the context that the capability made for it, with the secrets of the account at hand."""
+    secrets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Sealed secrets that come with the call, by name, such as a channel account's (`secrets.Sealed`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,13 @@ class Trail:
     """What a call leaves behind."""
 
     parts: Sequence[object] = ()
-    """For a plan: state writes and audit rows. In deciding hooks they ride in the host's; else the caller commits."""
+    """For a plan: state writes and audit rows. In deciding hooks they ride in the host's; else the caller commits.
+
+    Whoever drops them with its plan hands them to `Calls.forsake`, which keeps the audit rows.
+    """
     asks: int = 0
+    has_sent: bool = False
+    """Whether a byte of some request to the outside may have left."""
     is_handle_misused: bool = False
 
 
@@ -65,4 +70,11 @@ class Calls(Protocol):
 
     def close(self, handle: str) -> Trail:
         """Void the handle; what the call wrote and was told. A handle that is closed already leaves an empty trail."""
+        ...
+
+    def forsake(self, parts: Iterable[object], /) -> None:
+        """The plan that these parts of trails would have ridden in is not to be: state writes vanish, audit rows stay.
+
+        Never called for a plan whose outcome is unknown: its rows may be in.
+        """
         ...

@@ -80,7 +80,7 @@ class Crews:
 
     def of(self, family: Family, plugins: MerchantPlugins) -> Crew | None:
         """Who is asked; None when nobody is."""
-        if not plugins.plugins:
+        if not plugins.plugins and not plugins.suspended:
             return None
         key = (plugins.merchant_id, family.name)
         kept = self._kept.get(key)
@@ -109,6 +109,12 @@ class Crews:
                 missing[key] = unasked(enabled, major.spec.name, fault)
             else:
                 seats[key] = self._seat(enabled, member, major, plugins)
+        if family.newest.kind == "check":
+            for enabled in plugins.suspended:
+                stopped = _stopped(enabled, family)
+                if stopped is not None and enabled.release.key not in seats:
+                    order.append(enabled.release.key)
+                    missing[enabled.release.key] = stopped
         if not order:
             return None
         return Crew(
@@ -153,3 +159,11 @@ class Crews:
             deadline_ms=deadline_ms,
             deadline_s=deadline_ms / 1000,
         )
+
+
+def _stopped(enabled: Enabled, family: Family) -> Answer | None:
+    """What a suspended plugin counts as at a hook that it implements."""
+    major = family.of({use.name for use in enabled.release.manifest.hooks})
+    if major is None:
+        return None
+    return unasked(enabled, major.spec.name, Fault(FaultKind.UNAVAILABLE, "it is suspended"))

@@ -21,8 +21,8 @@ from platform_core.plugin_host.answers import (
     Answer,
     Decision,
     Degraded,
+    Delivered,
     HookSeen,
-    Telling,
     degraded_by,
     unasked,
 )
@@ -260,7 +260,7 @@ class Dispatcher:
         store_id: str | None,
         idempotency_key: str,
         to: tuple[Enabled, MerchantPlugins] | None = None,
-    ) -> Telling:
+    ) -> Delivered:
         """Tell one plugin, once. Its acknowledgement, wish to be told later, or fault; and what its call left.
 
         `to` names the plugin as it was, for news that it is disabled; else what is enabled now is told.
@@ -279,12 +279,12 @@ class Dispatcher:
         crew = None if pin.plugins is None else pin.crews.of(self._family(hook), pin.plugins)
         key = next((key for key in crew.order if key[0] == plugin_id), None) if crew is not None else None
         if crew is None or key is None:
-            return Telling(answer=_untold(plugin_id, hook.__name__, pin))
+            return Delivered(answer=_untold(plugin_id, hook.__name__, pin))
         asking = self._asking(crew, pin, store_id=store_id, idempotency_key=idempotency_key)
         answer = await self._one(asking, pin, key, payload)
         answer.is_used = answer.fault is None
         self._decided(asking, answer.value, [answer])
-        return Telling(answer=answer, parts=tuple(asking.parts))
+        return Delivered(answer=answer, parts=tuple(asking.parts))
 
     async def _crew(self, hook: Callable[..., object], merchant_id: str, pin: Pin | None) -> tuple[Crew | None, Pin]:
         """Who is asked; None for nobody, also inside of a hook."""

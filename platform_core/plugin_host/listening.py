@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from platform_core.plugin_host.answers import Answer, HookSeen
+from platform_core.plugin_host.problems import location_of
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +45,14 @@ class Listeners:
         for listener in self._listeners:
             try:
                 listener.saw(seen)
-            except Exception:
-                log.exception("plugin.listener_failed", hook=seen.hook, listener=type(listener).__name__)
+            except Exception as error:  # noqa: BLE001 - an order does not fail because somebody watches
+                log.error(
+                    "plugin.listener_failed",
+                    hook=seen.hook,
+                    listener=type(listener).__name__,
+                    error=type(error).__name__,
+                    where=location_of(error.__traceback__),
+                )
 
 
 class LogTrace:

@@ -23,6 +23,14 @@ class LocalSecrets:
         macs = [hmac.digest(key, message, hashlib.sha256) for key in self._keys[name]]
         return any(hmac.compare_digest(mac, signature) for mac in macs)
 
+    def sign(self, name: str, message: bytes) -> bytes:
+        """Not offered here: keys in memory are keys of MACs."""
+        raise NotImplementedError(f"{name} is a key of a MAC; sign under the gate, with a signing_key")
+
+    def open(self, name: str, message: bytes, *, associated_data: bytes = b"") -> bytes:
+        """Not offered here, as `sign`."""
+        raise NotImplementedError(f"{name} is a key of a MAC; open under the gate, with an aead_key")
+
 
 class LocalContext:
     """`contracts.plugin.PluginContext` over local secrets."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -32,6 +32,7 @@ from platform_core.plugin_host.installed import (
 )
 from platform_core.plugin_host.registry import Registry, build
 from platform_core.plugin_host.trusted import TrustedRuns
+from tests.support.patience import HEARD_S
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WORDS = {"zh": "测试", "en": "For a test"}
@@ -159,6 +160,7 @@ class FakeCalls:
         self.open_handles: set[str] = set()
         self.clients = FakeClients()
         self.misused: set[str] = set()
+        self.forsaken: list[object] = []
         self._numbers = itertools.count()
 
     def open(self, facts: CallFacts) -> OpenCall:
@@ -174,6 +176,9 @@ class FakeCalls:
         facts = self.opened[int(handle, 16)]
         plugin_id = facts.enabled.release.plugin_id
         return Trail(parts=(f"row of {plugin_id}",), is_handle_misused=plugin_id in self.misused)
+
+    def forsake(self, parts: Iterable[object], /) -> None:
+        self.forsaken.extend(parts)
 
 
 class FakeEnablement:
@@ -226,6 +231,23 @@ class FakeEnablement:
 
 
 @dataclass
+class FakeQuarantine:
+    """Versions and the faults that brought them there."""
+
+    held: dict[tuple[str, str], Fault] = field(default_factory=dict)
+
+    def holds(self, plugin_id: str, version: str) -> bool:
+        return (plugin_id, version) in self.held
+
+    def fault(
+        self, plugin_id: str, version: str, fault: Fault, *, merchant_id: str | None = None, call_id: str | None = None
+    ) -> None:
+        assert merchant_id is not None
+        assert call_id is not None
+        self.held[plugin_id, version] = fault
+
+
+@dataclass
 class FakeBook:
     """Openings as they were announced."""
 
@@ -246,12 +268,14 @@ class Stage:
         self.trusted = TrustedRuns()
         self.enablement = FakeEnablement()
         numbers = itertools.count(1)
+        self.quarantine = FakeQuarantine()
         self.breakers = Breakers(self.clock, self.book)
         tools = Tools(
             calls=self.calls,
             runtimes={"confined": self.runtime},
             trusted=self.trusted,
             breakers=self.breakers,
+            quarantine=self.quarantine,
             clock=self.clock,
             entropy=lambda count: next(numbers).to_bytes(count, "big"),
         )
@@ -264,6 +288,21 @@ class Stage:
         """End threads that do nothing, and see that no handle is left."""
         self.trusted.close()
         assert self.calls.open_handles == set()
+
+
+class Stages:
+    """Makes stages and ends them."""
+
+    def __init__(self) -> None:
+        self._made: list[Stage] = []
+
+    def __call__(self, *plugins: Plugin) -> Stage:
+        self._made.append(Stage(*plugins))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for stage in self._made:
+            stage.close()
 
 
 def payment(amount_minor: int = 1_200) -> PaymentToCheck:
@@ -307,3 +346,11 @@ def question(*route_ids: str) -> RoutingQuestion:
         store_id=None,
         routes=offers,
     )
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what a thread does by itself. AssertionError when it never does."""
+    end = time.monotonic() + HEARD_S
+    while not is_so():
+        assert time.monotonic() < end, "it never came"
+        await asyncio.sleep(0.005)

@@ -1,0 +1,74 @@
+"""The capability gate of one process, put together: what plugins may ask for, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.revocation import RevocationFeed
+from platform_core.kernel.clock import Clock
+from platform_core.plugin_host.call_audit import CallAudits
+from platform_core.plugin_host.client_asks import ClientTools
+from platform_core.plugin_host.egress import Egress
+from platform_core.plugin_host.gate import Gatekeeper, GateTools
+from platform_core.plugin_host.health_rows import HealthDeps, Quarantines
+from platform_core.plugin_host.operations import Operations
+from platform_core.plugin_host.principals import Principals
+from platform_core.plugin_host.problem_book import ProblemBook
+from platform_core.plugin_host.secrets import NoSecrets, PluginSecrets, SecretBook
+from platform_core.plugin_host.state_reader import StateReader
+
+
+@dataclass(frozen=True, slots=True)
+class PluginGate:
+    """The gate, and what runs behind it."""
+
+    calls: Gatekeeper
+    operations: Operations
+    """Filled by whoever puts the capabilities together: they ask plugins, so they come after the gate."""
+    audits: CallAudits
+    problems: ProblemBook
+    quarantines: Quarantines
+
+    async def start(self) -> None:
+        """After the committer and the feed."""
+        await self.audits.start()
+        await self.problems.start()
+        await self.quarantines.start()
+
+    async def stop(self) -> None:
+        """Before them; what is queued is written."""
+        await self.calls.finish()
+        await self.quarantines.stop()
+        await self.problems.stop()
+        await self.audits.stop()
+
+
+def make_gate(
+    deps: IdentityDeps,
+    feed: RevocationFeed,
+    directory: MerchantDirectory,
+    *,
+    egress: Egress,
+    clock: Clock,
+    secrets: SecretBook | None = None,
+) -> PluginGate:
+    """Everything put together and nothing opened. `clock` is that of business, `deps` has the real one."""
+    problems = ProblemBook(database=deps.database, committer=deps.committer, clock=clock, ids=deps.ids)
+    audits, operations = CallAudits(deps.committer), Operations()
+    clients = ClientTools(
+        states=StateReader(deps.database),
+        egress=egress,
+        secrets=PluginSecrets(deps.vault, secrets or NoSecrets()),
+        problems=problems,
+    )
+    tools = GateTools(
+        clients=clients,
+        operations=operations,
+        principals=Principals(database=deps.database, directory=directory, feed=feed, clock=deps.clock),
+        audits=audits,
+        clock=clock,
+    )
+    health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
+    return PluginGate(Gatekeeper(tools), operations, audits, problems, Quarantines(health, feed))

@@ -6,18 +6,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from platform_core.contracts.hooks import ENTRY_POINT_GROUP
 from platform_core.contracts.manifest import Manifest
 from platform_core.kernel.commit import Audit, Change, Plan, PlanRefused
 from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.errors import PlatformError
 from platform_core.plugin_host import repository
-from platform_core.plugin_host.allow_list import tree_hash_of
+from platform_core.plugin_host.allow_list import AllowList, tree_hash_of
 from platform_core.plugin_host.errors import RELEASE_EXISTS
 from platform_core.plugin_host.host_deps import EVERYBODY, HostDeps, Unpacked, encoded
 from platform_core.plugin_host.models import RELEASES
@@ -27,6 +28,7 @@ from platform_core.plugin_host.repository import Record
 
 log = structlog.get_logger(__name__)
 
+DISTRIBUTION: Final = "arsenal"
 MANIFEST_FILE: Final = "plugin.toml"
 
 
@@ -107,6 +109,28 @@ class HostReleases:
             await self.deps.committer.commit(plan)
         except PlanRefused:
             log.info("plugins.host_release_refreshed_elsewhere", plugin=row.plugin_id)
+
+
+def own_points() -> tuple[EntryPoint, ...]:
+    """The entry points of this very distribution: its plugins are as much the host's code as the host."""
+    try:
+        points = distribution(DISTRIBUTION).entry_points
+    except PackageNotFoundError:  # a checkout that was not installed has none
+        return ()
+    return tuple(point for point in points if point.group == ENTRY_POINT_GROUP)
+
+
+def allow_list_of_host(points: Sequence[EntryPoint]) -> AllowList:
+    """The list that admits these plugins exactly as their files are now."""
+    hashes: dict[tuple[str, str], str] = {}
+    for point in points:
+        try:
+            found = read_found(point)
+        except (NotFound, PlatformError, ValueError) as error:
+            log.warning("plugins.host_release_unreadable", entry_point=point.value, error=str(error))
+            continue
+        hashes[found.manifest.plugin.id, found.manifest.plugin.version] = found.unpacked.tree_hash
+    return AllowList(hashes)
 
 
 def read_found(point: EntryPoint) -> Found:

@@ -134,9 +134,7 @@ class PluginQueue:
         try:
             await self._committer.commit(Plan(row["merchant_id"], [change, *told.parts]))
         except PlanRefused as refused:
-            if _is_lost(
-                refused
-            ):  # the lease ran out and somebody else has the row: the plugin knows the event by its id
+            if _is_lost(refused):  # the lease ran out and somebody else has the row; plugins know events by their id
                 log.warning("plugins.lease_lost", delivery=row["id"], refusal=str(refused))
             return refused
         log.info("plugins.told", delivery=row["id"], plugin=row["plugin_id"], outcome=told.outcome, fault=told.fault)

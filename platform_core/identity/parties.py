@@ -104,7 +104,9 @@ class Parties:
         }
         facts = {"tier": row["tier"], "verification": row["verification"]}
         try:
-            await self.deps.committer.commit(Plan(None, [Insert(ISVS, row), Audit("isv.created", by, isv_id, None, facts)]))
+            await self.deps.committer.commit(
+                Plan(None, [Insert(ISVS, row), Audit("isv.created", by, isv_id, None, facts)])
+            )
         except PlanRefused as refused:
             if not isinstance(refused.refusal, Duplicate):  # another process was faster
                 raise

@@ -1,10 +1,10 @@
 """Who runs in the host's process: the operator's `plugins.allow.toml`, and the tier that follows from it.
 
-    [[plugins]]
-    id = "dev.example.cash"
-    version = "1.0.0"
-    tree_hash = "5f0c..."                     # `arsenal plugin hash FOLDER`
-    reviewers = ["Li Na", "Wang Fang"]        # two different people
+[[plugins]]
+id = "dev.example.cash"
+version = "1.0.0"
+tree_hash = "5f0c..."                     # `arsenal plugin hash FOLDER`
+reviewers = ["Li Na", "Wang Fang"]        # two different people
 """
 
 from __future__ import annotations

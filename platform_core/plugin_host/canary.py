@@ -1,4 +1,4 @@
-"""How a release comes to the merchants: which of them a stage takes in, and when the next stage begins or all goes back.
+"""How a release comes to the merchants: whom a stage takes in, and when the next one begins or all goes back.
 
 plugins.md section 9: 1, 5, 25, 50, 100 %; each stage takes at least 24 hours and 200 calls.
 """

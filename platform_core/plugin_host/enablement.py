@@ -80,6 +80,21 @@ class FeedEnablement:
         except DATABASE_AWAY as error:
             raise EnablementUnreadable(f"{merchant_id}: {type(error).__name__}") from error
 
+    async def last_of(self, merchant_id: str, installation_id: str) -> Enabled | None:
+        """An installation as it ran last, disabled or not: for telling a plugin that it was disabled.
+
+        None while it is stopped by a switch, or without what it cannot run without. Raises EnablementUnreadable.
+        """
+        try:
+            async with self._database.read(merchant_id) as connection:
+                rows = await repository.read_enabled(
+                    connection, merchant_id, now=self._clock.now(), also=installation_id
+                )
+        except DATABASE_AWAY as error:
+            raise EnablementUnreadable(f"{merchant_id}: {type(error).__name__}") from error
+        row = next((row for row in rows if row.installation_id == installation_id), None)
+        return None if row is None or row.switch_mode == "stop" else self._enabled(row)
+
     async def _read(self, merchant_id: str) -> MerchantPlugins:
         async with self._database.read(merchant_id) as connection:
             rows = await repository.read_enabled(connection, merchant_id, now=self._clock.now())

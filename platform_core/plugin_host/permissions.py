@@ -15,7 +15,7 @@ from platform_core.contracts.rar import Detail, type_of_scope
 from platform_core.contracts.scopes import catalogue
 
 Difference = Mapping[str, Mapping[str, Sequence[str]]]
-"""By topic: what is added, what is removed, in sorted words such as `payments:read` or `payment_refund day CNY 5000`."""
+"""By topic: what is added and removed, in sorted words such as `payments:read` or `payment_refund day CNY 5000`."""
 _TOPICS: Final = ("hooks", "fields", "scopes", "limits", "hosts", "secrets", "resources", "personal_data")
 
 
@@ -168,9 +168,7 @@ def _grows(before: Manifest, after: Manifest) -> bool:
 
 def _keeps_more_of_people(before: Manifest, after: Manifest) -> bool:
     had: dict[str, int] = {kept.category: kept.retention_days for kept in before.personal_data}
-    return any(
-        kept.category not in had or kept.retention_days > had[kept.category] for kept in after.personal_data
-    )
+    return any(kept.category not in had or kept.retention_days > had[kept.category] for kept in after.personal_data)
 
 
 def record(manifest: Manifest) -> dict[str, Any]:  # Any: JSON

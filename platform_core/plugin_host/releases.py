@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from platform_core.contracts.manifest import Manifest
 from platform_core.contracts.rar import detail_types
 from platform_core.contracts.scopes import catalogue
-from platform_core.kernel.commit import Audit, Change, Event, Insert, Plan
+from platform_core.kernel.commit import Audit, Change, Due, Event, Insert, Plan
+from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.i18n import Text
 from platform_core.kernel.pagination import Page, Position
 from platform_core.plugin_host import repository
@@ -43,6 +44,7 @@ from platform_core.plugin_host.models import PLUGINS, RELEASES, REVIEWS, Release
 from platform_core.plugin_host.permissions import attention_for, difference, record
 from platform_core.plugin_host.release_shapes import detailed, listed, release_detailed, release_read
 from platform_core.plugin_host.repository import Record
+from platform_core.plugin_host.retirement import RETIREMENT
 from platform_core.plugin_host.schemas import (
     PluginDetailed,
     PluginListed,
@@ -217,6 +219,19 @@ class Releases:
         async with self.deps.database.read_auth() as connection:
             return await repository.is_member(connection, person_id, isv_id=isv_id)
 
+    async def approve_of_host(self, release_id: str) -> None:
+        """Approve what came with the host's environment: whoever installs there has more rights than a reviewer."""
+        row = await self._release(release_id, None)
+        assert row.is_from_host, "only what the host brings itself goes past review"
+        after = _changed(row, {"state": "approved"})
+        answer = release_read(after, allow_list=self.deps.allow_list)
+        plan = Plan(None).add(
+            Change(RELEASES, row.id, {"state": "approved"}, expected=row.row_version),
+            Audit("plugin_release.admitted", PLATFORM, row.id, None, {"tree_hash": row.tree_hash}),
+            self._event("plugin_release.approved", after, answer),
+        )
+        await self.deps.commit(plan, subject=row.id)
+
     async def publish(
         self, release_id: str, *, by: str, isv_id: str | None, extra: Extra = nothing_else
     ) -> ReleaseRead:
@@ -238,8 +253,14 @@ class Releases:
         """
         row = await self._release(release_id, isv_id)
         _check_state(row, ("published",))
-        retires_at = max(retires_at, self.deps.clock.now() + NOTICE_MIN)
-        return await self._step(row, {"state": "retired", "retires_at": retires_at}, by=by, extra=extra)
+        now = self.deps.clock.now()
+        values = {"state": "retired", "retires_at": max(retires_at, now + NOTICE_MIN)}
+
+        def told(answer: BaseModel, id_: str) -> Iterable[object]:
+            yield Due(RETIREMENT, id_, now)
+            yield from extra(answer, id_)
+
+        return await self._step(row, values, by=by, extra=told)
 
     async def _step(self, row: Record, values: dict[str, Any], *, by: str, extra: Extra) -> ReleaseRead:
         after = _changed(row, values)
@@ -390,8 +411,7 @@ def _is_for_plugins(name: str) -> bool:
 
 
 def _refused(en: str, zh: str) -> Exception:
-    escape = {"{": "(", "}": ")"}
-    plain = [words.translate(str.maketrans(escape))[:2000] for words in (en, zh)]
+    plain = [words.replace("{", "(").replace("}", ")")[:2000] for words in (en, zh)]
     return MANIFEST_REFUSED.error({"reason": Text(en=plain[0], zh=plain[1])})
 
 
@@ -448,5 +468,3 @@ def _as_row(columns: dict[str, Any]) -> Any:  # Any: stands for a Row
 
 def _changed(row: Record, values: dict[str, Any]) -> Any:  # Any: stands for a Row
     return _Row({**row._mapping, **values, "row_version": row.row_version + 1})
-
-

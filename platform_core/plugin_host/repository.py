@@ -144,9 +144,7 @@ async def read_app_owner(connection: AsyncConnection, app_id: str) -> str | None
 # ---- Installations and what belongs to them.
 
 
-async def read_installation(
-    connection: AsyncConnection, installation_id: str, *, merchant_id: str
-) -> Record | None:
+async def read_installation(connection: AsyncConnection, installation_id: str, *, merchant_id: str) -> Record | None:
     """One installation of a merchant, also a removed one."""
     where = (_installations.c.id == installation_id, _installations.c.merchant_id == merchant_id)
     return await _one(connection, select(_installations).where(*where))
@@ -232,7 +230,9 @@ async def list_deliveries(
     for column, value in filters.items():
         query = query.where(columns[column] == value)
     if after is not None:
-        query = query.where(tuple_(columns.created_at, columns.id) < tuple_(literal(after.created_at), literal(after.id)))
+        query = query.where(
+            tuple_(columns.created_at, columns.id) < tuple_(literal(after.created_at), literal(after.id))
+        )
     return await _all(connection, query.order_by(columns.created_at.desc(), columns.id.desc()).limit(limit))
 
 
@@ -272,6 +272,13 @@ async def switches_on(
     return await _all(connection, query.order_by(columns.mode.desc(), columns.pulled_at, columns.id))
 
 
+async def pulled_everywhere(connection: AsyncConnection, plugin_id: str) -> Sequence[Record]:
+    """The pulled `stop` switches of a plugin or one of its versions that hold at all merchants."""
+    columns = _switches.c
+    query = select(_switches).where(columns.plugin_id == plugin_id, columns.state == "pulled")
+    return await _all(connection, query.where(columns.merchant_id.is_(None), columns.mode == "stop"))
+
+
 async def read_rollout(connection: AsyncConnection, rollout_id: str) -> Record | None:
     """One rollout."""
     return await _one(connection, select(_rollouts).where(_rollouts.c.id == rollout_id))
@@ -293,7 +300,7 @@ SELECT m.mode, y.check_deny_above, y.amend_discount_max_bp,
   g.id AS grant_id, g.scopes, s.mode AS switch_mode
 FROM merchant AS m
 LEFT JOIN plugin_policy AS y ON y.id = m.id
-LEFT JOIN plugin_installation AS i ON i.merchant_id = m.id AND i.state = 'enabled'
+LEFT JOIN plugin_installation AS i ON i.merchant_id = m.id AND (i.state = 'enabled' OR i.id = :also)
 LEFT JOIN plugin AS p ON p.id = i.plugin_id
 LEFT JOIN plugin_release AS r ON r.id = i.release_id
 LEFT JOIN plugin_configuration AS c ON c.installation_id = i.id AND c.revision = i.config_revision
@@ -310,9 +317,13 @@ ORDER BY p.position, i.plugin_id
 )
 
 
-async def read_enabled(connection: AsyncConnection, merchant_id: str, *, now: object) -> Sequence[Record]:
+async def read_enabled(
+    connection: AsyncConnection, merchant_id: str, *, now: object, also: str = ""
+) -> Sequence[Record]:
     """What a merchant has enabled, one row each; one row without an installation where there is nothing.
 
-    No row at all: there is no such merchant. `switch_mode`: the most severe switch that is pulled.
+    No row at all: there is no such merchant. `switch_mode`: the most severe switch that is pulled. `also`: an
+    installation that counts in whatever state it is.
     """
-    return (await connection.execute(_ENABLED, {"merchant_id": merchant_id, "now": now})).all()
+    values = {"merchant_id": merchant_id, "now": now, "also": also}
+    return (await connection.execute(_ENABLED, values)).all()

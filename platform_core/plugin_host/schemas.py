@@ -230,7 +230,9 @@ class ConfigurationRead(_Read):
 class SecretWrite(_Command):
     """A secret's new value. The one before verifies, and opens, until the overlap is over."""
 
-    value: Annotated[str, StringConstraints(min_length=1, max_length=16_384), Field(examples=["s3cr3t-0123456789"]), SECRET]
+    value: Annotated[
+        str, StringConstraints(min_length=1, max_length=16_384), Field(examples=["s3cr3t-0123456789"]), SECRET
+    ]
     encoding: Literal["utf8", "base64"] = "utf8"
     overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400)] = 7 * 86_400
 

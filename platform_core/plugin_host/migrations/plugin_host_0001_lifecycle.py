@@ -187,6 +187,7 @@ CREATE TABLE plugin_delivery (
 );
 CREATE INDEX plugin_delivery_wake ON plugin_delivery (wake_at) WHERE state = 'pending';
 CREATE INDEX plugin_delivery_order ON plugin_delivery (installation_id, object_id, sequence) WHERE state = 'pending';
+CREATE INDEX plugin_delivery_leased ON plugin_delivery (plugin_id) WHERE state = 'pending' AND leased_until IS NOT NULL;
 CREATE INDEX plugin_delivery_page ON plugin_delivery (merchant_id, created_at, id);
 CREATE INDEX plugin_delivery_dead ON plugin_delivery (finished_at) WHERE state = 'dead';
 CREATE INDEX plugin_delivery_finished ON plugin_delivery (finished_at) WHERE finished_at IS NOT NULL;

@@ -70,6 +70,7 @@ class Unproven(_Message):
 
     level: Level
     step: str
+    path: str
     words: str
 
 

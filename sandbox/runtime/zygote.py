@@ -6,6 +6,7 @@ reads its settings, imports what every worker needs, proves its level and then s
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -35,10 +36,10 @@ from sandbox.runtime.release import ReleaseUnreadable, WorkerRelease, read_relea
 from sandbox.runtime.requests import (
     LINE_BYTES_MAX,
     REQUEST,
+    Born,
     Reaped,
     ReapRequest,
     Refused,
-    Born,
     SpawnRequest,
     Started,
     Unproven,
@@ -117,7 +118,7 @@ class Zygote:
             target=Level.L1,
             sources=(),
             root=namespaces.plan_root(()),
-            host=Host(uid=os.geteuid(), roots=frozenset()),
+            host=Host(uid=os.geteuid()),
             namespaces=namespaces.identities(),
             landlock_abi=machine.landlock_abi,
             program=compile_filter(known) if known else None,
@@ -140,7 +141,8 @@ class Zygote:
             except NotBorn as error:
                 if level == Level.L1:
                     raise
-                unproven.append(Unproven(level=Level(level), step=error.refusal.step, words=str(error)))
+                refusal = error.refusal
+                unproven.append(Unproven(level=Level(level), step=refusal.step, path=refusal.path, words=refusal.words))
                 continue
             self.level = Level(level)
             break
@@ -236,7 +238,8 @@ class Zygote:
             worker = int(str(watch.wait_for("pid")))
             os.waitpid(child, 0)
             child = 0
-            os.write(go, b"g")
+            with contextlib.suppress(BrokenPipeError):  # it has died already: the watch says at which step
+                os.write(go, b"g")
             return worker, LockFacts.model_validate(watch.wait_for("locked"), strict=False)
         except NotBorn as error:
             raise _undone(error, child=child, worker=worker) from error
@@ -245,16 +248,17 @@ class Zygote:
             os.close(reply)
 
     def end(self) -> None:
-        """Kill every worker. Those that this does not reach die with the zygote."""
+        """Kill every worker and wait until it is gone. Were the zygote killed instead, they would die by its death."""
         for pid in self._slots:
             os.kill(pid, signal.SIGKILL)
+        for pid in self._slots:
+            os.waitpid(pid, 0)
 
 
 def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
     """The same birth with other sources: everything about them is worked out here, before the fork."""
     kept = tuple(namespaces.without_nested(sources))
-    tops = frozenset(source.path.parts[1] for source in kept)
-    return replace(birth, sources=kept, root=namespaces.plan_root(kept), host=replace(birth.host, roots=tops))
+    return replace(birth, sources=kept, root=namespaces.plan_root(kept))
 
 
 def _undone(error: NotBorn, *, child: int, worker: int | None) -> NotBorn:

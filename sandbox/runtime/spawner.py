@@ -52,6 +52,7 @@ _DEPENDENCIES: Final = (
     "annotated_types",
     "typing_extensions",
     "typing_inspection",
+    "tzdata",
 )
 _STUB: Final = (
     "import sys; sys.dont_write_bytecode = True; sys.path += sys.argv[1:]; "

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -103,7 +104,7 @@ class _Watch:
 class Zygote:
     """Forks workers at the level that it has proven."""
 
-    def __init__(self, settings: ZygoteSettings, entry: Entry) -> None:
+    def __init__(self, settings: ZygoteSettings, entry: Entry | None) -> None:
         self.level = Level.L1
         self._settings = settings
         self._entry = entry
@@ -184,6 +185,8 @@ class Zygote:
         if self.level < self._settings.required:
             words = f"attained {self.level.name}, required {self._settings.required.name}"
             raise NotBorn("level", words)
+        if self._entry is None:
+            raise NotBorn("request", "this zygote proves its level and bears no workers")
         if request.slot >= self._settings.uid_count - 1 or request.slot in self._slots.values():
             raise NotBorn("request", f"slot {request.slot} is taken or does not exist")
         try:
@@ -294,21 +297,26 @@ def _enter(entry: Entry, release: WorkerRelease, channel: socket.socket, facts: 
     entry(channel, facts, release)
 
 
-def preload(entry: str) -> Entry:
+def preload(entry: str | None) -> Entry | None:
     """Import what every worker needs, then close the import path behind it: what is left is the standard library.
 
-    Not even `pydantic` may load plugins here: it would look for them among all distributions of the host.
+    Not even `pydantic` may load plugins here: it would look for them among all distributions of the host. Time zones
+    come from `tzdata` at every level: at L2 the system's could be seen and not be read, above they are not there.
     """
     os.environ[_NO_PYDANTIC_PLUGINS] = "__all__"
     contracts = importlib.import_module("platform_core.contracts")
     for name in (
         "pluggy",
+        "tzdata",
         *(each.name for each in pkgutil.walk_packages(contracts.__path__, f"{contracts.__name__}.")),
     ):
         importlib.import_module(name)
-    module, _, function = entry.partition(":")
-    found: Entry = getattr(importlib.import_module(module), function)
+    found: Entry | None = None
+    if entry is not None:
+        module, _, function = entry.partition(":")
+        found = getattr(importlib.import_module(module), function)
     del os.environ[_NO_PYDANTIC_PLUGINS]
+    zoneinfo.reset_tzpath(())
     given = set(sys.argv[1:])
     sys.path[:] = [each for each in sys.path if each not in given]
     for name in _CLOSED_PACKAGES:

@@ -303,7 +303,9 @@ def preload(entry: str) -> Entry:
     ):
         importlib.import_module(name)
     module, _, function = entry.partition(":")
-    found: Entry = getattr(importlib.import_module(module), function)
+    entered = importlib.import_module(module)
+    found: Entry = getattr(entered, function)
+    getattr(entered, "prepare", lambda: None)()  # What the entry can make once for all workers.
     del os.environ[_NO_PYDANTIC_PLUGINS]
     given = set(sys.argv[1:])
     sys.path[:] = [each for each in sys.path if each not in given]

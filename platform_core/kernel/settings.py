@@ -173,6 +173,7 @@ class Settings(BaseSettings):
         default=None,
         description="`plugins.allow.toml`: which plugins run in the host's process, by id, version and tree hash, with "
         "two reviewers each. Unset: those of this distribution, as they are installed, and no other.",
+    )
     sandbox_require: Literal["L1", "L2", "L3", "L4"] = Field(
         default="L2",
         description="Least level of confinement for plugins that are not trusted (docs/explanation/isolation.md). On a "

@@ -22,7 +22,7 @@ from platform_core.contracts.runtime import Answered, Ask, Fault, FaultKind, Out
 from sandbox.runtime import frames
 from sandbox.runtime.frames import FrameFault
 from sandbox.runtime.pending import RunningCall
-from sandbox.runtime.spawner import SpawnedWorker
+from sandbox.runtime.spawner import Spawned
 
 HANDLE_INVALID: Final = "plugin.handle_invalid"
 """What the gate says to a handle that is not this call's."""
@@ -100,7 +100,7 @@ class Channel:
         "state",
     )
 
-    def __init__(self, spawned: SpawnedWorker, *, owner: ChannelOwner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, spawned: Spawned, *, owner: ChannelOwner, loop: asyncio.AbstractEventLoop) -> None:
         """Takes over what `spawned` holds: `end` and then `bury` give it back."""
         self.state = State.BOOTING
         self.last_call_id = ""
@@ -151,8 +151,7 @@ class Channel:
             self._call, running.holder = None, None
             self.end(None)
             return False
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         return True
 
     def expire(self) -> None:
@@ -174,8 +173,7 @@ class Channel:
             self._loop.remove_writer(self._socket)
         if self._task is not None:
             self._task.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._socket.close()
         if running is not None and fault is not None:
             running.finish(fault)
@@ -390,8 +388,13 @@ class Channel:
 
     def _freeze(self) -> None:
         self.state = State.IDLE
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:  # noqa: SIM105 - `suppress` costs as much as the signal, and every call sends two
+            signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            pass
 
     def _is_quiet(self) -> bool:
         """Whether it was only the log that had something. Anything on the channel itself ends the worker."""

@@ -12,7 +12,7 @@ from platform_core.contracts.runtime import Binding, Fault, FaultKind, Hosted
 from sandbox.runtime import frames
 from sandbox.runtime.channel import Channel, State
 from sandbox.runtime.pending import RunningCall
-from sandbox.runtime.spawner import SpawnedWorker
+from sandbox.runtime.spawner import Spawned
 
 _CPU_OF_PROCESS = 2
 """CPUCLOCK_SCHED: with it `~pid << 3 | 2` is the id of a process's CPU clock (linux/include/linux/posix-timers.h)."""
@@ -150,7 +150,7 @@ class Worker:
 
     def __init__(
         self,
-        spawned: SpawnedWorker,
+        spawned: Spawned,
         *,
         version: Version,
         facts: Facts,

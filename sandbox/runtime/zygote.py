@@ -314,7 +314,9 @@ def preload(entry: str | None) -> Entry | None:
     found: Entry | None = None
     if entry is not None:
         module, _, function = entry.partition(":")
-        found = getattr(importlib.import_module(module), function)
+        entered = importlib.import_module(module)
+        found = getattr(entered, function)
+        getattr(entered, "prepare", lambda: None)()  # what the entry can make once for all workers
     del os.environ[_NO_PYDANTIC_PLUGINS]
     zoneinfo.reset_tzpath(())
     given = set(sys.argv[1:])

@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from platform_core.contracts.plugin import PluginContext
 from platform_core.identity.vault import Vault
 
 Sealed = Mapping[str, Sequence[str]]  # name > boxes in base64, the newest first; a second one retires during a rotation
@@ -34,7 +35,7 @@ class VaultSecrets:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedContext:
+class TrustedContext(PluginContext):
     """`contracts.plugin.PluginContext` for a plugin that runs in the host's process."""
 
     secrets: VaultSecrets

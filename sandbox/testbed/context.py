@@ -6,6 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
+from platform_core.contracts.plugin import PluginContext
+
 
 class LocalSecrets:
     """`contracts.plugin.Secrets` over keys in memory, several a name while one is being rotated: the newest first."""
@@ -24,7 +26,7 @@ class LocalSecrets:
         return any(hmac.compare_digest(mac, signature) for mac in macs)
 
 
-class LocalContext:
+class LocalContext(PluginContext):
     """`contracts.plugin.PluginContext` over local secrets."""
 
     def __init__(self, keys: Mapping[str, tuple[bytes, ...]] | None = None) -> None:

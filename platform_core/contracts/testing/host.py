@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
+from platform_core.contracts import catalogue
 from platform_core.contracts.fields import frozen_json
 from platform_core.contracts.hooks import CONTRACT, KINDS, PROVIDER_CALL_MS, HookSpec
 from platform_core.contracts.manifest import Manifest
@@ -65,7 +66,7 @@ class FakeHost:
 
     def context(
         self,
-        hook: HookSpec,
+        hook: HookSpec | str,
         *,
         call_id: str = "0" * 32,
         merchant_id: str = "mer_01testtesttesttesttesttest",
@@ -75,6 +76,8 @@ class FakeHost:
         idempotency_key: str = "evt_1",
     ) -> HookContext:
         """What one call of a hook, or of a provider's method, gets."""
+        if isinstance(hook, str):
+            hook = catalogue.hooks()[hook]
         deadline_ms = PROVIDER_CALL_MS if hook.kind == "register" else hook.rule.each_ms
         return HookContext(
             call_id=call_id,

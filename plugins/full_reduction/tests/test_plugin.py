@@ -109,9 +109,6 @@ def test_the_defaults_are_those_of_the_schema() -> None:
     schema = json.loads(files("plugins.full_reduction").joinpath("config.schema.json").read_bytes())
     defaults = {name: one["default"] for name, one in schema["properties"].items()}
     assert Settings.of(defaults) == Settings()
-    tier = {
-        name: one["default"]
-        for name, one in schema["properties"]["tiers"]["items"]["properties"].items()
-        if "default" in one
-    }
+    items = schema["properties"]["tiers"]["items"]["properties"]
+    tier = {name: one["default"] for name, one in items.items() if "default" in one}
     assert Tier.model_validate({"threshold_minor": 1, "off_minor": 1} | tier) == Tier(threshold_minor=1, off_minor=1)

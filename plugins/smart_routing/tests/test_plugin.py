@@ -35,8 +35,8 @@ def ranked(*routes: Route, host: FakeHost | None = None, **config: int) -> tuple
 
 def test_a_cheap_route_that_fails_often_costs_more() -> None:
     cheap, sure = ("cheap", 38, 9_000, "up"), ("sure", 60, 9_950, "up")
-    assert ranked(cheap, sure) == ("cheap", "sure")  # 38 + 30 against 60 + 1.5 basis points: no
-    assert ranked(cheap, sure, failure_price_bp=200) == ("cheap", "sure")
+    assert ranked(cheap, sure) == ("sure", "cheap")  # 60 + 1.5 basis points against 38 + 30
+    assert ranked(cheap, sure, failure_price_bp=200) == ("cheap", "sure")  # 38 + 20 against 60 + 1
     assert ranked(cheap, sure, failure_price_bp=0) == ("cheap", "sure")
 
 

@@ -65,9 +65,9 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
-from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.allow_list import AllowList
 from platform_core.plugin_host.assembly import PluginLife, make_plugin_life
+from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.host_deps import HostDeps
 from platform_core.plugin_host.host_releases import allow_list_of_host, own_points
 from platform_core.plugin_host.registry import Registry, load_installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -11,8 +12,8 @@ from typing import Final
 from platform_core import contracts
 from platform_core.contracts.hooks import CATALOGUE, HookSpec
 
-_NO_HOOKS: Final = ("scopes", "testing", "versions")
-"""Packages that declare none; `testing` is for tests alone."""
+_NO_HOOKS: Final = re.compile(r"(scopes|rar|testing|versions|manifest|catalogue|inspection)(_[a-z]+)?")
+"""Modules that declare none, and are not for a worker to load."""
 
 
 @cache
@@ -21,7 +22,7 @@ def _load() -> None:
     while pending:
         path, prefix = pending.pop()
         for module in pkgutil.iter_modules(path, prefix):
-            if module.name.removeprefix(f"{contracts.__name__}.") in _NO_HOOKS:
+            if _NO_HOOKS.fullmatch(module.name.removeprefix(f"{contracts.__name__}.")):
                 continue
             found = import_module(module.name)
             if module.ispkg:

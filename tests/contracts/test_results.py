@@ -94,5 +94,5 @@ def test_what_the_contract_does_not_know_is_refused(shape: type[Any], told: dict
 def test_a_blob_has_a_largest_size() -> None:
     largest = Rendered(media_type="application/pdf", blob=b"%" * RENDERED_BYTES_MAX)
     assert len(largest.blob) == RENDERED_BYTES_MAX
-    with pytest.raises(ValidationError, match="at most 2097152 bytes"):
+    with pytest.raises(ValidationError, match="at most 2097152 items"):
         Rendered(media_type="application/pdf", blob=b"%" * (RENDERED_BYTES_MAX + 1))

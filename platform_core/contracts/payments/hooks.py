@@ -289,7 +289,7 @@ def on_payment_captured(ctx: HookContext, event: PaymentCaptured) -> Acknowledge
     >>> from platform_core.contracts.results import DONE
     >>> @hookimpl
     ... def on_payment_captured(ctx, event):
-    ...     ctx.state.increment("captured")
+    ...     ctx.state.put(f"captured:{event.payment_id}:{event.sequence}", event.amount.amount_minor, ttl_s=86_400)
     ...     return DONE
     """
     raise AssertionError("pluggy calls the implementations, never the hookspec")
@@ -317,7 +317,7 @@ def on_refund_succeeded(ctx: HookContext, event: RefundSucceeded) -> Acknowledge
     >>> from platform_core.contracts.results import DONE
     >>> @hookimpl
     ... def on_refund_succeeded(ctx, event):
-    ...     ctx.state.increment("refunded", event.amount.amount_minor)
+    ...     ctx.state.put(f"refunded:{event.refund_id}", event.amount.amount_minor, ttl_s=86_400)
     ...     return DONE
     """
     raise AssertionError("pluggy calls the implementations, never the hookspec")

@@ -205,7 +205,7 @@ def as_sent(shape: type[V]) -> type[V]:
         fields[name] = (marked | None, Field(default=_UNSENT))  # type: ignore[operator]  # None: withheld
     twin = create_model(shape.__name__, __base__=shape, __module__=shape.__module__, **fields)
     twin._may_be_absent = frozenset(fields)
-    return cast("type[V]", twin)
+    return twin
 
 
 class Cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -68,6 +68,7 @@ class FakeEgress:
         headers: Mapping[str, str] | None = None,
         body: bytes | str | Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        secrets: Sequence[str] = (),
     ) -> EgressAnswer:
         """Ask once; a mapping goes out as JSON."""
         parts = urlsplit(url)
@@ -79,7 +80,11 @@ class FakeEgress:
         if timeout_s is not None and timeout_s <= 0:
             raise Refused("plugin.egress_refused", f"Nothing was sent: a timeout of {timeout_s} s.")
         heads = {name.lower(): self._filled(value.encode(), host).decode() for name, value in (headers or {}).items()}
-        raw = self._filled(_raw(body), host)
+        raw = _raw(body)
+        for name in secrets:
+            if raw.count(f"secret:{name}".encode()) != 1:
+                raise Refused("plugin.egress_refused", f"Nothing was sent: secret:{name} stands in the body once.")
+            raw = raw.replace(f"secret:{name}".encode(), self._filled(f"secret:{name}".encode(), host))
         if isinstance(body, Mapping):
             heads.setdefault("content-type", "application/json")
         request = Request(method=method, url=url, headers=heads, body=raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -140,13 +140,14 @@ class FakeClients:
         headers: Mapping[str, str] | None = None,
         body: bytes | str | Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        secrets: Sequence[str] = (),
     ) -> EgressAnswer:
         """As `contracts.plugin.Egress`."""
         self._not_while_deciding("plugin.egress_in_decision", "egress")
         self._fetches += 1
         if self._fetches > FETCHES_MAX:
             raise Refused("plugin.egress_exhausted", f"One call may fetch {FETCHES_MAX} times.")
-        return self.host.egress.fetch(method, url, headers=headers, body=body, timeout_s=timeout_s)
+        return self.host.egress.fetch(method, url, headers=headers, body=body, timeout_s=timeout_s, secrets=secrets)
 
     def report(self, key: str, message: str, *, hint: str = "", severity: Severity = "warning") -> None:
         """As `contracts.plugin.Problems`."""

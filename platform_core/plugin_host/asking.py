@@ -23,7 +23,7 @@ from platform_core.plugin_host.crews import Crew, Seat
 from platform_core.plugin_host.installed import Tier
 from platform_core.plugin_host.majors import Major
 from platform_core.plugin_host.members import Key
-from platform_core.plugin_host.metrics import CALL_SECONDS, CALLS, FAULTS
+from platform_core.plugin_host.metrics import measure
 from platform_core.plugin_host.problems import location_of
 from platform_core.plugin_host.trusted import Direct, Refusal, TrustedCall, TrustedRuns
 
@@ -215,7 +215,7 @@ class Asking:
             fault=kind,
             share=took_s / seat.deadline_s,
         )
-        _measure(answer, took_s)
+        measure(answer, took_s)
         return answer
 
     def _facts(self, seat: Seat, deadline: float) -> CallFacts:
@@ -327,22 +327,10 @@ class Asking:
 
     def _unbegun(self, seat: Seat, fault: Fault) -> Answer:
         answer = seat.answer(fault=fault)
-        _measure(answer, None)
+        measure(answer, None)
         return answer
 
 
 def _facts_of(error: Exception) -> dict[str, str]:
     """For the log. No traceback: its frames hold handles and settings of merchants."""
     return {"error": type(error).__name__, "where": location_of(error.__traceback__)}
-
-
-def _measure(answer: Answer, took_s: float | None) -> None:
-    """Count one call; nothing but a comparison while nobody collects."""
-    if not CALL_SECONDS.is_collected:
-        return
-    labels = {"plugin": answer.plugin_id, "hook": answer.hook}
-    CALLS.add(1, {**labels, "version": answer.version, "outcome": answer.outcome})
-    if took_s is not None:
-        CALL_SECONDS.record(took_s, labels)
-    if answer.fault is not None:
-        FAULTS.add(1, {**labels, "kind": answer.fault.kind.value})

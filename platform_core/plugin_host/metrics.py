@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_core.kernel.telemetry import counter, gauge, histogram
+from platform_core.plugin_host.answers import Answer
 
 CALLS = counter("arsenal.plugin.calls", unit="{call}", description="Calls of plugins, by hook, version and outcome.")
 CALL_SECONDS = histogram(
@@ -22,3 +23,15 @@ BLOCKS = counter(
 BREAKER_STATE = gauge(
     "arsenal.plugin.breaker_state", unit="1", description="0 closed, 1 half-open, 2 open, by plugin and hook."
 )
+
+
+def measure(answer: Answer, took_s: float | None) -> None:
+    """Count one call; nothing but a comparison while nobody collects."""
+    if not CALL_SECONDS.is_collected:
+        return
+    labels = {"plugin": answer.plugin_id, "hook": answer.hook}
+    CALLS.add(1, {**labels, "version": answer.version, "outcome": answer.outcome})
+    if took_s is not None:
+        CALL_SECONDS.record(took_s, labels)
+    if answer.fault is not None:
+        FAULTS.add(1, {**labels, "kind": answer.fault.kind.value})

@@ -265,6 +265,7 @@ class Stage:
         self.book = FakeBook()
         self.calls = FakeCalls()
         self.runtime = FakeRuntime()
+        self.runtimes: dict[Tier, Any] = {"confined": self.runtime}
         self.trusted = TrustedRuns()
         self.enablement = FakeEnablement()
         numbers = itertools.count(1)
@@ -272,7 +273,7 @@ class Stage:
         self.breakers = Breakers(self.clock, self.book)
         tools = Tools(
             calls=self.calls,
-            runtimes={"confined": self.runtime},
+            runtimes=self.runtimes,
             trusted=self.trusted,
             breakers=self.breakers,
             quarantine=self.quarantine,

@@ -16,11 +16,13 @@ from pydantic import SecretStr
 from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.bootstrap.people import People, make_people
+from platform_core.bootstrap.plugin_life import plugin_life
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
@@ -62,10 +64,7 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
-from platform_core.plugin_host.allow_list import AllowList
-from platform_core.plugin_host.assembly import PluginLife, make_plugin_life
-from platform_core.plugin_host.host_deps import HostDeps
-from platform_core.plugin_host.host_releases import allow_list_of_host, own_points
+from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secrets import VaultContexts
 
@@ -108,7 +107,7 @@ class Platform:
     ledger: LedgerService
     payments: Payments
     payment_setup: PaymentSetup
-    plugins: PluginLife
+    plugin_life: PluginLife
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
@@ -132,6 +131,7 @@ async def open_platform(
     *,
     clock: Clock | None = None,
     registry: Registry | None = None,
+    plugins: Plugins | None = None,
     application_name: str = "arsenal",
 ) -> AsyncIterator[Platform]:
     """Open everything. The database is migrated already (`arsenal migrate`).
@@ -139,7 +139,9 @@ async def open_platform(
     Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins'
     connections on this loop are closed.
     """
-    platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
+    platform = assemble(
+        settings, urls, clock=clock, registry=registry, plugins=plugins, application_name=application_name
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(platform.people.close)
@@ -170,16 +172,22 @@ async def _close_providers(registry: Registry) -> None:
                 log.warning("provider.not_closed", provider=provider_id, error=type(error).__name__)
 
 
-def assemble(
-    settings: Settings,
-    urls: DatabaseUrls,
-    *,
-    clock: Clock | None = None,
-    registry: Registry | None = None,
-    application_name: str = "arsenal",
-) -> Platform:
-    """Everything put together and nothing opened. ValueError for scopes or limits of money that cannot be."""
-    check_catalogue()
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything else stands on: time, ids, the database and its one writer, secrets, and news."""
+
+    clock: Clock
+    ids: Ids
+    database: Database
+    nudger: Nudger
+    committer: Committer
+    vault: Vault
+    deps: IdentityDeps
+    feed: RevocationFeed
+
+
+def _ground(settings: Settings, urls: DatabaseUrls, *, clock: Clock | None, application_name: str) -> _Ground:
+    """Tokens live by the real clock, business by `clock`."""
     clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)
     database = _database(settings, urls, application_name)
@@ -188,12 +196,28 @@ def assemble(
     vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
+    return _Ground(clock, ids, database, nudger, committer, vault, deps, feed)
+
+
+def assemble(
+    settings: Settings,
+    urls: DatabaseUrls,
+    *,
+    clock: Clock | None = None,
+    registry: Registry | None = None,
+    plugins: Plugins | None = None,
+    application_name: str = "arsenal",
+) -> Platform:
+    """Everything put together and nothing opened. ValueError for scopes or limits of money that cannot be."""
+    check_catalogue()
+    ground = _ground(settings, urls, clock=clock, application_name=application_name)
+    deps, feed, database, real_clock = ground.deps, ground.feed, ground.database, ground.deps.clock
     keys = SigningKeys(deps)
     directory = MerchantDirectory(database=database, feed=feed, clock=real_clock)
     registry = registry or load_installed()
-    contexts = VaultContexts(vault)
-    ledger = LedgerService(database, ids=ids)
-    limits = Limits(database=database, ledger=ledger, committer=committer, clock=clock, ids=ids)
+    contexts = VaultContexts(ground.vault)
+    ledger = LedgerService(database, ids=ground.ids)
+    limits = Limits(database=database, ledger=ledger, committer=ground.committer, clock=ground.clock, ids=ground.ids)
     grants = Grants(deps, limits=limits, policy=limit_policy(settings.money_limits))
     consent = Consent(deps, grants)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
@@ -201,21 +225,21 @@ def assemble(
         deps, keys, feed, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
-    refusals = Refusals(committer, clock=real_clock)
+    refusals = Refusals(ground.committer, clock=real_clock)
     providers = Providers(registry.payment_providers(), contexts)
-    tools = _tools(deps, directory, feed, settings=settings, providers=providers, limits=limits, clock=clock)
+    tools = _tools(ground, directory, settings=settings, providers=providers, limits=limits, plugins=plugins)
     parties, apps = Parties(deps), Apps(deps)
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
     return Platform(
         settings=settings,
-        clock=clock,
-        ids=ids,
+        clock=ground.clock,
+        ids=ground.ids,
         database=database,
-        committer=committer,
-        nudger=nudger,
-        vault=vault,
+        committer=ground.committer,
+        nudger=ground.nudger,
+        vault=ground.vault,
         contexts=contexts,
         cursors=cursors,
         feed=feed,
@@ -237,44 +261,18 @@ def assemble(
         registry=registry,
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
-        payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
-        plugins=_plugins(
-            deps, feed, grants=grants, apps=apps, parties=parties, cursors=cursors, settings=settings, clock=clock
+        payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
+        plugin_life=plugin_life(
+            deps,
+            feed,
+            grants=grants,
+            apps=apps,
+            parties=parties,
+            cursors=cursors,
+            settings=settings,
+            clock=ground.clock,
         ),
     )
-
-
-def _plugins(
-    deps: IdentityDeps,
-    feed: RevocationFeed,
-    *,
-    grants: Grants,
-    apps: Apps,
-    parties: Parties,
-    cursors: Cursors,
-    settings: Settings,
-    clock: Clock,
-) -> PluginLife:
-    host = HostDeps(
-        clock=clock,
-        ids=deps.ids,
-        database=deps.database,
-        committer=deps.committer,
-        vault=deps.vault,
-        cursors=cursors,
-        grants=grants,
-        apps=apps,
-        parties=parties,
-        allow_list=allow_list(settings),
-    )
-    return make_plugin_life(host, feed=feed, feed_clock=deps.clock, locale=settings.language)
-
-
-def allow_list(settings: Settings) -> AllowList:
-    """Who is trusted: the operator's file; without one, the plugins of this distribution as they are installed."""
-    if settings.plugins_allow_file is not None:
-        return AllowList.read(settings.plugins_allow_file)
-    return allow_list_of_host(own_points())
 
 
 def _database(settings: Settings, urls: DatabaseUrls, application_name: str) -> Database:
@@ -339,30 +337,30 @@ def _access(
 
 
 def _tools(
-    deps: IdentityDeps,
+    ground: _Ground,
     directory: MerchantDirectory,
-    feed: RevocationFeed,
     *,
     settings: Settings,
     providers: Providers,
     limits: Limits,
-    clock: Clock,
+    plugins: Plugins | None,
 ) -> Tools:
-    repository = PaymentRepository(deps.database)
+    repository, clock = PaymentRepository(ground.database), ground.clock
 
     async def read_terms(merchant_id: str) -> MerchantTerms:
         return await repository.terms(merchant_id, clock.now())
 
     return Tools(
-        committer=deps.committer,
+        committer=ground.committer,
         repository=repository,
         providers=providers,
         directory=directory,
         limits=limits,
-        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=deps.clock),
+        terms=FeedCache(read_terms, kind="terms", feed=ground.feed, clock=ground.deps.clock),
         clock=clock,
-        ids=deps.ids,
+        ids=ground.ids,
         public_origin=settings.public_origin,
+        plugins=plugins,
     )
 
 

@@ -53,7 +53,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with platform as opened:
             attach(app, opened)
-            await opened.plugins.host_releases.register(discover())
+            await opened.plugin_life.host_releases.register(discover())
             async with opened.processes.counted():
                 yield
 
@@ -87,10 +87,10 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
     app.include_router(webhooks_router(webhook_deps(platform)))
-    app.include_router(merchants_router(platform.plugins))
-    app.include_router(publishers_router(platform.plugins))
-    app.include_router(operators_router(platform.plugins))
-    app.include_router(plugin_deliveries_router(platform.plugins.deps))
+    app.include_router(merchants_router(platform.plugin_life))
+    app.include_router(publishers_router(platform.plugin_life))
+    app.include_router(operators_router(platform.plugin_life))
+    app.include_router(plugin_deliveries_router(platform.plugin_life.deps))
     resource = audience(platform.settings.public_origin)
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))

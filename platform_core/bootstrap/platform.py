@@ -17,6 +17,7 @@ from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.bootstrap.people import People, make_people
+from platform_core.bootstrap.plugin_life import plugin_life
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -65,11 +66,8 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
-from platform_core.plugin_host.allow_list import AllowList
-from platform_core.plugin_host.assembly import PluginLife, make_plugin_life
+from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.egress import Egress
-from platform_core.plugin_host.host_deps import HostDeps
-from platform_core.plugin_host.host_releases import allow_list_of_host, own_points
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secrets import VaultContexts
 
@@ -113,7 +111,7 @@ class Platform:
     payments: Payments
     payment_setup: PaymentSetup
     gate: PluginGate
-    plugins: PluginLife
+    plugin_life: PluginLife
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
@@ -274,7 +272,7 @@ def assemble(
         payments=payments,
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
         gate=gate,
-        plugins=_plugins(
+        plugin_life=plugin_life(
             deps,
             feed,
             grants=grants,
@@ -285,39 +283,6 @@ def assemble(
             clock=ground.clock,
         ),
     )
-
-
-def _plugins(
-    deps: IdentityDeps,
-    feed: RevocationFeed,
-    *,
-    grants: Grants,
-    apps: Apps,
-    parties: Parties,
-    cursors: Cursors,
-    settings: Settings,
-    clock: Clock,
-) -> PluginLife:
-    host = HostDeps(
-        clock=clock,
-        ids=deps.ids,
-        database=deps.database,
-        committer=deps.committer,
-        vault=deps.vault,
-        cursors=cursors,
-        grants=grants,
-        apps=apps,
-        parties=parties,
-        allow_list=allow_list(settings),
-    )
-    return make_plugin_life(host, feed=feed, feed_clock=deps.clock, locale=settings.language)
-
-
-def allow_list(settings: Settings) -> AllowList:
-    """Who is trusted: the operator's file; without one, the plugins of this distribution as they are installed."""
-    if settings.plugins_allow_file is not None:
-        return AllowList.read(settings.plugins_allow_file)
-    return allow_list_of_host(own_points())
 
 
 def _database(settings: Settings, urls: DatabaseUrls, application_name: str) -> Database:

@@ -31,7 +31,7 @@ def worker_needs(
         async with open_platform(settings, urls, application_name="arsenal-worker") as platform:
             upkeep = Upkeep(platform)
             await upkeep.plan_first()
-            await platform.plugins.host_releases.register(discover())
+            await platform.plugin_life.host_releases.register(discover())
             on_ready()
             yield needs_of(platform, upkeep)
 
@@ -48,7 +48,7 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
     }
     handlers = {
         **platform.payments.due_handlers(),
-        **platform.plugins.due_handlers(),
+        **platform.plugin_life.due_handlers(),
         **upkeep.due_handlers(),
         **own,
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, literal, or_, select, text, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from platform_core.kernel.pagination import Position
@@ -90,7 +91,7 @@ async def list_catalogue(connection: AsyncConnection, *, after: Position | None,
     newest = (
         select(_releases)
         .where(_releases.c.state.in_(PUBLIC_STATES))
-        .distinct(_releases.c.plugin_id)
+        .ext(distinct_on(_releases.c.plugin_id))
         .order_by(_releases.c.plugin_id, _releases.c.state != "published", _releases.c.published_at.desc())
         .subquery()
     )

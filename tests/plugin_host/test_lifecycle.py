@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from platform_core.identity.schemas import GrantNarrow
+from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.errors import PlatformError
 from platform_core.plugin_host.host_deps import Finding
 from platform_core.plugin_host.permissions import difference, digest_of
@@ -168,8 +170,6 @@ async def test_what_the_merchant_takes_back_the_plugin_loses_with_the_next_news(
     await market.running(merchant)
     grant = await market.deps.grants.active_of((await market.row("SELECT app_id FROM plugin"))[0], merchant)
     assert grant is not None
-    from platform_core.identity.schemas import GrantNarrow  # noqa: PLC0415
-
     narrow = GrantNarrow(scopes=frozenset({"payments:read"}))
     await market.deps.grants.narrow(grant.id, narrow, merchant_id=merchant, by="per_owner")
     assert await market.running(merchant) == [(RISK, "1.0.0")]
@@ -279,7 +279,6 @@ async def test_a_retired_version_is_not_installed_and_those_who_run_it_are_told_
     row = await market.row(
         "SELECT kind, subject_id, merchant_id, due_at, tries FROM due WHERE kind = 'plugins.retirement'"
     )
-    from platform_core.kernel.commit.due import DueWork  # noqa: PLC0415
 
     for _ in range(2):
         await market.deps.committer.commit(await market.life.retirement.step(DueWork(*row)))

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from sandbox.runtime.levels import Level
-from sandbox.runtime.lockdown.calls import ABSENT, FATAL, Architecture, Call, allowed
+from sandbox.runtime.lockdown.calls import ABSENT, ALLOWED, FATAL, Architecture, Call
 from sandbox.runtime.lockdown.filters import ALLOW, AUDIT_ARCHITECTURE, ERRNO, KILL, compile_filter
 from tests.sandbox.runtime.bpf import verdict
 from tests.support.confined import CONFINED, install, name_of, plugins_folder, spawning, working
@@ -110,7 +110,7 @@ THREAD: Final = 0x3D0F00
 
 def judge(architecture: Architecture, name: str, *arguments: int) -> int:
     """The verdict on a call by name."""
-    calls = {call.name: call for call in (*allowed(architecture), *ABSENT, *FATAL)}
+    calls = {call.name: call for call in (*ALLOWED, *ABSENT, *FATAL)}
     number = calls[name].number(architecture)
     assert number is not None
     program = compile_filter(architecture).bound_to(PID)
@@ -120,7 +120,7 @@ def judge(architecture: Architecture, name: str, *arguments: int) -> int:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_numbers_are_those_of_the_kernel(architecture: Architecture) -> None:
     """aarch64 cannot be run on every machine; its table is at least compared with well-known numbers."""
-    found = {call.name: call.number(architecture) for call in (*allowed(architecture), *ABSENT, *FATAL)}
+    found = {call.name: call.number(architecture) for call in (*ALLOWED, *ABSENT, *FATAL)}
     assert {name: found[name] for name in WELL_KNOWN[architecture]} == WELL_KNOWN[architecture]
     numbers = [number for number in found.values() if number is not None]
     assert len(numbers) == len(set(numbers))
@@ -128,7 +128,7 @@ def test_numbers_are_those_of_the_kernel(architecture: Architecture) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_call_says_who_needs_it(architecture: Architecture) -> None:
-    calls = allowed(architecture)
+    calls = ALLOWED
     assert [call.name for call in calls if len(call.needed_by) < 4] == []
     assert 70 <= len([call for call in calls if call.number(architecture) is not None]) <= 100
 
@@ -136,7 +136,7 @@ def test_every_call_says_who_needs_it(architecture: Architecture) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_other_number_is_refused(architecture: Architecture) -> None:
     program = compile_filter(architecture).bound_to(PID)
-    known = {call.number(architecture) for call in (*allowed(architecture), *ABSENT, *FATAL)}
+    known = {call.number(architecture) for call in (*ALLOWED, *ABSENT, *FATAL)}
     audit = AUDIT_ARCHITECTURE[architecture]
     others = [number for number in range(2000) if number not in known]
     assert {verdict(program, architecture=audit, number=number) for number in others} == {REFUSED}
@@ -276,7 +276,7 @@ async def test_every_fatal_call_kills_a_real_worker(plugins: Path, level: Level)
 
 @pytest.mark.parametrize("level", CONFINED, ids=name_of)
 async def test_every_other_call_is_refused_to_a_real_worker(plugins: Path, level: Level) -> None:
-    known = {call.number(HERE) for call in (*allowed(HERE), *ABSENT, *FATAL)}
+    known = {call.number(HERE) for call in (*ALLOWED, *ABSENT, *FATAL)}
     # The kernel lets its own probes' returns past every filter, and kills whoever else calls them (since 6.14).
     past_filters = {335, 336} if HERE == "x86_64" else set()
     others = [number for number in range(600) if number not in known | past_filters]

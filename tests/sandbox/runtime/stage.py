@@ -7,7 +7,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,9 +186,6 @@ async def until(condition: Any, *, within_s: float = PATIENT_S) -> None:
 
 async def started_spawner(plugins: Path, *, level_max: Level = Level.L4) -> Spawner:
     """A zygote that is ready."""
-    plugins.mkdir(parents=True, exist_ok=True)
     spawner = Spawner(ZygoteSettings(required=Level.L1, plugins=plugins, level_max=level_max))
     await spawner.start()
     return spawner
-
-

@@ -170,7 +170,9 @@ def test_a_place_that_names_no_blob_is_refused(place: object) -> None:
 
 def test_the_host_refuses_to_send_what_is_over_a_limit() -> None:
     with pytest.raises(FrameFault):
-        frames.configure_frame(merchant_id="m", mode="test", locale="en", revision=1, config=b'"' + b"x" * 20_000 + b'"')
+        frames.configure_frame(
+            merchant_id="m", mode="test", locale="en", revision=1, config=b'"' + b"x" * 20_000 + b'"'
+        )
     with pytest.raises(FrameFault):
         frames.told_frame(call_id=ID, sequence=1, value=b"1" * 300_000, code=None, hint="", blobs=())
     with pytest.raises(FrameFault):

@@ -91,6 +91,7 @@ class Channel:
         "_owner",
         "_pidfd",
         "_poller",
+        "_previous_id",
         "_reader",
         "_sequence",
         "_socket",
@@ -103,7 +104,7 @@ class Channel:
     def __init__(self, spawned: Spawned, *, owner: ChannelOwner, loop: asyncio.AbstractEventLoop) -> None:
         """Takes over what `spawned` holds: `end` and then `bury` give it back."""
         self.state = State.BOOTING
-        self.last_call_id = ""
+        self.last_call_id = self._previous_id = ""
         self._socket = spawned.channel
         self._spawned = spawned
         self._pidfd = spawned.pidfd
@@ -145,7 +146,7 @@ class Channel:
         running.holder = self
         self._sequence = 0
         self._reader = frames.LOOSE if call.blobs or _may_have_blobs(call.target) else frames.reader_of(call.result)
-        self.last_call_id = call.id
+        self._previous_id, self.last_call_id = self.last_call_id, call.id
         self.state = State.IN_CALL
         if not self._send(message):
             self._call, running.holder = None, None
@@ -307,6 +308,8 @@ class Channel:
         if self._inbox:
             raise FrameFault(FaultKind.UNSOLICITED, "more came with the answer")
         if not compare_digest(said_id.encode(), running.call.id.encode()):
+            if said_id == self._previous_id:
+                raise FrameFault(FaultKind.UNSOLICITED, "an earlier call was answered a second time")
             raise FrameFault(FaultKind.FORGED_ID, "the answer names another call")
         if isinstance(outcome, Fault) and outcome.kind not in _KEPT:
             self.end(outcome)

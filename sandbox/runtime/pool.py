@@ -433,10 +433,14 @@ class Pool:
 
     # Ending.
 
-    def refuse(self, plugin_id: str, version: str, fault: Fault) -> None:
-        """From here on every call of the version has this outcome; what runs of it is killed."""
+    def refuse(self, plugin_id: str, version: str, fault: Fault, *, cause: Fault | None = None) -> None:
+        """From here on every call of the version has this outcome; what runs of it is killed.
+
+        Whoever waits for its first worker hears of the `cause`.
+        """
         found = self.version(plugin_id, version)
         found.refusal = fault
+        found.warmed(fault if cause is None else cause)
         self._dismiss(found, fault)
         for worker in tuple(found.workers):
             worker.is_retired = True

@@ -140,8 +140,10 @@ def _handed_over(name: str, function: Implementation, release: WorkerRelease) ->
 
 
 def _words(error: BaseException) -> str:
+    """The error's text, after its code where it has one, as `NoticeRefused` does."""
     try:
-        return str(error)[:DETAIL_MAX]
+        text, code = str(error)[:DETAIL_MAX], getattr(error, "code", None)
+        return f"{code}: {text}" if isinstance(code, str) and not text.startswith(code) else text
     except BaseException:  # noqa: BLE001 - `__str__` of a plugin's exception may raise anything too
         return "(its text could not be had)"
 

@@ -14,7 +14,9 @@ from tests.sandbox.runtime.stage import Stage, open_stage, started_spawner
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of installed plugins."""
-    return tmp_path_factory.mktemp("runtime") / "plugins"
+    folder = tmp_path_factory.mktemp("runtime") / "plugins"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,6 @@ async def until(condition: Any, *, within_s: float = PATIENT_S) -> None:
 
 async def started_spawner(plugins: Path, *, level_max: Level = Level.L4) -> Spawner:
     """A zygote that is ready."""
-    plugins.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
     spawner = Spawner(ZygoteSettings(required=Level.L1, plugins=plugins, level_max=level_max))
     await spawner.start()
     return spawner

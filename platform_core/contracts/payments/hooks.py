@@ -246,6 +246,8 @@ class ReceiptToRender(Payload):
     locale: str
     media_type: Literal["text/html", "application/pdf"]
     """What is asked for."""
+    refunded_minor: int = 0
+    """What has gone back of `total` since, in its currency: to be shown beside it, never taken off it."""
 
 
 @hook("render", version=1, scope="payments:read", since="1.0")

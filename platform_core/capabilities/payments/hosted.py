@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from platform_core.capabilities.payments.screening import Amended, Judged, OrderPlugins, Ranked, Taken
-from platform_core.contracts.fields import Payload
-from platform_core.contracts.payments import Basket, amend_basket, check_payment, choose_route
+from platform_core.capabilities.payments.screening import Amended, Drawn, Judged, OrderPlugins, Ranked, Taken
+from platform_core.contracts.fields import Money, Payload
+from platform_core.contracts.payments import (
+    Basket,
+    PaymentProvider,
+    amend_basket,
+    check_payment,
+    choose_route,
+    render_receipt,
+)
 from platform_core.contracts.results import Discount
 from platform_core.plugin_host.answers import Degraded
 from platform_core.plugin_host.dispatch import Dispatcher, Pin
+from platform_core.plugin_host.merging import Wanted
+from platform_core.plugin_host.registry import Registry
 
 HOOKS: Final[Mapping[str, Callable[..., Any]]] = {  # Any: a hookspec's result
-    function.__name__: function for function in (amend_basket, check_payment, choose_route)
+    function.__name__: function for function in (amend_basket, check_payment, choose_route, render_receipt)
 }
 
 
@@ -95,6 +104,42 @@ class HostedOrder:
         )
         ranked_by = next((answer.plugin_id for answer in decision.answers if answer.is_used), None)
         return Ranked(decision.result, ranked_by, _records(decision.degraded), decision.parts)
+
+    async def render(self, hook: str, payload: Payload, /, *, media_type: str, total: Money, bytes_max: int) -> Drawn:
+        """What the merchant's one owner drew, if it may be shown."""
+        decision = await self._dispatcher.render(
+            HOOKS[hook],
+            lambda: payload,
+            wanted=Wanted(media_type=media_type, total=total, bytes_max=bytes_max),
+            merchant_id=self._pin.merchant_id,
+            store_id=self._store_id,
+            idempotency_key=self._key,
+            pin=self._pin,
+        )
+        drawn_by = next((answer for answer in decision.answers if answer.is_used), None)
+        return Drawn(
+            decision.result,
+            None if drawn_by is None else drawn_by.plugin_id,
+            None if drawn_by is None else drawn_by.version,
+            _records(decision.degraded),
+            decision.parts,
+        )
+
+
+class HostedProviders:
+    """The payment providers of the newest generation; the same mapping until there is another one."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._registry: Registry | None = None
+        self._providers: Mapping[str, PaymentProvider] = {}
+
+    def __call__(self) -> Mapping[str, PaymentProvider]:
+        """By id."""
+        registry = self._dispatcher.registry
+        if registry is not self._registry:
+            self._registry, self._providers = registry, registry.payment_providers()
+        return self._providers
 
 
 def _records(degraded: Sequence[Degraded]) -> Sequence[Mapping[str, str]]:

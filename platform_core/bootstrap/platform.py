@@ -229,6 +229,7 @@ def assemble(
     )
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
     refusals = Refusals(ground.committer, clock=real_clock)
+    gate = make_gate(deps, feed, directory, egress=Egress(simulators=settings.egress_simulators), clock=ground.clock)
     providers = Providers(registry.payment_providers(), contexts)
     tools = _tools(ground, directory, settings=settings, providers=providers, limits=limits, plugins=plugins)
     parties, apps = Parties(deps), Apps(deps)
@@ -236,7 +237,6 @@ def assemble(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
     payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
-    gate = make_gate(deps, feed, directory, egress=Egress(simulators=settings.egress_simulators), clock=ground.clock)
     gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from platform_core.delivery.webhooks.signing import secret_bytes
+from platform_core.kernel.http.webhook_signing import secret_bytes
 
 TOLERANCE_S: Final = 300  # how far a message's time may lie from ours
 START_WITHIN_S: Final = 10.0

@@ -201,6 +201,11 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field(
         default="json", description="json: one object a line, for machines. console: for people."
     )
+    trace_hooks: bool = Field(
+        default=False,
+        description="Whether each hook that plugins are asked is written to the log: plugins in order, names of the "
+        "fields that were sent, answers, faults, durations, the decision. No value of a payload.",
+    )
     otel_endpoint: str | None = Field(
         default=None,
         description="OTLP over HTTP collector, such as http://127.0.0.1:4318. Unset: no traces or metrics leave, at "

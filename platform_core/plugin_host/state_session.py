@@ -102,7 +102,7 @@ class StateSession:
     async def _seen(self, key: str) -> Stored | None:
         if key not in self._own:
             found = await self._reader.read(self._merchant_id, self._plugin_id, key)
-            self._own[key] = found.stored
+            self._own.setdefault(key, found.stored)  # another ask of this call may have written it meanwhile
             if self._use is None:
                 self._use = found.use
         return self._own[key]

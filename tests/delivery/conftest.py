@@ -14,11 +14,11 @@ import pytest
 from platform_core.delivery.assembly import Delivery, DeliveryNeeds, open_delivery
 from platform_core.delivery.catalogue import EventCatalogue, EventKind
 from platform_core.delivery.dispatcher import BrokerDown
-from platform_core.delivery.webhooks.signing import secret_text
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer, Event, Plan
 from platform_core.kernel.database.pools import Database
+from platform_core.kernel.http.webhook_signing import secret_text
 from platform_core.kernel.ids import Ids
 from tests.delivery.receiver import Receiver, receiving
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +28,8 @@ class Receiver:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"ok"
+    reply: Callable[[Received], bytes] | None = None
+    """Makes the body of each answer, in place of `body`."""
     delay_s: float = 0.0
     answers: list[int] = field(default_factory=list)
     got: list[Received] = field(default_factory=list)
@@ -73,7 +75,8 @@ class Receiver:
             if status == 0:
                 return False
             extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-            writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(self.body)}\r\n{extra}\r\n".encode() + self.body)
+            answer = self.body if self.reply is None else self.reply(self.got[-1])
+            writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(answer)}\r\n{extra}\r\n".encode() + answer)
             await writer.drain()
         finally:
             self.at_once -= 1

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from platform_core.delivery.webhooks.signing import make_secret, secret_bytes, secret_text, signed_headers
+from platform_core.kernel.http.webhook_signing import make_secret, secret_bytes, secret_text, signed_headers
 
 SECRET = bytes(range(32))
 BODY = '{"type":"payment.captured","data":{"subject":"牛肉面"}}'.encode()

@@ -10,7 +10,7 @@ import pytest
 
 from platform_core.delivery.assembly import Delivery
 from platform_core.delivery.schedule import DELAYS_S
-from platform_core.delivery.webhooks.signing import secret_bytes, signed_headers
+from platform_core.kernel.http.webhook_signing import secret_bytes, signed_headers
 from tests.delivery.conftest import Broker, Subscription, World
 from tests.delivery.receiver import Receiver
 

@@ -20,7 +20,6 @@ from platform_core.delivery.webhooks.models import (
 )
 from platform_core.delivery.webhooks.notices import endpoint_event
 from platform_core.delivery.webhooks.outcome import Attempted, Health, Outcome, judge_attempt
-from platform_core.delivery.webhooks.signing import signed_headers
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import (
@@ -35,6 +34,7 @@ from platform_core.kernel.commit import (
 )
 from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.http.guarded_client import GuardedClient, OutboundFailed
+from platform_core.kernel.http.webhook_signing import signed_headers
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.telemetry import Correlation, continue_trace, correlated
 

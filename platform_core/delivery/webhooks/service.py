@@ -23,7 +23,6 @@ from platform_core.delivery.webhooks.models import WEBHOOK_ENDPOINTS, WEBHOOK_HE
 from platform_core.delivery.webhooks.notices import endpoint_event
 from platform_core.delivery.webhooks.outcome import CONCURRENCY_MAX
 from platform_core.delivery.webhooks.schemas import EndpointCreate, EndpointRead, EndpointSecretRead, EndpointUpdate
-from platform_core.delivery.webhooks.signing import make_secret, secret_text
 from platform_core.identity.operations import Operations
 from platform_core.identity.principal import Principal
 from platform_core.identity.vault import Vault
@@ -34,6 +33,7 @@ from platform_core.kernel.errors import validation_failed
 from platform_core.kernel.http.guarded_client import OutboundFailed, check_url
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.preconditions import changed_meanwhile, check_version
+from platform_core.kernel.http.webhook_signing import make_secret, secret_text
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors, Page, Position
 

@@ -108,9 +108,7 @@ def _reads(router: APIRouter, life: PluginLife) -> None:
     @router.get(
         f"{_ONE}/upgrade",
         operation_id="plugin_installations.preview_upgrade",
-        responses=refusals(
-            _ABSENT, errors.PLUGIN_NOT_FOUND, errors.INSTALLATION_STATE, errors.RELEASE_STATE, errors.PLUGIN_SUSPENDED
-        ),
+        responses=refusals(_ABSENT, errors.PLUGIN_NOT_FOUND),
     )
     async def preview_upgrade(
         who: MayRead, installation_id: InstallationId, *, plugin_version: Version = None

@@ -201,6 +201,7 @@ class InstallationDetailed(InstallationRead):
 class UpgradeRead(_Read):
     """What another version asks for beside the present one. `digest` is what a merchant accepts by."""
 
+    installation_id: str
     plugin_id: str
     from_version: str
     to_version: str
@@ -240,6 +241,7 @@ class SecretWrite(_Command):
 class SecretRead(_Read):
     """A secret, without its value. `used_at` is at most an hour behind."""
 
+    installation_id: str
     name: str
     kind: str
     is_set: bool

@@ -46,7 +46,7 @@ class SecretAdmin:
         row, release = await self.installations.find(installation_id, merchant_id)
         async with self.deps.database.read(merchant_id) as connection:
             rows = await repository.read_secrets(connection, row.plugin_id, merchant_id=merchant_id)
-        return [_read(use, rows.get(use.name)) for use in manifest_of(release.manifest).secrets]
+        return [_read(row.id, use, rows.get(use.name)) for use in manifest_of(release.manifest).secrets]
 
     async def set(
         self, actor: Actor, installation_id: str, name: str, *, wanted: SecretWrite, extra: Extra = nothing_else
@@ -72,6 +72,7 @@ class SecretAdmin:
         else:
             part = Change(SECRETS, before.id, values, expected=before.row_version)
         answer = SecretRead(
+            installation_id=row.id,
             name=name,
             kind=use.kind,
             is_set=True,
@@ -116,8 +117,9 @@ class SecretAdmin:
         }
 
 
-def _read(use: SecretUse, row: Record | None) -> SecretRead:
+def _read(installation_id: str, use: SecretUse, row: Record | None) -> SecretRead:
     return SecretRead(
+        installation_id=installation_id,
         name=use.name,
         kind=use.kind,
         is_set=row is not None,

@@ -59,7 +59,8 @@ class Upgrades:
     installations: Installations
 
     async def preview(self, merchant_id: str, installation_id: str, *, version: str | None) -> UpgradeRead:
-        """What another version asks for beside the present one; by default the newest published.
+        """What another version asks for beside the present one, which is nothing where it is the same; by default the
+        newest published.
 
         404 `plugins.installation_not_found`, `plugins.not_found`.
         """
@@ -68,6 +69,7 @@ class Upgrades:
         async with self.deps.database.read(merchant_id) as connection:
             config = await stored_config(connection, step.row)
         return UpgradeRead(
+            installation_id=step.row.id,
             plugin_id=step.row.plugin_id,
             from_version=step.before.version,
             to_version=step.after.version,
@@ -88,6 +90,7 @@ class Upgrades:
         `plugins.consent_refused`.
         """
         step = await self._step(actor.merchant_id, installation_id, version=wanted.plugin_version)
+        await self._check_version(step)
         found = difference(step.had, step.wants)
         digest = digest_of(found)
         if step.is_wider and wanted.accepted_difference != digest:
@@ -100,6 +103,15 @@ class Upgrades:
         plan.add(*made.parts, *extra(made.answer, installation_id))
         await self.deps.commit(plan, subject=installation_id)
         return made.answer
+
+    async def _check_version(self, step: _Step) -> None:
+        """Another version, published and not suspended."""
+        row, after = step.row, step.after
+        if after.id == row.release_id:
+            raise INSTALLATION_STATE.error({"installation_id": row.id, "state": f"at {after.version} already"})
+        await self.installations.check_running(after, row.merchant_id)
+        if after.state != "published":
+            raise RELEASE_STATE.error({"release": after.id, "state": after.state, "needed": "published"})
 
     async def _add_consent(self, plan: Plan, actor: Actor, step: _Step, wanted: UpgradeAct) -> None:
         """The grant as it is, and what the version asks for beside: what it had may be needed to go back."""
@@ -190,11 +202,6 @@ class Upgrades:
         after = newest(releases, version=version)
         if after is None:
             raise PLUGIN_NOT_FOUND.error({"plugin_id": row.plugin_id})
-        if after.id == row.release_id:
-            raise INSTALLATION_STATE.error({"installation_id": row.id, "state": f"at {after.version} already"})
-        await self.installations.check_running(after, merchant_id)
-        if after.state != "published":
-            raise RELEASE_STATE.error({"release": after.id, "state": after.state, "needed": "published"})
         return _Step(row, before, after, manifest_of(before.manifest), manifest_of(after.manifest))
 
     async def _between(self, row: Record, after: Record) -> _Step:

@@ -68,8 +68,9 @@ def list_plugins(*, merchant: MerchantFilter = None, is_json: JsonOption = False
 
     rows = [row.model_dump(mode="json") for row in within(work)]
     if merchant is None:
-        head = ("plugin", "version", "state", "publisher")
-        terminal.table(head, [(row["id"], row["plugin_version"], row["state"], row["publisher"]) for row in rows])
+        catalogue_head = ("plugin", "version", "state", "publisher")
+        found = [(row["id"], row["plugin_version"], row["state"], row["publisher"]) for row in rows]
+        terminal.table(catalogue_head, found)
     else:
         head = ("plugin", "version", "state", "missing", "suspended by")
         shown = [
@@ -167,7 +168,7 @@ def install(
     version: VersionOption = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="Give this scope; by default the required ones. May be repeated."),
+        typer.Option("--scope", help="Give this scope; by default the required ones."),
     ] = None,
     is_json: JsonOption = False,
 ) -> None:

@@ -24,7 +24,7 @@ from platform_core.identity.principal import Principal, narrowed
 from platform_core.identity.rate_limits import RateLimits
 from platform_core.identity.repository import TokenState
 from platform_core.identity.request_proofs import RequestProofs
-from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, RevocationFeed
+from platform_core.identity.revocation import CACHE_S, DATABASE_AWAY, STALE_S, RevocationFeed
 from platform_core.identity.signing_keys import ALGORITHM, SigningKeys
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.database.pools import Database
@@ -119,6 +119,14 @@ class Access:
             entry.epoch = feed.epoch
         return not is_touched
 
+    async def _heed_keys(self) -> None:
+        """With a stale feed the rows say which keys hold."""
+        if not self._feed.is_fresh:
+            try:
+                await self._keys.read_within(STALE_S)
+            except DATABASE_AWAY as error:
+                raise ACCESS_UNAVAILABLE.error(retry_after_s=1) from error
+
     async def inspect(self, token: str) -> tuple[Principal, dict[str, Any]]:
         """The principal and the claims of a token, read anew and kept nowhere: for introspection and revocation.
 
@@ -126,11 +134,13 @@ class Access:
         """
         if len(token) > TOKEN_BYTES_MAX or not token.isascii():
             raise _invalid()
+        await self._heed_keys()
         now = self._clock.now()
         kid, claims = self._verify(token, now)
         return await self._back(kid, claims, now), claims
 
     async def _examine(self, token: str, now: datetime) -> Principal:
+        await self._heed_keys()
         kid, claims = self._verify(token, now)
         return await self._back(kid, claims, now)
 

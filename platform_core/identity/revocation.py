@@ -76,7 +76,7 @@ class RevocationFeed:
         self._polled: deque[tuple[float, int]] = deque()  # when, and the highest position then
         self._last_good = float("-inf")
         self._task: asyncio.Task[None] | None = None
-        self._listeners: list[Callable[[str, str], Awaitable[None]]] = []
+        self._listeners: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
 
     @property
     def is_fresh(self) -> bool:
@@ -88,9 +88,13 @@ class RevocationFeed:
         heard = self._news.get((kind, subject_id)) if subject_id is not None else None
         return heard is not None and heard[0] > since
 
-    def listen(self, listener: Callable[[str, str], Awaitable[None]]) -> None:
-        """Await `listener(kind, subject_id)` on every news, before the poll counts as good."""
-        self._listeners.append(listener)
+    def listen(self, kind: Kind, listener: Callable[[str], Awaitable[None]]) -> None:
+        """Await `listener(subject_id)` on every news of this kind, before the poll counts as good.
+
+        What caches read while a listener works may still rest on what the listener is about to replace; so the news
+        counts once more when it is done.
+        """
+        self._listeners.setdefault(kind, []).append(listener)
 
     async def start(self) -> None:
         """Poll once, so that a broken database is found at start, then go on in the background."""
@@ -115,15 +119,23 @@ class RevocationFeed:
                 self._floor = await self._connection.fetchval(_SQL_START, _START_ROWS)
             rows = await self._connection.fetch(_SQL_NEWS, self._floor)
         fresh = [row for row in rows if row[0] not in self._seen]
-        if fresh:
-            self.epoch += 1
-        for position, kind, subject_id in fresh:
-            self._news[kind, subject_id] = (self.epoch, began)
-            for listener in self._listeners:
-                await listener(kind, subject_id)
-            self._seen[position] = began  # last, so that a listener that failed hears it again
+        self._note([(kind, subject_id) for _, kind, subject_id in fresh], began)
+        followed = [(kind, subject_id) for _, kind, subject_id in fresh if kind in self._listeners]
+        try:
+            for position, kind, subject_id in fresh:
+                for listener in self._listeners.get(kind, ()):
+                    await listener(subject_id)
+                self._seen[position] = began  # last, so that a listener that failed hears it again
+        finally:
+            self._note(followed, began)
         self._last_good = began
         self._forget(began, highest=rows[-1][0] if rows else self._floor)
+
+    def _note(self, subjects: list[tuple[str, str]], heard_at: float) -> None:
+        """Raise the epoch with all of its news in one step: whoever is stamped with it has seen them all."""
+        if subjects:
+            self.epoch += 1
+            self._news.update(dict.fromkeys(subjects, (self.epoch, heard_at)))
 
     async def _run(self) -> None:
         while True:

@@ -40,10 +40,12 @@ class SigningKeys:
         self._deps = deps
         self._signing: KeySet | None = None
         self._published: dict[str, _Published] = {}
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
 
     async def start(self, feed: RevocationFeed) -> None:
         """Load the keys, making the first two on a new installation, and follow the feed."""
-        feed.listen(self._heard)  # first, so that no rotation falls between reading and listening
+        feed.listen("keys", self._heard)  # first, so that no rotation falls between reading and listening
         await self.load()
         if self._signing is None:
             await self._make_first()
@@ -51,6 +53,7 @@ class SigningKeys:
 
     async def load(self) -> None:
         """Read the keys anew."""
+        began = self._deps.clock.monotonic()
         async with self._deps.database.read_auth() as connection:
             rows = await repository.read_signing_keys(connection)
         published: dict[str, _Published] = {}
@@ -60,6 +63,13 @@ class SigningKeys:
                 private = json.loads(self._deps.vault.open(row.id, row.sealed))
                 self._signing = KeySet([ECKey.import_key(private)])
         self._published = published
+        self._read_at = began
+
+    async def read_within(self, seconds: float) -> None:
+        """Read the keys anew unless that was done so lately: for a stale feed. Raises what the driver raises."""
+        async with self._reading:
+            if self._deps.clock.monotonic() - self._read_at > seconds:
+                await self.load()
 
     @property
     def signing(self) -> KeySet:
@@ -121,9 +131,8 @@ class SigningKeys:
         )
         return await self._commit(plan, subject_id=kid)
 
-    async def _heard(self, kind: str, subject_id: str) -> None:
-        if kind == "keys":
-            await self.load()
+    async def _heard(self, subject_id: str) -> None:
+        await self.load()
 
     def _is_published(self, found: _Published) -> bool:
         return found.retired_at is None or self._deps.clock.now() < found.retired_at + OVERLAP

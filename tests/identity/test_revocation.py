@@ -40,11 +40,11 @@ async def test_a_revoked_grant_is_refused_in_every_process(
     assert [await _passes(each, token) for each in (process, other_process)] == [True, True]
     heard = asyncio.Event()
 
-    async def on_news(kind: str, subject_id: str) -> None:
-        if (kind, subject_id) == ("grant", shop.grant.id):
+    async def on_news(subject_id: str) -> None:
+        if subject_id == shop.grant.id:
             heard.set()
 
-    other_process.feed.listen(on_news)
+    other_process.feed.listen("grant", on_news)
     await other_process.feed.start()
     await Grants(deps).revoke(shop.grant.id, merchant_id=shop.merchant.id, by="per_owner", why="left")
     await asyncio.wait_for(heard.wait(), HEARD_S)
@@ -178,6 +178,36 @@ async def test_an_emergency_refuses_the_old_key_at_once(process: Process, other_
     assert [await _passes(each, token) for each in (process, other_process)] == [False, False]
     assert compromised not in {key["kid"] for key in other_process.keys.jwks()["keys"]}
     assert await _passes(other_process, await process.token(shop.app))
+
+
+async def test_what_is_read_while_the_news_is_worked_on_is_not_kept(
+    process: Process, other_process: Process, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that comes while the keys are being read again still finds the old key: it may pass, but not stay."""
+    token = await process.token(shop.app)
+    assert await _passes(other_process, token)
+    keys, read_again = other_process.keys, other_process.keys.load
+    met: list[bool] = []
+
+    async def load() -> None:
+        met.append(await _passes(other_process, token))
+        await read_again()
+
+    monkeypatch.setattr(keys, "load", load)
+    await process.keys.revoke(str(process.keys.signing.keys[0].kid))
+    await other_process.feed.poll()
+    assert met == [True], "the old key was still there when the request came"
+    assert not await _passes(other_process, token)
+
+
+async def test_while_the_feed_is_stale_the_rows_say_which_keys_hold(
+    process: Process, other_process: Process, shop: Shop, clock: ManualClock
+) -> None:
+    token = await process.token(shop.app)
+    assert await _passes(other_process, token)
+    await process.keys.revoke(str(process.keys.signing.keys[0].kid))
+    clock.advance(timedelta(seconds=1.01))
+    assert not await _passes(other_process, token)
 
 
 async def test_of_two_rotations_at_once_one_wins(process: Process, other_process: Process) -> None:

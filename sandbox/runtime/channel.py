@@ -240,7 +240,9 @@ class Channel:
             fault = self._owner.locked(frames.read(frames.LOCKED, body))
             if fault is not None:
                 self.end(fault)
-            self.state = State.LOCKED if fault is None else State.DEAD
+                return
+            self.state = State.LOCKED
+            self._send(frames.GO)
             return
         frame = frames.read(frames.BOOTED, body)
         if self._inbox:

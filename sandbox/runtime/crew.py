@@ -92,8 +92,13 @@ class Version:
         return bool(self.thirsty or self.warming) or any(key.size for key in self.keys.values())
 
     def wanted(self) -> tuple[int, int]:
-        """How many more workers waiting calls need, and how many spares there should be."""
+        """How many more workers waiting calls need, and how many spares there should be.
+
+        As long as none was ever ready there is one at most: it may never be.
+        """
         assert self.facts is not None
+        if self.hosted is None:
+            return int(self.is_in_use), 0
         most = self.facts.workers_max
         needed = sum(min(len(key.waiting), most - key.size) for key in self.thirsty)
         spares = (most if self.facts.is_per_call else 1) if self.is_in_use else 0

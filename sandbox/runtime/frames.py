@@ -151,6 +151,9 @@ class Told(Frame):
     blobs: tuple[int, ...] = ()
 
 
+GO: Final = HEADER.pack(JSON, 10) + b'{"t":"go"}'
+"""The host's answer to `locked`: the worker may import the plugin. Until then nothing of it runs."""
+
 LOCKED: Final[TypeAdapter[Any]] = TypeAdapter(Locked)
 BOOTED: Final[TypeAdapter[Any]] = TypeAdapter(Annotated[Ready | Failed, Field(discriminator="t")])
 LOOSE: Final[TypeAdapter[Any]] = TypeAdapter(Annotated[Result | Capability, Field(discriminator="t")])

@@ -52,19 +52,28 @@ def run(channel: socket.socket, facts: LockedFacts, release: WorkerRelease) -> N
     Called in the worker when nothing of the plugin has run yet: the report is the first that the channel carries.
     """
     line = Line(channel)
-    line.send(_locked(facts))
+    try:
+        line.send(_locked(facts))
+        line.next_frame()  # `go`: the host found the level high enough.
+        loaded = _load(line, release)
+        if loaded is not None:
+            _Worker(line, loaded).serve()
+    except HostGone:
+        return
+
+
+def _load(line: Line, release: WorkerRelease) -> Loaded | None:
+    """Load the plugin and tell the host, either way."""
     began = time.perf_counter()
     try:
         loaded = load(release)
     except NotLoadable as error:
         line.send(frames.Failed(error_type=error.error_type, detail=error.detail).model_dump_json().encode())
-        return
-    ready = frames.Ready(hooks=loaded.hooks, providers=loaded.providers, import_ms=(time.perf_counter() - began) * 1000)
+        return None
+    import_ms = (time.perf_counter() - began) * 1000
+    ready = frames.Ready(hooks=loaded.hooks, providers=loaded.providers, import_ms=import_ms)
     line.send(ready.model_dump_json().encode())
-    try:
-        _Worker(line, loaded).serve()
-    except HostGone:
-        return
+    return loaded
 
 
 def _locked(facts: LockedFacts) -> bytes:

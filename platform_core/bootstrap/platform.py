@@ -21,6 +21,7 @@ from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
@@ -127,6 +128,7 @@ async def open_platform(
     *,
     clock: Clock | None = None,
     registry: Registry | None = None,
+    plugins: Plugins | None = None,
     application_name: str = "arsenal",
 ) -> AsyncIterator[Platform]:
     """Open everything. The database is migrated already (`arsenal migrate`).
@@ -134,7 +136,9 @@ async def open_platform(
     Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins'
     connections on this loop are closed.
     """
-    platform = assemble(settings, urls, clock=clock, registry=registry, application_name=application_name)
+    platform = assemble(
+        settings, urls, clock=clock, registry=registry, plugins=plugins, application_name=application_name
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(platform.people.close)
@@ -165,16 +169,22 @@ async def _close_providers(registry: Registry) -> None:
                 log.warning("provider.not_closed", provider=provider_id, error=type(error).__name__)
 
 
-def assemble(
-    settings: Settings,
-    urls: DatabaseUrls,
-    *,
-    clock: Clock | None = None,
-    registry: Registry | None = None,
-    application_name: str = "arsenal",
-) -> Platform:
-    """Everything put together and nothing opened. ValueError for scopes or limits of money that cannot be."""
-    check_catalogue()
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything else stands on: time, ids, the database and its one writer, secrets, and news."""
+
+    clock: Clock
+    ids: Ids
+    database: Database
+    nudger: Nudger
+    committer: Committer
+    vault: Vault
+    deps: IdentityDeps
+    feed: RevocationFeed
+
+
+def _ground(settings: Settings, urls: DatabaseUrls, *, clock: Clock | None, application_name: str) -> _Ground:
+    """Tokens live by the real clock, business by `clock`."""
     clock, real_clock = clock or SystemClock(), SystemClock()
     ids = Ids(clock)
     database = _database(settings, urls, application_name)
@@ -183,12 +193,28 @@ def assemble(
     vault = Vault(secrets_key(settings))
     deps = IdentityDeps(clock=real_clock, ids=ids, database=database, committer=committer, vault=vault)
     feed = RevocationFeed(lambda: database.connect("auth"), clock=real_clock)
+    return _Ground(clock, ids, database, nudger, committer, vault, deps, feed)
+
+
+def assemble(
+    settings: Settings,
+    urls: DatabaseUrls,
+    *,
+    clock: Clock | None = None,
+    registry: Registry | None = None,
+    plugins: Plugins | None = None,
+    application_name: str = "arsenal",
+) -> Platform:
+    """Everything put together and nothing opened. ValueError for scopes or limits of money that cannot be."""
+    check_catalogue()
+    ground = _ground(settings, urls, clock=clock, application_name=application_name)
+    deps, feed, database, real_clock = ground.deps, ground.feed, ground.database, ground.deps.clock
     keys = SigningKeys(deps)
     directory = MerchantDirectory(database=database, feed=feed, clock=real_clock)
     registry = registry or load_installed()
-    contexts = VaultContexts(vault)
-    ledger = LedgerService(database, ids=ids)
-    limits = Limits(database=database, ledger=ledger, committer=committer, clock=clock, ids=ids)
+    contexts = VaultContexts(ground.vault)
+    ledger = LedgerService(database, ids=ground.ids)
+    limits = Limits(database=database, ledger=ledger, committer=ground.committer, clock=ground.clock, ids=ground.ids)
     grants = Grants(deps, limits=limits, policy=limit_policy(settings.money_limits))
     consent = Consent(deps, grants)
     cursors = Cursors(_key(settings, settings.cursor_key, "cursor.key"))
@@ -196,21 +222,21 @@ def assemble(
         deps, keys, feed, public_origin=settings.public_origin, allow_loopback_http=settings.is_webhook_loopback_allowed
     )
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
-    refusals = Refusals(committer, clock=real_clock)
+    refusals = Refusals(ground.committer, clock=real_clock)
     providers = Providers(registry.payment_providers(), contexts)
-    tools = _tools(deps, directory, feed, settings=settings, providers=providers, limits=limits, clock=clock)
+    tools = _tools(ground, directory, settings=settings, providers=providers, limits=limits, plugins=plugins)
     parties, apps = Parties(deps), Apps(deps)
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
     return Platform(
         settings=settings,
-        clock=clock,
-        ids=ids,
+        clock=ground.clock,
+        ids=ground.ids,
         database=database,
-        committer=committer,
-        nudger=nudger,
-        vault=vault,
+        committer=ground.committer,
+        nudger=ground.nudger,
+        vault=ground.vault,
         contexts=contexts,
         cursors=cursors,
         feed=feed,
@@ -232,7 +258,7 @@ def assemble(
         registry=registry,
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
-        payment_setup=_payment_setup(committer, contexts, clock=clock, ids=ids),
+        payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
     )
 
 
@@ -298,30 +324,30 @@ def _access(
 
 
 def _tools(
-    deps: IdentityDeps,
+    ground: _Ground,
     directory: MerchantDirectory,
-    feed: RevocationFeed,
     *,
     settings: Settings,
     providers: Providers,
     limits: Limits,
-    clock: Clock,
+    plugins: Plugins | None,
 ) -> Tools:
-    repository = PaymentRepository(deps.database)
+    repository, clock = PaymentRepository(ground.database), ground.clock
 
     async def read_terms(merchant_id: str) -> MerchantTerms:
         return await repository.terms(merchant_id, clock.now())
 
     return Tools(
-        committer=deps.committer,
+        committer=ground.committer,
         repository=repository,
         providers=providers,
         directory=directory,
         limits=limits,
-        terms=FeedCache(read_terms, kind="terms", feed=feed, clock=deps.clock),
+        terms=FeedCache(read_terms, kind="terms", feed=ground.feed, clock=ground.deps.clock),
         clock=clock,
-        ids=deps.ids,
+        ids=ground.ids,
         public_origin=settings.public_origin,
+        plugins=plugins,
     )
 
 

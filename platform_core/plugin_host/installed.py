@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, Protocol
 
 from platform_core.contracts.manifest import Manifest
@@ -53,7 +52,7 @@ class Enabled:
 class HookPolicy:
     """What a merchant decided about hooks."""
 
-    check_deny_above_minor: Mapping[str, int] = MappingProxyType({})
+    check_deny_above_minor: Mapping[str, int] = field(default_factory=dict)
     """By `check_` hook: from this amount on a failing plugin counts as deny instead of review."""
     amend_discount_max_bp: int = 5_000
     """The most that all discounts of plugins together may take off a basket, basis points."""

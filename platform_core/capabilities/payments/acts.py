@@ -152,7 +152,7 @@ class PaymentActs:
                 raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
             if payment.refunded_minor or payment.refunding_minor or _is_captured_authorization(file):
                 raise conflict(payment, "cancel", "a sale without refunds, authorized, processing, created")
-            if payment.state == "created":
+            if payment.state in ("created", "in_review"):
                 draft.set(state="canceled", canceled_at=draft.now, next_action=None)
                 draft.unexpire()
                 draft.emit("payment.canceled")
@@ -451,8 +451,8 @@ def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
         payment = file.payment
         if payment.state == "closed":
             return
-        _wants(payment, "close", "created", "processing")
-        if payment.state == "created":
+        _wants(payment, "close", "created", "in_review", "processing")
+        if payment.state in ("created", "in_review"):
             draft.set(state="closed", closed_reason=reason, next_action=None)
             draft.unexpire()
             draft.emit("payment.closed")

@@ -46,9 +46,13 @@ def admit(principal: Principal, request: PaymentCreate, facts: MerchantFacts, no
         raise SUMS_DIFFER.error(
             {"lines_minor": request.basket.total_minor, "order_minor": order_minor}, param="/order_minor"
         )
-    if request.expected_payable_minor not in (None, order_minor):
-        raise PAYABLE_CHANGED.error({"payable_minor": order_minor, "expected_minor": request.expected_payable_minor})
     return order_minor
+
+
+def check_payable(request: PaymentCreate, payable_minor: int) -> None:
+    """Raise 409 `payments.payable_changed` when the customer was told another sum."""
+    if request.expected_payable_minor not in (None, payable_minor):
+        raise PAYABLE_CHANGED.error({"payable_minor": payable_minor, "expected_minor": request.expected_payable_minor})
 
 
 def check_may_try(file: PaymentFile, now: datetime) -> None:

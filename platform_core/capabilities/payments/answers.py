@@ -23,6 +23,9 @@ JSON_COLUMNS = (
     "secrets",
     "holds",
     "charge",
+    "discounts",
+    "risk",
+    "degraded",
     "channel_account_ids",
 )
 _encode = msgspec.json.encode
@@ -67,6 +70,7 @@ def payment_answer(row: Row) -> dict[str, Any]:
         "currency": row["currency"],
         "amounts": {
             "order_minor": row["order_minor"],
+            "discount_merchant_minor": row["order_minor"] - row["payable_minor"],
             "payable_minor": row["payable_minor"],
             "authorized_minor": row["authorized_minor"],
             "capturable_minor": capturable(row),
@@ -76,8 +80,11 @@ def payment_answer(row: Row) -> dict[str, Any]:
             "fee_minor": fee,
             "net_minor": row["captured_minor"] - row["refunded_minor"] - fee,
         },
+        "discounts": row["discounts"] or [],
         "next_action": row["next_action"],
         "last_error": row["last_error"],
+        "risk": row["risk"],
+        "degraded": row["degraded"] or [],
         "store_id": row["store_id"],
         "terminal_id": row["terminal_id"],
         "operator_id": row["operator_id"],

@@ -12,6 +12,7 @@ from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.resolution import Resolution
+from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
 from platform_core.kernel.commit import Plan
@@ -27,6 +28,7 @@ class Payments:
 
     service: PaymentService
     acts: PaymentActs
+    reviews: Reviews
     lists: PaymentLists
     resolution: Resolution
     settlement: SettlementService
@@ -46,6 +48,7 @@ def assemble(
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
+        reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
         resolution=Resolution(desk, questions),
         settlement=SettlementService(desk, ledger),

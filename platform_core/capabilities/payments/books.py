@@ -95,7 +95,9 @@ class Books:
         return Void(self.ids.mint("tra"), pending_id, code=code)
 
     def sale(self, amount: int, fee: int, receipt: Account) -> list[Movement]:
-        """Row 3: captured without an authorisation."""
+        """Row 3: captured without an authorisation. An order that discounts pay in full moves nothing."""
+        if amount == 0:
+            return []
         return [
             self._transfer(self.receivable, self.clearing, amount, "capture"),
             *self._received(amount, fee, receipt),

@@ -21,6 +21,7 @@ from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, Payment, Transaction
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentFile, PaymentRepository
+from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.terms import Account, MerchantTerms
 from platform_core.contracts import payments as contract
 from platform_core.identity.directory import MerchantDirectory, MerchantFacts
@@ -50,6 +51,7 @@ class Tools:
     clock: Clock
     ids: Ids
     public_origin: str
+    plugins: Plugins | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 

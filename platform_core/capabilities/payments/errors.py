@@ -36,6 +36,19 @@ OUT_REQUEST_NO_TAKEN = declare(
     ),
     hint=Text(en="Use a new out_request_no for another request.", zh="不同的请求请使用新的请求号。"),
 )
+DENIED_BY_RISK = declare(
+    "payments.denied_by_risk",
+    status=403,
+    title=Text(en="Refused as too risky", zh="因风险被拒绝"),
+    detail=Text(
+        en="{payment_id} was refused before any provider was asked, by: {rules}.",
+        zh="{payment_id} 在请求支付渠道之前被拒绝，依据规则：{rules}。",
+    ),
+    hint=Text(
+        en="See GET /v1/payments/{payment_id} for the reasons; a new order needs a new out_trade_no.",
+        zh="原因见 GET /v1/payments/{payment_id}；新订单请使用新的商户订单号。",
+    ),
+)
 STATE_CONFLICT = declare(
     "payments.state_conflict",
     status=409,

@@ -12,6 +12,8 @@ from typing import Final
 
 PAYMENT_EVENTS: Final = (
     "payment.created",
+    "payment.review_started",
+    "payment.review_decided",
     "payment.attempt_failed",
     "payment.authorized",
     "payment.captured",

@@ -77,6 +77,9 @@ class Payment(SQLModel, table=True):
     next_action: Any = _json()
     last_error: Any = _json()
     charge: Any = _json()  # of the grant's limits: `identity.limits.Charge.record`, and how it stands
+    discounts: Any = _json()  # what plugins took off: list of plugin, rule_id, label, line_id, funder, amount_minor
+    risk: Any = _json()  # the last verdict of `check_payment`: verdict, score, reasons; None if nobody was asked
+    degraded: Any = _json()  # decisions made without a plugin's answer: list of plugin, version, hook, fault
     attempts: int
     created_at: datetime = _moment()
     updated_at: datetime = _moment()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from platform_core.capabilities.payments import metrics
-from platform_core.capabilities.payments.errors import REFUND_UNFUNDED, STATE_CONFLICT
+from platform_core.capabilities.payments.errors import DENIED_BY_RISK, REFUND_UNFUNDED, STATE_CONFLICT
 from platform_core.capabilities.payments.models import Payment
 from platform_core.kernel.commit import PlanRefused
 from platform_core.kernel.money import Money
@@ -15,6 +16,13 @@ from platform_core.ledger.accounts import METER, GuardRefused
 def conflict(payment: Payment, act: str, wanted: str) -> Exception:
     """409 `payments.state_conflict`."""
     return STATE_CONFLICT.error({"payment_id": payment.id, "state": payment.state, "act": act, "wanted": wanted})
+
+
+def denied(row: Mapping[str, Any]) -> Exception:
+    """403 `payments.denied_by_risk`, for a payment that a check refused."""
+    reasons = (row["risk"] or {}).get("reasons", ())
+    rules = ", ".join(dict.fromkeys(reason["rule_id"] for reason in reasons)) or "a check"
+    return DENIED_BY_RISK.error({"payment_id": row["id"], "rules": rules})
 
 
 def exceeds(declared: Any, payment: Payment, *, asked: int, left: int) -> Exception:  # an ErrorCode with these places

@@ -96,7 +96,7 @@ class Resolution:
                 return Plan(
                     merchant_id, [Due(EXPIRE, work.subject_id, draft.now + ask_delay(work.tries + 1), work.tries + 1)]
                 )
-            if file.payment.state not in ("created", "processing"):
+            if file.payment.state not in ("created", "in_review", "processing"):
                 return Plan(merchant_id, [DueDone(EXPIRE, work.subject_id)])
             close_intent("expired")(file, draft, intent)
             if intent.transaction_id is not None:

@@ -26,6 +26,7 @@ from platform_core.capabilities.payments.schemas import (
     RefundExpandedRead,
     RefundList,
     RefundRead,
+    ReviewDecide,
     SettlementList,
     SettlementRead,
     VoidCreate,
@@ -52,6 +53,7 @@ METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
+Reviewer = Annotated[Principal, requires("risk.cases:write")]
 Order = Literal["asc", "desc"]
 NAME = "^[A-Za-z0-9_]{1,64}$"
 Expand = Annotated[
@@ -102,6 +104,7 @@ async def _act(
         errors=(
             *COMMITTING,
             errors.MERCHANT_SUSPENDED,
+            errors.DENIED_BY_RISK,
             errors.NO_ROUTE,
             errors.OUT_TRADE_NO_TAKEN,
             errors.PAYABLE_CHANGED,
@@ -249,6 +252,7 @@ async def list_payments(
             errors.NO_ROUTE,
             errors.TOO_MANY_ATTEMPTS,
             errors.MERCHANT_SUSPENDED,
+            errors.DENIED_BY_RISK,
         ),
     ),
 )
@@ -258,6 +262,26 @@ async def create_attempt(request: Request, payment_id: str, principal: Writer) -
     id_ = await payments.service.resolve(principal, payment_id)
     return await _act(
         request, principal, AttemptCreate, lambda body, key: payments.service.attempt(principal, id_, body, key)
+    )
+
+
+@router.post(
+    "/payments/{payment_id}/review",
+    operation_id="payments.review",
+    summary="End a review",
+    **documented(
+        answer=PaymentRead,
+        body=ReviewDecide,
+        is_idempotent=True,
+        errors=(*COMMITTING, errors.NOT_FOUND, errors.STATE_CONFLICT),
+    ),
+)
+async def end_review(request: Request, payment_id: str, principal: Reviewer) -> Response:
+    """Say whether a payment that a check wants looked at may go on: by a new attempt, or not at all."""
+    payments = payments_of(request)
+    id_ = await payments.service.resolve(principal, payment_id)
+    return await _act(
+        request, principal, ReviewDecide, lambda body, key: payments.reviews.decide(principal, id_, body, key)
     )
 
 

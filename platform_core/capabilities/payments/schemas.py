@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    StringConstraints,
+    model_validator,
+)
 
 from platform_core.identity.schemas import MerchantRead, StoreRead
 from platform_core.kernel.errors import declare
@@ -97,6 +106,16 @@ class CustomerReference(Request):
     channel_user_id: Annotated[str, StringConstraints(min_length=1, max_length=128), PERSONAL] | None = None
 
 
+class RiskContext(Request):
+    """What the merchant knows of the customer's device and way: told to checks, and kept nowhere."""
+
+    client_ip: Annotated[IPvAnyAddress, PERSONAL] | None = None
+    device_ref: Annotated[str, StringConstraints(min_length=1, max_length=128), PERSONAL] | None = None
+    account_age_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    user_agent: Annotated[str, StringConstraints(max_length=512), PERSONAL] | None = None
+    ship_to_ref: Annotated[str, StringConstraints(min_length=1, max_length=128), PERSONAL] | None = None
+
+
 def _bounded_labels(labels: dict[str, str]) -> dict[str, str]:
     if len(labels) > 20 or any(len(key) > 40 or len(value.encode()) > 500 for key, value in labels.items()):
         raise field_error(METADATA_TOO_LARGE)
@@ -141,6 +160,7 @@ class PaymentCreate(Request):
     expires_at: AwareDatetime | None = None
     return_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2048)] | None = None
     metadata: Labels | None = None
+    risk_context: RiskContext | None = None
 
     @property
     def order_total_minor(self) -> int:
@@ -169,6 +189,14 @@ class AttemptCreate(Request):
     form: TakenForm
     channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
     auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$"), SECRET] | None = None
+    risk_context: RiskContext | None = None
+
+
+class ReviewDecide(Request):
+    """A person's word on a payment that a check wants looked at."""
+
+    decision: Literal["allow", "deny"]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class CaptureCreate(Request):
@@ -219,6 +247,7 @@ class Amounts(BaseModel):
     """Where the money of a payment stands."""
 
     order_minor: int
+    discount_merchant_minor: int
     payable_minor: int
     authorized_minor: int
     capturable_minor: int
@@ -270,6 +299,42 @@ class TransactionRead(BaseModel):
     finished_at: datetime | None
 
 
+class DiscountRead(BaseModel):
+    """What a plugin took off a line, or off the order where `line_id` is null."""
+
+    plugin_id: str
+    rule_id: str
+    label: str
+    funder: str
+    line_id: str | None
+    amount_minor: int
+
+
+class ReasonRead(BaseModel):
+    """Why a verdict is not allow."""
+
+    rule_id: str
+    text: str
+
+
+class RiskRead(BaseModel):
+    """The last verdict on the payment; `decided_as` is the word of a person who looked at it."""
+
+    verdict: Literal["allow", "review", "deny"]
+    score: int
+    reasons: list[ReasonRead]
+    decided_as: Literal["allow", "deny"] | None = None
+
+
+class DegradedRead(BaseModel):
+    """A decision that was made without a plugin's answer, and why."""
+
+    plugin_id: str
+    version: str
+    hook: str
+    fault: str
+
+
 class PaymentRead(BaseModel):
     """A payment. Only `captured` means paid; a decline is no HTTP error but stands in `last_error`."""
 
@@ -285,8 +350,11 @@ class PaymentRead(BaseModel):
     sequence: int
     currency: str
     amounts: Amounts
+    discounts: list[DiscountRead]
     next_action: dict[str, Any] | None
     last_error: ErrorRead | None
+    risk: RiskRead | None
+    degraded: list[DegradedRead]
     store_id: str | None
     terminal_id: str | None
     operator_id: str | None

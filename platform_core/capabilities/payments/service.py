@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from platform_core.capabilities.payments import metrics
-from platform_core.capabilities.payments.admission import admit, check_may_try, check_standing
+from platform_core.capabilities.payments.admission import admit, check_may_try, check_payable, check_standing
 from platform_core.capabilities.payments.answers import (
     encoded,
     json_text,
@@ -28,9 +28,12 @@ from platform_core.capabilities.payments.errors import (
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
 from platform_core.capabilities.payments.questions import Questions
+from platform_core.capabilities.payments.refusals import denied
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.routing import Route, Wish, routes
+from platform_core.capabilities.payments.rows import attempt_rows, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
+from platform_core.capabilities.payments.screening import Rechecked, Screening, Word, context_of
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
@@ -42,7 +45,6 @@ from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.idempotency import IdempotentRequest
 
-EXPIRY = {"merchant_scan": timedelta(minutes=5), "customer_scan": timedelta(hours=2), "local": timedelta(minutes=5)}
 PAYMENT_ID = re.compile(r"pay_[0-9a-z]{26}")
 REFUND_ID = re.compile(r"ref_[0-9a-z]{26}")
 OUT_TRADE_NO = re.compile(r"out_trade_no:[A-Za-z0-9_]{1,64}")
@@ -55,6 +57,18 @@ class Reply(msgspec.Struct, frozen=True):
 
     status: int
     body: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A new order on its way into the books."""
+
+    row: dict[str, Any]
+    idempotent: IdempotentRequest
+    route: Route
+    word: Word = "allow"
+    parts: Sequence[object] = ()
+    """What plugins' calls left behind for the plan."""
 
 
 class PaymentService:
@@ -73,12 +87,12 @@ class PaymentService:
         """Take an order and try to get it paid.
 
         Writes the payment, its attempt and transaction, the transfers and events, and the answer under the
-        Idempotency-Key: in one
-        commit with a local provider, else intent before and outcome after the provider's call. Emits
-        `payment.created` and what
-        follows from the outcome. Raises 403 merchant_suspended; 409 no_route, out_trade_no_taken, payable_changed;
-        422 store_unknown,
-        sums_differ, expires_in_past; `PlanRefused(Replayed)` for a key that was used.
+        Idempotency-Key: in one commit with a local provider, else intent before and outcome after the provider's call.
+        Plugins are asked before anything is written; a payment that they want looked at waits in_review, one that they
+        deny is stored closed. Emits `payment.created` and what follows from the outcome.
+
+        Raises 403 merchant_suspended, denied_by_risk; 409 no_route, out_trade_no_taken, payable_changed; 422
+        store_unknown, sums_differ, expires_in_past; `PlanRefused(Replayed)` for a key that was used.
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
@@ -86,23 +100,18 @@ class PaymentService:
         terms = await desk.terms(merchant_id)
         now = desk.now
         order_minor = admit(principal, request, facts, now)
-        wish = Wish(
-            form=request.form,
-            currency=request.currency,
-            amount_minor=order_minor,
-            is_capture=request.is_capture,
-            store_id=request.store_id,
-            channel=request.channel,
-            auth_code=request.auth_code,
-        )
-        route = self._routes(wish, terms)[0]
-        row = self._payment_row(merchant_id, request, idempotent, order_minor=order_minor, now=now)
+        row = payment_row(desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now)
+        order = await self._screened(row, request, terms, idempotent)
+        if order.word == "deny":
+            return await self._refuse(order, request)
 
         async def take(meter: Meter | None) -> Reply:
             charge = None if meter is None else _charge(meter, row)
-            if route.description.is_local:
-                return await self._take_locally(row, route, terms, idempotent, charge=charge)
-            return await self._take(row, route, request.auth_code, idempotent, charge=charge)
+            if order.word == "review":
+                return await self._hold(order, charge=charge)
+            if order.route.description.is_local:
+                return await self._take_locally(order, terms, charge=charge)
+            return await self._take(order, request.auth_code, charge=charge)
 
         limits, zone = desk.tools.limits, facts.time_zone
         try:
@@ -119,6 +128,30 @@ class PaymentService:
                 raise
             return await self._existing(merchant_id, taken, request, idempotent)  # nothing more is taken for it
 
+    async def _screened(
+        self, row: dict[str, Any], request: PaymentCreate, terms: MerchantTerms, idempotent: IdempotentRequest
+    ) -> _Order:
+        """The order as plugins left it: amended, judged, its routes ranked. Writes nothing."""
+        screening = await self._screening(row)
+        if screening is not None:
+            await screening.amend(row)
+        check_payable(request, row["payable_minor"])
+        found = self._routes(_wish_for(row, request), terms)
+        if screening is None:
+            return _Order(row, idempotent, found[0])
+        word = await screening.check(row, context_of(request))
+        if word == "allow":
+            found = await screening.rank(row, found)
+        return _Order(row, idempotent, found[0], word, screening.parts)
+
+    async def _screening(self, row: dict[str, Any]) -> Screening | None:
+        """Who is to be asked about a payment; None when the merchant has no plugin."""
+        tools = self._desk.tools
+        if tools.plugins is None:
+            return None
+        plugins = await tools.plugins.of(row["merchant_id"], store_id=row["store_id"], idempotency_key=row["id"])
+        return None if plugins is None else Screening(plugins, degraded=row["degraded"] or ())
+
     def _routes(self, wish: Wish, terms: MerchantTerms) -> list[Route]:
         found = routes(wish, terms, self._desk.tools.providers)
         if not found:
@@ -127,122 +160,62 @@ class PaymentService:
             raise NO_ROUTE.error({"form": wish.form, "currency": wish.currency, "why": why})
         return found
 
-    def _payment_row(
-        self,
-        merchant_id: str,
-        request: PaymentCreate,
-        idempotent: IdempotentRequest,
-        *,
-        order_minor: int,
-        now: datetime,
-    ) -> dict[str, Any]:
-        return {
-            "id": self._desk.tools.ids.mint("pay"),
-            "merchant_id": merchant_id,
-            "out_trade_no": request.out_trade_no,
-            "fingerprint": idempotent.fingerprint,
-            "subject": request.subject,
-            "form": request.form,
-            "channel": request.channel,
-            "is_capture": request.is_capture,
-            "state": "processing",
-            "closed_reason": None,
-            "version": 1,
-            "sequence": 1,
-            "currency": request.currency,
-            "order_minor": order_minor,
-            "payable_minor": order_minor,
-            "authorized_minor": 0,
-            "voided_minor": 0,
-            "capturing_minor": 0,
-            "captured_minor": 0,
-            "refunding_minor": 0,
-            "refunded_minor": 0,
-            "fee_minor": 0,
-            "fee_returned_minor": 0,
-            "fee_plan": None,
-            "authorization_id": None,
-            "booking_day": None,
-            "store_id": request.store_id,
-            "terminal_id": request.terminal_id,
-            "operator_id": request.operator_id,
-            "customer": None if request.customer is None else request.customer.model_dump(exclude_none=True),
-            "basket": None if request.basket is None else request.basket.model_dump(exclude_none=True),
-            "labels": request.metadata,
-            "return_url": request.return_url,
-            "next_action": None,
-            "last_error": None,
-            "charge": None,
-            "attempts": 1,
-            "created_at": now,
-            "updated_at": now,
-            "expires_at": request.expires_at or now + EXPIRY[request.form],
-            "captured_at": None,
-            "canceled_at": None,
-        }
+    async def _refuse(self, order: _Order, request: PaymentCreate) -> Reply:
+        """A check said deny: the payment is stored closed, no provider is asked. Raises 403 `payments.denied_by_risk`.
 
-    def _attempt_rows(self, payment: dict[str, Any], route: Route) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The attempt and its first transaction."""
-        ids, now = self._desk.tools.ids, payment["updated_at"]
-        attempt = {
-            "id": ids.mint("att"),
-            "merchant_id": payment["merchant_id"],
-            "payment_id": payment["id"],
-            "number": payment["attempts"],
-            "provider_id": route.description.id,
-            "channel_account_id": route.account.id,
-            "form": payment["form"],
-            "state": "started",
-            "route": route.why,
-            "error": None,
-            "created_at": now,
-            "ended_at": None,
-        }
-        transaction = {
-            "id": ids.mint("txn"),
-            "merchant_id": payment["merchant_id"],
-            "payment_id": payment["id"],
-            "attempt_id": attempt["id"],
-            "kind": "sale" if payment["is_capture"] else "authorize",
-            "request_key": attempt["id"],
-            "original_id": None,
-            "state": "pending",
-            "amount_minor": payment["payable_minor"],
-            "released_minor": 0,
-            "is_final": True,
-            "provider_id": route.description.id,
-            "channel_account_id": route.account.id,
-            "provider_reference": None,
-            "holds": [],
-            "charge": None,
-            "fee_minor": 0,
-            "reason": "",
-            "booking_day": None,
-            "error": None,
-            "created_at": now,
-            "finished_at": None,
-        }
-        return attempt, transaction
+        The key is not spent: whoever repeats the request finds the payment by its number, and is refused again.
+        """
+        desk, row = self._desk, order.row
+        row |= {"state": "closed", "closed_reason": "denied_by_risk", "attempts": 0, "sequence": 2}
+        answer = json_text(payment_answer(row))
+        plan = Plan(row["merchant_id"], [Insert(PAYMENTS, encoded(row)), *order.parts])
+        plan.add(
+            Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, row["created_at"], answer),
+            Event(desk.tools.ids.mint("evt"), "payment.closed", row["id"], 2, row["created_at"], answer),
+        )
+        try:
+            await desk.tools.committer.commit(plan)
+        except PlanRefused as refused:
+            if not (isinstance(refused.refusal, Duplicate) and refused.refusal.table == PAYMENTS.name):
+                raise
+            return await self._existing(row["merchant_id"], refused.refusal.existing_id, request, order.idempotent)
+        metrics.count_events(("payment.created", "payment.closed"))
+        raise denied(row)
 
-    async def _take_locally(
-        self,
-        row: dict[str, Any],
-        route: Route,
-        terms: MerchantTerms,
-        idempotent: IdempotentRequest,
-        *,
-        charge: Charge | None,
-    ) -> Reply:
+    async def _hold(self, order: _Order, *, charge: Charge | None) -> Reply:
+        """A check said review: the payment waits for a person, no provider is asked."""
+        desk, row = self._desk, order.row
+        row |= {"state": "in_review", "attempts": 0, "sequence": 2}
+        plan = Plan(row["merchant_id"])
+        if charge is not None:
+            row["charge"] = {**charge.record(), "state": "held"}
+            plan.add(*charge.held())
+        answer = json_text(payment_answer(row))
+        plan.answer = Reply(201, answer)
+        plan.add(
+            order.idempotent.claim(object_id=row["id"], created_at=row["created_at"], status=201, body=answer),
+            Insert(PAYMENTS, encoded(row)),
+            Due(EXPIRE, row["id"], row["expires_at"]),
+            Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, row["created_at"], answer),
+            Event(desk.tools.ids.mint("evt"), "payment.review_started", row["id"], 2, row["created_at"], answer),
+            *order.parts,
+        )
+        reply: Reply = await desk.tools.committer.commit(plan)
+        metrics.count_events(("payment.created", "payment.review_started"))
+        return reply
+
+    async def _take_locally(self, order: _Order, terms: MerchantTerms, *, charge: Charge | None) -> Reply:
         """No network: intent and outcome are one plan."""
-        desk, now = self._desk, row["created_at"]
-        attempt, transaction = self._attempt_rows(row, route)
+        desk, row, route = self._desk, order.row, order.route
+        now = row["created_at"]
+        attempt, transaction = attempt_rows(desk.tools.ids, row, route)
         call = desk.call(row, transaction, route.account)
         result = await desk.tools.providers.call(route.description.id, "pay", call)
         if result.outcome is not Outcome.SUCCESS:
             raise NO_ROUTE.error({"form": row["form"], "currency": row["currency"], "why": ""})
         fee_plan = terms.fee(row["form"], row["currency"])
         amount = row["payable_minor"]
-        fee = fee_plan.fee(amount)
+        fee = fee_plan.fee(amount) if amount else 0
         row |= {
             "state": "captured",
             "sequence": 2,
@@ -265,29 +238,23 @@ class PaymentService:
             row["charge"] = {**charge.record(), "state": "spent"}
             plan.add(*charge.spent())
         plan.add(
-            idempotent.claim(object_id=row["id"], created_at=now, status=201, body=answer),
+            order.idempotent.claim(object_id=row["id"], created_at=now, status=201, body=answer),
             Insert(PAYMENTS, encoded(row)),
             Insert(ATTEMPTS, encoded(attempt)),
             Insert(TRANSACTIONS, encoded(transaction)),
             *books.sale(amount, fee, books.till()),
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, answer),
             Event(desk.tools.ids.mint("evt"), "payment.captured", row["id"], 2, now, answer),
+            *order.parts,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
         metrics.count_events(("payment.created", "payment.captured"))
         return reply
 
-    async def _take(
-        self,
-        row: dict[str, Any],
-        route: Route,
-        auth_code: str | None,
-        idempotent: IdempotentRequest,
-        *,
-        charge: Charge | None,
-    ) -> Reply:
-        desk, now = self._desk, row["created_at"]
-        attempt, transaction = self._attempt_rows(row, route)
+    async def _take(self, order: _Order, auth_code: str | None, *, charge: Charge | None) -> Reply:
+        desk, row, route, idempotent = self._desk, order.row, order.route, order.idempotent
+        now = row["created_at"]
+        attempt, transaction = attempt_rows(desk.tools.ids, row, route)
         plan = Plan(row["merchant_id"])
         if charge is not None:
             row["charge"] = {**charge.record(), "state": "held"}
@@ -300,6 +267,7 @@ class PaymentService:
             Due(ASK, transaction["id"], now + ask_delay(0)),
             Due(EXPIRE, row["id"], row["expires_at"]),
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, json_text(payment_answer(row))),
+            *order.parts,
         )
         await desk.tools.committer.commit(plan)
         metrics.count_events(("payment.created",))
@@ -362,7 +330,7 @@ class PaymentService:
     def _begin(self, draft: Draft, route: Route) -> _Try:
         """Another attempt on the draft's payment, which is in flight from then on."""
         draft.set(state="processing", attempts=draft["attempts"] + 1, next_action=None)
-        attempt, transaction = self._attempt_rows({**draft.row, "updated_at": draft.now}, route)
+        attempt, transaction = attempt_rows(self._desk.tools.ids, {**draft.row, "updated_at": draft.now}, route)
         draft.insert_attempt(attempt)
         draft.insert_transaction(transaction)
         draft.ask_at(transaction["id"], draft.now + ask_delay(0))
@@ -393,6 +361,8 @@ class PaymentService:
         assert payment is not None, "a duplicate exists"
         if payment.fingerprint != idempotent.fingerprint:
             raise OUT_TRADE_NO_TAKEN.error({"out_trade_no": request.out_trade_no, "payment_id": payment_id})
+        if payment.closed_reason == "denied_by_risk":
+            raise denied(payment.model_dump())
         reply = Reply(200, json_text(payment_answer(payment.model_dump())))
         claim = idempotent.claim(object_id=payment_id, created_at=self._desk.now, status=200, body=reply.body)
         await self._desk.tools.committer.commit(Plan(merchant_id, [claim]))
@@ -401,9 +371,9 @@ class PaymentService:
     async def attempt(
         self, principal: Principal, payment_id: str, request: AttemptCreate, idempotent: IdempotentRequest
     ) -> Reply:
-        """Another try at a payment in state created.
+        """Another try at a payment in state created; plugins are asked again.
 
-        Raises 403 merchant_suspended; 409 attempt_in_flight, outcome_unknown, state_conflict, no_route,
+        Raises 403 merchant_suspended, denied_by_risk; 409 attempt_in_flight, outcome_unknown, state_conflict, no_route,
         attempts_exhausted.
         """
         desk = self._desk
@@ -411,22 +381,53 @@ class PaymentService:
         check_standing(await desk.facts(merchant_id))
         terms = await desk.terms(merchant_id)
         chosen: list[_Try] = []
+        replies: list[Reply] = []
+        await self._questions.heal(merchant_id, payment_id)
+        checked = await self._recheck(merchant_id, payment_id, request)
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
+            chosen.clear()
             payment = file.payment
             check_may_try(file, draft.now)
+            if checked is not None:
+                draft.set(risk=checked.row["risk"], degraded=checked.row["degraded"])
+                draft.add(*checked.parts)
+            if checked is not None and checked.word != "allow":
+                plan = _stopped(draft, checked.word)
+                body = json_text(plan.answer)
+                replies[:] = [Reply(201, body)]
+                if checked.word == "review":
+                    plan.add(idempotent.claim(object_id=payment.id, created_at=draft.now, status=201, body=body))
+                return plan
             wish = _wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
             route = self._untried(self._routes(wish, terms), file)
             draft.set(form=request.form, channel=request.channel)
             chosen[:] = [self._begin(draft, route)]
             return draft.plan().add(idempotent.claim(object_id=payment.id, created_at=draft.now))
 
-        await self._questions.heal(merchant_id, payment_id)
         await desk.decide(merchant_id, payment_id, decide)
+        if checked is not None and checked.word == "deny":
+            raise denied(checked.row)
+        if not chosen:
+            return replies[0]
         payment, transaction, route = chosen[0]
         return await self._try(
             payment, transaction, route, auth_code=request.auth_code, idempotent=idempotent, status=201
         )
+
+    async def _recheck(self, merchant_id: str, payment_id: str, request: AttemptCreate) -> Rechecked | None:
+        """What checks say of a further attempt; None when nobody is asked. Writes nothing."""
+        if self._desk.tools.plugins is None:
+            return None
+        file = await self._desk.file(merchant_id, payment_id)
+        check_may_try(file, self._desk.now)
+        number = file.payment.attempts + 1
+        row = file.payment.model_dump() | {"form": request.form, "channel": request.channel, "attempts": number}
+        screening = await self._screening(row)
+        if screening is None:
+            return None
+        word = await screening.check(row, context_of(request))
+        return Rechecked(row, word, screening.parts)
 
     def _untried(self, found: list[Route], file: PaymentFile) -> Route:
         """A provider that has not failed yet on this payment, if there is one."""
@@ -488,6 +489,18 @@ class PaymentService:
         return json_text(payment_answer(payment.model_dump()))
 
 
+def _stopped(draft: Draft, word: Word) -> Plan:
+    """A payment whose further attempt a check denied, or wants looked at."""
+    if word == "deny":
+        draft.set(state="closed", closed_reason="denied_by_risk", next_action=None)
+        draft.unexpire()
+        draft.emit("payment.closed")
+    else:
+        draft.set(state="in_review", next_action=None)
+        draft.emit("payment.review_started")
+    return draft.plan()
+
+
 def _charge(meter: Meter, row: dict[str, Any]) -> Charge:
     """What the payment takes of the limits of the grant that it is asked under."""
     return meter.charge(
@@ -527,6 +540,19 @@ def _may_try_other(payment: Payment, result: ProviderResult) -> bool:
     if result.outcome is not Outcome.FAILED or result.error is None or payment.form == "merchant_scan":
         return False
     return RETRY_RULES[result.error.error_class].may_try_other
+
+
+def _wish_for(row: dict[str, Any], request: PaymentCreate) -> Wish:
+    """What a new order wants; one that discounts pay in full needs no network."""
+    return Wish(
+        form=request.form if row["payable_minor"] else "local",
+        currency=request.currency,
+        amount_minor=row["payable_minor"],
+        is_capture=request.is_capture,
+        store_id=request.store_id,
+        channel=request.channel,
+        auth_code=request.auth_code,
+    )
 
 
 def _wish_of(payment: Payment, *, form: str, channel: str | None, auth_code: str | None = None) -> Wish:

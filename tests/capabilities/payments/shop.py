@@ -20,6 +20,7 @@ from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.settings import Settings
 from tests.capabilities.payments.acquirer import Acquirer, DirectProvider, registry_of
+from tests.capabilities.payments.plugins import ScriptedPlugins
 from tests.support.world import ORIGIN, Till, World
 
 
@@ -31,6 +32,7 @@ class Shop(World):
     acquirer: Acquirer = field(kw_only=True)
     second: Acquirer = field(kw_only=True)
     owner_url: str = field(kw_only=True)
+    plugins: ScriptedPlugins = field(kw_only=True)
 
     def later(self, **by: float) -> None:
         """Let time pass."""
@@ -129,7 +131,8 @@ async def open_shop(database_url: str, *, clock: ManualClock, home: Path) -> Asy
     first, second = Acquirer(clock), Acquirer(clock)
     registry = registry_of([DirectProvider("simulated_acquirer", first), DirectProvider("second_acquirer", second)])
     settings = Settings(home=home, public_origin=ORIGIN)
-    async with open_platform(settings, DatabaseUrls(owner=database_url), clock=clock, registry=registry) as platform:
+    urls, plugins = DatabaseUrls(owner=database_url), ScriptedPlugins()
+    async with open_platform(settings, urls, clock=clock, registry=registry, plugins=plugins) as platform:
         app = create_app(None, public_origin=ORIGIN, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand
         attach(app, platform)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -143,4 +146,5 @@ async def open_shop(database_url: str, *, clock: ManualClock, home: Path) -> Asy
                 acquirer=first,
                 second=second,
                 owner_url=database_url,
+                plugins=plugins,
             )

@@ -44,6 +44,7 @@ async def test_scanned_code_is_captured(shop: Shop, seller: Till) -> None:
     assert payment["state"] == "captured"
     assert payment["amounts"] == {
         "order_minor": 8_200,
+        "discount_merchant_minor": 0,
         "payable_minor": 8_200,
         "authorized_minor": 0,
         "capturable_minor": 0,

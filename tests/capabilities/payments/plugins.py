@@ -1,0 +1,56 @@
+"""Plugins that say what a test wants, in place of the plugin host: what payments do with it is tried here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from platform_core.capabilities.payments.screening import AMEND, CHECK, CHOOSE, Amended, Judged, Ranked, Taken
+from platform_core.contracts.fields import Payload
+from platform_core.contracts.payments import Basket
+from platform_core.contracts.results import Ranking, Verdict
+
+Degraded = Sequence[Mapping[str, str]]
+
+
+@dataclass
+class Script:
+    """One merchant's plugins. What is None is not asked."""
+
+    judge: Callable[[Any], Verdict] | None = None
+    take: Callable[[Basket], Sequence[Taken]] | None = None
+    rank: Callable[[Any], Sequence[str] | None] | None = None
+    degraded: Degraded = ()
+    parts: Callable[[], Sequence[object]] = tuple
+    asked: list[Payload] = field(default_factory=list)
+
+    def asks(self, hook: str) -> bool:
+        return {CHECK: self.judge, AMEND: self.take, CHOOSE: self.rank}[hook] is not None
+
+    async def check(self, hook: str, payload: Payload, *, amount_minor: int) -> Judged:
+        assert self.judge is not None
+        self.asked.append(payload)
+        return Judged(self.judge(payload), self.degraded, self.parts())
+
+    async def amend(self, basket: Basket) -> Amended:
+        assert self.take is not None
+        self.asked.append(basket)
+        return Amended(self.take(basket), self.degraded, self.parts())
+
+    async def choose(self, hook: str, payload: Payload, offered: Sequence[str]) -> Ranked:
+        assert self.rank is not None
+        self.asked.append(payload)
+        ids = self.rank(payload)
+        ranking = Ranking.of(offered if ids is None else ids)
+        return Ranked(ranking, None if ids is None else "example.ranks", self.degraded, self.parts())
+
+
+class ScriptedPlugins:
+    """By merchant; nobody has any unless a test says so."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, Script] = {}
+
+    async def of(self, merchant_id: str, *, store_id: str | None, idempotency_key: str) -> Script | None:
+        return self.scripts.get(merchant_id)

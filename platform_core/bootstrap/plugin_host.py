@@ -10,6 +10,8 @@ from datetime import datetime
 from platform_core.bootstrap.confined import Confined
 from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.plugin_life import plugin_life
+from platform_core.capabilities.payments.news import NEWS as PAYMENT_NEWS
+from platform_core.contracts.plugins import on_plugin_changed
 from platform_core.contracts.runtime import Fault, Runtime
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
@@ -31,6 +33,7 @@ from platform_core.plugin_host.dispatch import Dispatcher
 from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.generations import Generations, Sources
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
+from platform_core.plugin_host.hook_teller import HookTeller
 from platform_core.plugin_host.installed import Release, Tier
 from platform_core.plugin_host.object_calls import ObjectTools
 from platform_core.plugin_host.outside_objects import outside_plugins
@@ -38,6 +41,7 @@ from platform_core.plugin_host.problem_book import Noted, ProblemBook
 from platform_core.plugin_host.problems import Problem
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secret_book import RowSecrets
+from platform_core.plugin_host.telling import plugin_change_of
 from platform_core.plugin_host.trusted import TrustedRuns
 from sandbox.runtime.levels import Level
 
@@ -113,6 +117,13 @@ class FaultsSeen:
                         call_id=answer.call_id or None,
                     )
                 )
+
+
+def teller_of(host: PluginHost) -> HookTeller:
+    """Who calls `on_` hooks for deliveries."""
+    return HookTeller(
+        host.dispatcher, {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)}
+    )
 
 
 def noted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from platform_core.bootstrap.bundles import InstalledBundles
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
@@ -40,7 +41,8 @@ def plugin_life(
         parties=parties,
         allow_list=allow_list(settings),
     )
-    return make_plugin_life(host, feed=feed, feed_clock=deps.clock, locale=settings.language)
+    bundles = InstalledBundles(settings.home / "plugins")
+    return make_plugin_life(host, feed=feed, feed_clock=deps.clock, locale=settings.language, bundles=bundles)
 
 
 def allow_list(settings: Settings) -> AllowList:

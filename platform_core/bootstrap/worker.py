@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.jobs import register_jobs
 from platform_core.bootstrap.platform import Platform, open_platform
+from platform_core.bootstrap.plugin_host import teller_of
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
@@ -60,6 +61,7 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         ids=platform.ids,
         catalogue=event_catalogue(),
         due_handlers=[DueHandler(kind, handle) for kind, handle in handlers.items()],
+        teller=teller_of(platform.plugin_host),
         plugin_hooks=hooks_by_event({name: hook.kind for name, hook in hook_catalogue().items()}),
         allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
     )

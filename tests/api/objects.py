@@ -13,12 +13,14 @@ from typing import Any, Final
 
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.bootstrap.worker import needs_of
+from platform_core.capabilities.payments.receipts import DRAW
 from platform_core.contracts.scopes import catalogue
 from platform_core.delivery.assembly import open_delivery
 from platform_core.delivery.dispatcher import BrokerDown
 from platform_core.identity.schemas import GrantCreate
 from platform_core.identity.staff import Party
 from platform_core.kernel.clock import SystemClock
+from platform_core.kernel.commit.due import DueWork
 from platform_core.plugin_host.host_deps import Unpacked
 from platform_core.plugin_host.releases import Submission
 from platform_core.plugin_host.repository import read_plugin
@@ -123,6 +125,17 @@ async def _refund(tenant: Tenant) -> str:
     payment = await tenant.make("/v1/payments/{payment_id}")
     answer = await tenant.till.post(f"/payments/{payment}/refunds", {"out_request_no": MARK, "amount_minor": 1})
     return str(answer.json()["id"])
+
+
+async def _receipt(tenant: Tenant) -> str:
+    """One that is drawn, for its document."""
+    payment = await tenant.make("/v1/payments/{payment_id}")
+    wanted = {"media_type": "text/html", "locale": "en"}
+    id_ = str((await tenant.till.post(f"/payments/{payment}/receipts", wanted)).json()["id"])
+    platform = tenant.shop.platform
+    plan = await platform.payments.receipts.draw(DueWork(DRAW, id_, tenant.till.merchant_id, platform.clock.now(), 0))
+    assert plan is None, "it was pending"
+    return id_
 
 
 async def _settlement(tenant: Tenant) -> str:
@@ -269,6 +282,7 @@ async def _secret_name(tenant: Tenant) -> str:
 MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/payments/{payment_id}": _payment,
     "/v1/refunds/{refund_id}": _refund,
+    "/v1/receipts/{receipt_id}": _receipt,
     "/v1/settlements/{settlement_id}": _settlement,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,

@@ -35,7 +35,10 @@ class Booked:
 
 
 def booked(transfers: Iterable[TransferRecord]) -> Booked:
-    """Fold a payment's transfers (`books`): what passed through clearing to the merchant, and back to the channel."""
+    """Fold the transfers of a payment's transactions (`books`).
+
+    What passed through clearing to the merchant was captured, what passed back to the channel was refunded.
+    """
     captured = refunded = 0
     for transfer in transfers:
         if transfer.kind != "transfer" or transfer.debit is None or transfer.credit is None:

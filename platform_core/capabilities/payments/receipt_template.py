@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime
+from babel.dates import format_datetime, get_timezone_gmt
 from babel.numbers import format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -62,8 +62,9 @@ def draw(facts: ReceiptFacts, language: Language) -> bytes:
         return Money(amount_minor, facts.currency).format(language)
 
     def moment(at: datetime) -> str:
-        zone = ZoneInfo(facts.time_zone)
-        return format_datetime(at, "long", tzinfo=zone, locale=BABEL_LOCALES[language])
+        locale, local = BABEL_LOCALES[language], at.astimezone(ZoneInfo(facts.time_zone))
+        shown = format_datetime(local, "medium", tzinfo=local.tzinfo, locale=locale)
+        return f"{shown} {get_timezone_gmt(local, locale=locale)}"
 
     def number(value: int) -> str:
         return format_decimal(value, locale=BABEL_LOCALES[language])

@@ -40,14 +40,12 @@ from platform_core.kernel.commit import (
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.i18n import Language
-from platform_core.ledger.records import StatementPosition, TransferFilter, TransferRecord
 from platform_core.ledger.service import LedgerService
 
 DRAW: Final = "payments.receipt"  # due: draw a receipt that is pending
 RECEIPT_ID: Final = re.compile(r"rec_[0-9a-z]{26}")
 SHOWN_STATES: Final = ("captured", "finished")
 READS_MAX: Final = 3
-TRANSFERS_A_PAGE: Final = 200
 PENDING_RETRY_S: Final = 2
 UNKNOWN_RETRY_S: Final = 5
 
@@ -183,7 +181,8 @@ class Receipts:
         """The payment and what the ledger says of it, of one moment: both are read again while the payment moves."""
         for _ in range(READS_MAX):
             file = await self._desk.file(merchant_id, payment_id)
-            figures = booked(await self._transfers(merchant_id, payment_id))
+            references = [transaction.id for transaction in file.transactions]
+            figures = booked(await self._ledger.transfers_about(merchant_id, references))
             if figures.agrees_with(file.payment):
                 return file, figures
             now = await self._desk.tools.repository.payment(merchant_id, payment_id)
@@ -193,18 +192,6 @@ class Receipts:
             f"{payment_id}: captured {file.payment.captured_minor}, refunded {file.payment.refunded_minor}; "
             f"by the ledger {figures.captured_minor}, {figures.refunded_minor}"
         )
-
-    async def _transfers(self, merchant_id: str, payment_id: str) -> list[TransferRecord]:
-        found: list[TransferRecord] = []
-        before: StatementPosition | None = None
-        while True:
-            page = await self._ledger.transfers(
-                merchant_id, wanted=TransferFilter(reference=payment_id), before=before, limit=TRANSFERS_A_PAGE
-            )
-            found += page
-            if len(page) < TRANSFERS_A_PAGE:
-                return found
-            before = StatementPosition(page[-1].created_at, page[-1].position)
 
     async def _draw(self, receipt: Receipt, facts: ReceiptFacts) -> Drawing:
         tools, plugins = self._desk.tools, None

@@ -85,7 +85,7 @@ class Confined:
             )
             for plugin_id, version in self._quarantined():
                 self._supervisor.quarantine(plugin_id, version)
-            log.info("plugin.confinement", level=spawner.level.name, required=self._required.name)
+            log.info("plugin.confinement", attained=spawner.level.name, required=self._required.name)
 
     async def stop(self) -> None:
         """Kill every worker and the zygote."""
@@ -100,6 +100,12 @@ class Confined:
         if self._supervisor is None:
             return _Never(Fault(FaultKind.NOT_CONFINED, self._why[:300]))
         return self._supervisor.begin(call)
+
+    async def warm(self, plugin_id: str, version: str) -> None:
+        """A spare worker, ready for the first call. What keeps it from starting is told to the listener."""
+        await self.start()
+        if self._supervisor is not None:
+            await self._supervisor.warm(plugin_id, version)
 
     async def end(self, plugin_id: str, *, version: str | None = None, merchant_id: str | None = None) -> None:
         """Kill workers."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from platform_core.bootstrap.confined import Confined
 from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.plugin_life import plugin_life
+from platform_core.bootstrap.warmth import Warmth
 from platform_core.capabilities.payments.news import NEWS as PAYMENT_NEWS
 from platform_core.contracts.plugins import on_plugin_changed
 from platform_core.contracts.runtime import Fault, Runtime
@@ -58,6 +59,7 @@ class PluginHost:
     generations: Generations | None
     """None: these plugins and no others."""
     confined: Confined
+    warmth: Warmth
     trusted: TrustedRuns
 
     async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
@@ -71,6 +73,8 @@ class PluginHost:
         stack.push_async_callback(self.confined.stop)
         if self.generations is not None and is_asking:
             await self.generations.start()
+            await self.warmth.start()
+            stack.push_async_callback(self.warmth.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,5 +227,6 @@ def make_plugin_host(
         return await outside_plugins(releases, objects)
 
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
+    warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    return PluginHost(life, gate, secrets, rows, dispatcher, generations, confined, tools.trusted)
+    return PluginHost(life, gate, secrets, rows, dispatcher, generations, confined, warmth, tools.trusted)

@@ -85,6 +85,7 @@ class RevocationFeed:
         self._connect = connect
         self._clock = clock
         self._connection: asyncpg.Connection[Any] | None = None
+        self._turn = asyncio.Lock()
         self._news: dict[tuple[str, str], tuple[int, float]] = {}  # subject > epoch and moment in which it was heard
         self._seen: dict[int, float] = {}
         self._floor: int | None = None
@@ -125,7 +126,13 @@ class RevocationFeed:
         self._drop()
 
     async def poll(self) -> None:
-        """Read what is new. Raises what the driver raises, and TimeoutError; the feed then grows stale."""
+        """Read what is new, after a poll that is under way. Raises what the driver raises, and TimeoutError; the feed
+        then grows stale.
+        """
+        async with self._turn:
+            await self._poll()
+
+    async def _poll(self) -> None:
         began = self._clock.monotonic()
         async with asyncio.timeout(STALE_S):
             if self._connection is None or self._connection.is_closed():

@@ -18,6 +18,7 @@ from platform_core.bootstrap.upkeep import PURGE, Upkeep
 from platform_core.capabilities.payments.draft import ASK
 from platform_core.capabilities.payments.receipt_retention import KEPT
 from platform_core.capabilities.payments.receipts import DRAW, ReceiptContradicted, Receipts
+from platform_core.capabilities.payments.schemas import ReceiptCreate
 from platform_core.capabilities.payments.screening import Taken
 from platform_core.contracts.fields import Money
 from platform_core.contracts.payments import ReceiptToRender
@@ -26,6 +27,7 @@ from platform_core.identity.schemas import AppCreate, GrantCreate, StoreCreate
 from platform_core.kernel.commit import Audit
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.errors import PlatformError
+from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.ledger.records import TransferRecord
 from platform_core.ledger.service import LedgerService
 from tests.capabilities.payments.shop import Shop
@@ -253,6 +255,11 @@ async def test_a_token_of_one_store_sees_the_receipts_of_that_store_alone(shop: 
     assert (await content(here, receipt)).status_code == 200
     for asking in (wish(there, payment), there.get(f"/receipts/{receipt['id']}"), content(there, receipt)):
         await refused(shop, asking, "payments.not_found", 404)
+    before = await shop.counts()
+    who, key = await shop.platform.access.authenticate(there.token), IdempotentRequest("client", "key", b"")
+    with pytest.raises(PlatformError, match=r"payments\.not_found"):  # by another door than the route, too
+        await shop.platform.payments.receipts.request(who, payment["id"], ReceiptCreate(**WISH), key)
+    assert await shop.counts() == before
 
 
 async def test_a_plugin_draws_what_the_ledger_says_and_is_named(shop: Shop, seller: Till) -> None:

@@ -83,8 +83,8 @@ def test_every_route_names_itself_its_scope_and_all_it_answers(document: dict[st
         for status, answer in operation["responses"].items():
             assert {"Request-Id", "Arsenal-Version", "RateLimit", "RateLimit-Policy"} <= answer["headers"].keys(), route
             if int(status) < 400:
-                content = answer.get("content", {})
-                assert not content or "example" in content["application/json"], (route, status)
+                content = answer.get("content", {}).get("application/json")  # a document is of another type
+                assert content is None or "example" in content, (route, status)
                 continue
             assert answer["x-codes"], (route, status)
             assert all(codes[code].status == int(status) for code in answer["x-codes"]), (route, status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -33,6 +33,19 @@ TYPES: Final = {
     "text/html": ("text/html; charset=utf-8", "inline", "html"),
     "application/pdf": ("application/pdf", "attachment", "pdf"),
 }
+
+
+def _documented_content() -> dict[str, Any]:  # Any: keyword arguments of a route
+    """What the document says of an answer that is no JSON."""
+    words = documented(answer=None, errors=(errors.NOT_FOUND, errors.RECEIPT_PENDING, errors.RECEIPT_GONE))
+    words["responses"][200] = {
+        "description": "The document, in the media type that the receipt tells as `rendered_media_type`.",
+        "content": {
+            "text/html": {"schema": {"type": "string"}},
+            "application/pdf": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+    return words
 
 
 @router.post(
@@ -86,7 +99,7 @@ async def read_receipt(request: Request, receipt_id: str, principal: Reader) -> 
     "/receipts/{receipt_id}/content",
     operation_id="receipts.content",
     summary="Read a receipt's document",
-    **documented(answer=None, errors=(errors.NOT_FOUND, errors.RECEIPT_PENDING, errors.RECEIPT_GONE)),
+    **_documented_content(),
 )
 async def read_content(request: Request, receipt_id: str, principal: Reader) -> Response:
     """HTML or PDF, as `rendered_media_type` says. Who shows it beside their own pages keeps it in a sandbox."""

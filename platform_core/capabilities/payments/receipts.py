@@ -122,7 +122,8 @@ class Receipts:
         """Due: draw a pending receipt, with nothing open in the database, then commit the document with what tells of
         it and `receipt.ready`. Whoever dies before that leaves the row due; of two who draw, one is seen.
 
-        Raises ReceiptContradicted, and the row comes again later, where the payment and the ledger disagree.
+        Raises ReceiptContradicted where the payment and the ledger disagree, 503 busy while the payment does not come
+        to rest; the row comes again later.
         """
         merchant_id = str(work.merchant_id)
         receipt = await self._desk.tools.repository.receipt(merchant_id, work.subject_id)
@@ -187,11 +188,11 @@ class Receipts:
                 return file, figures
             now = await self._desk.tools.repository.payment(merchant_id, payment_id)
             if now is not None and now.version == file.payment.version:
-                break
-        raise ReceiptContradicted(
-            f"{payment_id}: captured {file.payment.captured_minor}, refunded {file.payment.refunded_minor}; "
-            f"by the ledger {figures.captured_minor}, {figures.refunded_minor}"
-        )
+                raise ReceiptContradicted(
+                    f"{payment_id}: captured {now.captured_minor}, refunded {now.refunded_minor}; "
+                    f"by the ledger {figures.captured_minor}, {figures.refunded_minor}"
+                )
+        raise BUSY.error({"payment_id": payment_id}, retry_after_s=1)
 
     async def _draw(self, receipt: Receipt, facts: ReceiptFacts) -> Drawing:
         tools, plugins = self._desk.tools, None

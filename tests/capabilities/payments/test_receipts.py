@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import httpx
 import pytest
 
-from platform_core.capabilities.payments.receipt_retention import KEPT, purge
-from platform_core.capabilities.payments.receipts import DRAW, ReceiptContradicted
+from platform_core.bootstrap.upkeep import PURGE, Upkeep
+from platform_core.capabilities.payments.draft import ASK
+from platform_core.capabilities.payments.receipt_retention import KEPT
+from platform_core.capabilities.payments.receipts import DRAW, ReceiptContradicted, Receipts
+from platform_core.capabilities.payments.schemas import ReceiptCreate
 from platform_core.capabilities.payments.screening import Taken
 from platform_core.contracts.fields import Money
 from platform_core.contracts.payments import ReceiptToRender
@@ -21,6 +26,10 @@ from platform_core.contracts.results import Rendered
 from platform_core.identity.schemas import AppCreate, GrantCreate, StoreCreate
 from platform_core.kernel.commit import Audit
 from platform_core.kernel.commit.due import DueWork
+from platform_core.kernel.errors import PlatformError
+from platform_core.kernel.http.idempotency import IdempotentRequest
+from platform_core.ledger.records import TransferRecord
+from platform_core.ledger.service import LedgerService
 from tests.capabilities.payments.shop import Shop
 from tests.capabilities.payments.test_acts import act, refund, refused
 from tests.capabilities.payments.test_sales import scan, show_qr
@@ -246,6 +255,11 @@ async def test_a_token_of_one_store_sees_the_receipts_of_that_store_alone(shop: 
     assert (await content(here, receipt)).status_code == 200
     for asking in (wish(there, payment), there.get(f"/receipts/{receipt['id']}"), content(there, receipt)):
         await refused(shop, asking, "payments.not_found", 404)
+    before = await shop.counts()
+    who, key = await shop.platform.access.authenticate(there.token), IdempotentRequest("client", "key", b"")
+    with pytest.raises(PlatformError, match=r"payments\.not_found"):  # by another door than the route, too
+        await shop.platform.payments.receipts.request(who, payment["id"], ReceiptCreate(**WISH), key)
+    assert await shop.counts() == before
 
 
 async def test_a_plugin_draws_what_the_ledger_says_and_is_named(shop: Shop, seller: Till) -> None:
@@ -437,23 +451,69 @@ async def test_figures_that_are_not_the_ledgers_are_not_drawn(shop: Shop, seller
     assert asked.asked == []
 
 
+@dataclass
+class MovingLedger:
+    """The ledger, while somebody moves the payment between reading it and reading here."""
+
+    ledger: LedgerService
+    move: Callable[[], Awaitable[object]]
+    is_behind: bool = False
+
+    async def transfers_about(self, merchant_id: str, references: Sequence[str]) -> list[TransferRecord]:
+        await self.move()
+        return [] if self.is_behind else await self.ledger.transfers_about(merchant_id, references)
+
+
+async def test_a_refund_that_ends_between_two_reads_has_both_read_again(shop: Shop, seller: Till) -> None:
+    payment = await scan(seller)
+    [sale] = await shop.transactions(payment["id"])
+    shop.acquirer.script("silent", operation="refund", subject=sale["id"])
+    assert (await refund(seller, payment, "back_1", 1_200)).json()["state"] == "unknown"
+    pending, reads = (await wish(seller, payment)).json(), count(1)
+    work = await work_of(shop, seller)
+    shop.later(seconds=10)
+
+    async def learn() -> None:
+        if next(reads) == 1:
+            [row] = [row for row in await shop.due_rows(seller) if row.kind == ASK]
+            assert await shop.platform.payments.resolution.ask(row) is None
+
+    ledger: Any = MovingLedger(shop.platform.ledger, learn)
+    await Receipts(shop.platform.payments.receipts._desk, ledger).draw(work)
+    assert next(reads) == 3
+    shown = (await seller.get(f"/receipts/{pending['id']}")).json()
+    assert (shown["state"], shown["refunded_minor"]) == ("ready", 1_200)
+
+
+async def test_a_payment_that_does_not_come_to_rest_is_drawn_later(shop: Shop, seller: Till) -> None:
+    payment, numbers = await scan(seller), count(1)
+    pending = (await wish(seller, payment)).json()
+
+    async def move() -> None:
+        assert (await refund(seller, payment, f"r{next(numbers)}", 100)).status_code == 201
+
+    ledger: Any = MovingLedger(shop.platform.ledger, move, is_behind=True)
+    with pytest.raises(PlatformError, match=r"payments\.busy"):
+        await Receipts(shop.platform.payments.receipts._desk, ledger).draw(await work_of(shop, seller))
+    assert next(numbers) == 4
+    assert (await seller.get(f"/receipts/{pending['id']}")).json() == pending
+    assert await shop.work_for(seller) == 1
+    assert (await seller.get(f"/receipts/{pending['id']}")).json()["refunded_minor"] == 300
+
+
 async def test_a_document_is_kept_three_years_and_then_drawn_anew(shop: Shop, seller: Till) -> None:
     payment = await paid(seller)
     receipt, younger = await drawn(shop, seller, payment), await drawn(shop, seller, payment, locale="zh")
-    before = await shop.counts()
     past = KEPT + timedelta(seconds=1)
     await shop.fetch("UPDATE pay_receipt SET ready_at = ready_at - $2::interval WHERE id = $1", receipt["id"], past)
     gone = (await refused(shop, content(seller, receipt), "payments.receipt_gone", 410))["hint"]
     assert f"POST /v1/payments/{payment['id']}/receipts" in gone
     older = "UPDATE pay_receipt_blob SET created_at = created_at - $2::interval WHERE receipt_id = $1"
     await shop.fetch(older, receipt["id"], past)
-    connection = await shop.platform.database.connect("job")
-    try:
-        assert await purge(connection, now=shop.clock.now()) == {"pay_receipt_blob": 1}
-        assert await purge(connection, now=shop.clock.now()) == {"pay_receipt_blob": 0}
-    finally:
-        await connection.close()
-    assert grown(before, await shop.counts()) == {"pay_receipt_blob": -1}
+    await Upkeep(shop.platform).purge(DueWork(PURGE, "platform", None, shop.clock.now(), 0))
+    left = "SELECT receipt_id FROM pay_receipt_blob WHERE merchant_id = $1"
+    assert [row[0] for row in await shop.fetch(left, seller.merchant_id)] == [younger["id"]]
+    assert (await seller.get(f"/receipts/{receipt['id']}")).json()["sha256"] == receipt["sha256"]
     assert (await content(seller, younger)).status_code == 200
     again = await drawn(shop, seller, payment)
     assert again["id"] == receipt["id"]

@@ -262,16 +262,22 @@ def assemble(
         ledger=ledger,
         payments=payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches()),
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
-        plugin_life=plugin_life(
-            deps,
-            feed,
-            grants=grants,
-            apps=apps,
-            parties=parties,
-            cursors=cursors,
-            settings=settings,
-            clock=ground.clock,
-        ),
+        plugin_life=_plugin_life(ground, settings, grants=grants, apps=apps, parties=parties, cursors=cursors),
+    )
+
+
+def _plugin_life(
+    ground: _Ground, settings: Settings, *, grants: Grants, apps: Apps, parties: Parties, cursors: Cursors
+) -> PluginLife:
+    return plugin_life(
+        ground.deps,
+        ground.feed,
+        grants=grants,
+        apps=apps,
+        parties=parties,
+        cursors=cursors,
+        settings=settings,
+        clock=ground.clock,
     )
 
 

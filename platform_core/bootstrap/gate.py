@@ -16,7 +16,8 @@ from platform_core.plugin_host.health_rows import HealthDeps, Quarantines
 from platform_core.plugin_host.operations import Operations
 from platform_core.plugin_host.principals import Principals
 from platform_core.plugin_host.problem_book import ProblemBook
-from platform_core.plugin_host.secrets import NoSecrets, PluginSecrets, SecretBook
+from platform_core.plugin_host.secret_rows import SecretRows
+from platform_core.plugin_host.secrets import PluginSecrets
 from platform_core.plugin_host.state_reader import StateReader
 
 
@@ -30,6 +31,7 @@ class PluginGate:
     audits: CallAudits
     problems: ProblemBook
     quarantines: Quarantines
+    book: SecretRows
 
     async def start(self) -> None:
         """After the committer and the feed."""
@@ -40,6 +42,7 @@ class PluginGate:
     async def stop(self) -> None:
         """Before them; what is queued is written."""
         await self.calls.finish()
+        await self.book.stop()
         await self.quarantines.stop()
         await self.problems.stop()
         await self.audits.stop()
@@ -52,15 +55,15 @@ def make_gate(
     *,
     egress: Egress,
     clock: Clock,
-    secrets: SecretBook | None = None,
 ) -> PluginGate:
     """Everything put together and nothing opened. `clock` is that of business, `deps` has the real one."""
     problems = ProblemBook(database=deps.database, committer=deps.committer, clock=clock, ids=deps.ids)
     audits, operations = CallAudits(deps.committer), Operations()
+    book = SecretRows(database=deps.database, committer=deps.committer, clock=deps.clock)
     clients = ClientTools(
         states=StateReader(deps.database),
         egress=egress,
-        secrets=PluginSecrets(deps.vault, secrets or NoSecrets()),
+        secrets=PluginSecrets(deps.vault, book),
         problems=problems,
     )
     tools = GateTools(
@@ -71,4 +74,4 @@ def make_gate(
         clock=clock,
     )
     health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
-    return PluginGate(Gatekeeper(tools), operations, audits, problems, Quarantines(health, feed))
+    return PluginGate(Gatekeeper(tools), operations, audits, problems, Quarantines(health, feed), book)

@@ -17,6 +17,7 @@ from platform_core.bootstrap.appliers import make_appliers
 from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.bootstrap.people import People, make_people
+from platform_core.bootstrap.plugin_life import plugin_life
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
@@ -65,6 +66,7 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
+from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.secrets import VaultContexts
@@ -109,6 +111,7 @@ class Platform:
     payments: Payments
     payment_setup: PaymentSetup
     gate: PluginGate
+    plugin_life: PluginLife
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
@@ -269,6 +272,22 @@ def assemble(
         payments=payments,
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
         gate=gate,
+        plugin_life=_plugin_life(ground, settings, grants=grants, apps=apps, parties=parties, cursors=cursors),
+    )
+
+
+def _plugin_life(
+    ground: _Ground, settings: Settings, *, grants: Grants, apps: Apps, parties: Parties, cursors: Cursors
+) -> PluginLife:
+    return plugin_life(
+        ground.deps,
+        ground.feed,
+        grants=grants,
+        apps=apps,
+        parties=parties,
+        cursors=cursors,
+        settings=settings,
+        clock=ground.clock,
     )
 
 

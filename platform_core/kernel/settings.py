@@ -169,6 +169,12 @@ class Settings(BaseSettings):
         "or type without an entry cannot be granted under a metered scope, except to a merchant's own app.",
     )
 
+    plugins_allow_file: Path | None = Field(
+        default=None,
+        description="`plugins.allow.toml`: which plugins run in the host's process, by id, version and tree hash, with "
+        "two reviewers each. Unset: those of this distribution, as they are installed, and no other.",
+    )
+
     language: Language = Field(
         default="en", description="Language of answers when a caller's Accept-Language names none of ours: en or zh."
     )

@@ -69,6 +69,10 @@ class MerchantPlugins:
     policy: HookPolicy
     digest: str
     """Of plugins and versions, in order: what a cached caller is kept under."""
+    suspended: tuple[Enabled, ...] = ()
+    """Enabled, and stopped by a kill switch: never called; `check_` hooks count each as its failure policy says."""
+    draining: frozenset[str] = frozenset()
+    """Ids of plugins among `plugins` whose providers get no new payments; queries, notices and refunds go on."""
 
 
 class EnablementUnreadable(Exception):

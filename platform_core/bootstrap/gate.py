@@ -11,6 +11,7 @@ from platform_core.kernel.clock import Clock
 from platform_core.plugin_host.call_audit import CallAudits
 from platform_core.plugin_host.client_asks import ClientTools
 from platform_core.plugin_host.egress import Egress
+from platform_core.plugin_host.fault_desk import FaultDesk
 from platform_core.plugin_host.gate import Gatekeeper, GateTools
 from platform_core.plugin_host.health_rows import HealthDeps, Quarantines
 from platform_core.plugin_host.operations import Operations
@@ -31,6 +32,7 @@ class PluginGate:
     audits: CallAudits
     problems: ProblemBook
     quarantines: Quarantines
+    faults: FaultDesk
     book: SecretRows
 
     async def start(self) -> None:
@@ -74,4 +76,6 @@ def make_gate(
         clock=clock,
     )
     health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
-    return PluginGate(Gatekeeper(tools), operations, audits, problems, Quarantines(health, feed), book)
+    quarantines = Quarantines(health, feed)
+    faults = FaultDesk(problems, quarantines)
+    return PluginGate(Gatekeeper(tools), operations, audits, problems, quarantines, faults, book)

@@ -30,6 +30,7 @@ def plugin_life(
     """Nothing is opened. `clock`: of business. Raises AllowListUnreadable."""
     host = HostDeps(
         clock=clock,
+        real_clock=deps.clock,
         ids=deps.ids,
         database=deps.database,
         committer=deps.committer,
@@ -40,7 +41,7 @@ def plugin_life(
         parties=parties,
         allow_list=allow_list(settings),
     )
-    return make_plugin_life(host, feed=feed, feed_clock=deps.clock, locale=settings.language)
+    return make_plugin_life(host, feed=feed, locale=settings.language)
 
 
 def allow_list(settings: Settings) -> AllowList:

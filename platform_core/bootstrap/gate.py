@@ -11,12 +11,14 @@ from platform_core.kernel.clock import Clock
 from platform_core.plugin_host.call_audit import CallAudits
 from platform_core.plugin_host.client_asks import ClientTools
 from platform_core.plugin_host.egress import Egress
+from platform_core.plugin_host.fault_desk import FaultDesk
 from platform_core.plugin_host.gate import Gatekeeper, GateTools
 from platform_core.plugin_host.health_rows import HealthDeps, Quarantines
 from platform_core.plugin_host.operations import Operations
 from platform_core.plugin_host.principals import Principals
 from platform_core.plugin_host.problem_book import ProblemBook
-from platform_core.plugin_host.secrets import NoSecrets, PluginSecrets, SecretBook
+from platform_core.plugin_host.secret_rows import SecretRows
+from platform_core.plugin_host.secrets import PluginSecrets
 from platform_core.plugin_host.state_reader import StateReader
 
 
@@ -30,6 +32,8 @@ class PluginGate:
     audits: CallAudits
     problems: ProblemBook
     quarantines: Quarantines
+    faults: FaultDesk
+    book: SecretRows
 
     async def start(self) -> None:
         """After the committer and the feed."""
@@ -40,6 +44,7 @@ class PluginGate:
     async def stop(self) -> None:
         """Before them; what is queued is written."""
         await self.calls.finish()
+        await self.book.stop()
         await self.quarantines.stop()
         await self.problems.stop()
         await self.audits.stop()
@@ -52,15 +57,15 @@ def make_gate(
     *,
     egress: Egress,
     clock: Clock,
-    secrets: SecretBook | None = None,
 ) -> PluginGate:
     """Everything put together and nothing opened. `clock` is that of business, `deps` has the real one."""
     problems = ProblemBook(database=deps.database, committer=deps.committer, clock=clock, ids=deps.ids)
     audits, operations = CallAudits(deps.committer), Operations()
+    book = SecretRows(database=deps.database, committer=deps.committer, clock=deps.clock)
     clients = ClientTools(
         states=StateReader(deps.database),
         egress=egress,
-        secrets=PluginSecrets(deps.vault, secrets or NoSecrets()),
+        secrets=PluginSecrets(deps.vault, book),
         problems=problems,
     )
     tools = GateTools(
@@ -71,4 +76,6 @@ def make_gate(
         clock=clock,
     )
     health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
-    return PluginGate(Gatekeeper(tools), operations, audits, problems, Quarantines(health, feed))
+    quarantines = Quarantines(health, feed)
+    faults = FaultDesk(problems, quarantines)
+    return PluginGate(Gatekeeper(tools), operations, audits, problems, quarantines, faults, book)

@@ -31,6 +31,7 @@ def plugin_life(
     """Nothing is opened. `clock`: of business. Raises AllowListUnreadable."""
     host = HostDeps(
         clock=clock,
+        real_clock=deps.clock,
         ids=deps.ids,
         database=deps.database,
         committer=deps.committer,
@@ -42,7 +43,7 @@ def plugin_life(
         allow_list=allow_list(settings),
     )
     bundles = InstalledBundles(settings.home / "plugins")
-    return make_plugin_life(host, feed=feed, feed_clock=deps.clock, locale=settings.language, bundles=bundles)
+    return make_plugin_life(host, feed=feed, locale=settings.language, bundles=bundles)
 
 
 def allow_list(settings: Settings) -> AllowList:

@@ -82,7 +82,10 @@ SELECT * FROM (
 )
 _WEBHOOK: Final = text("SELECT version FROM webhook_delivery WHERE id = :id AND state <> 'pending'")
 _HANDLING: Final = text("SELECT version, merchant_id FROM event_handling WHERE id = :id AND state = 'dead'")
-_PLUGIN: Final = text("SELECT version, merchant_id FROM plugin_delivery WHERE id = :id AND state <> 'pending'")
+_PLUGIN: Final = text(
+    "SELECT version, merchant_id FROM plugin_delivery AS d WHERE id = :id AND state <> 'pending' "
+    "AND EXISTS (SELECT FROM outbox WHERE id = d.event_id)"
+)
 
 
 async def read_state(database: Database, clock: Clock) -> OutboxState:

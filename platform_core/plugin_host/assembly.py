@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from platform_core.identity.revocation import RevocationFeed
-from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.plugin_host.canary import Health
@@ -51,7 +50,6 @@ def make_plugin_life(
     deps: HostDeps,
     *,
     feed: RevocationFeed,
-    feed_clock: Clock,
     locale: str,
     health: Health | None = None,
     bundles: Bundles | None = None,
@@ -61,7 +59,7 @@ def make_plugin_life(
     upgrades = Upgrades(deps, installations)
     releases = Releases(deps)
     enablement = FeedEnablement(
-        database=deps.database, feed=feed, feed_clock=feed_clock, allow_list=deps.allow_list, locale=locale
+        database=deps.database, feed=feed, feed_clock=deps.real_clock, allow_list=deps.allow_list, locale=locale
     )
     return PluginLife(
         deps=deps,

@@ -123,6 +123,7 @@ class CallAudits:
         self._under_way = 0
         self._reserved = 0
         self._wake = asyncio.Event()
+        self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -155,13 +156,14 @@ class CallAudits:
         self._wake.set()
 
     async def flush(self) -> bool:
-        """Write everything that is queued now; False if something could not be written, which is kept."""
-        rows = list(self._rows)
-        self._rows.clear()
-        self._under_way += len(rows)
-        kept = await asyncio.gather(*(self._write(plan) for plan in _plans(rows)))
-        self._under_way -= len(rows)
-        self._rows.extendleft(row for rows in reversed(kept) for row in reversed(rows))
+        """Write everything that is queued or under way; False if something could not be written, which is kept."""
+        async with self._flushing:
+            rows = list(self._rows)
+            self._rows.clear()
+            self._under_way = len(rows)
+            kept = await asyncio.gather(*(self._write(plan) for plan in _plans(rows)))
+            self._under_way = 0
+            self._rows.extendleft(row for some in reversed(kept) for row in reversed(some))
         return not any(kept)
 
     async def _write(self, plan: Plan) -> list[Audit]:

@@ -71,9 +71,13 @@ class Bundles(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDeps:
-    """Time, ids, reads, the one writer, and what identity knows. `clock` is the clock of business."""
+    """Time, ids, reads, the one writer, and what identity knows.
+
+    `clock` is the clock of business, which a test may move; news and grants live by `real_clock`.
+    """
 
     clock: Clock
+    real_clock: Clock
     ids: Ids
     database: Database
     committer: Committer
@@ -86,7 +90,7 @@ class HostDeps:
 
     def news(self, subject_id: str, *, merchant_id: str | None, kind: Literal["plugins", "plugin_stop"]) -> Insert:
         """The part that tells every process. `merchant_id`: the plan's."""
-        now = self.clock.now()
+        now = self.real_clock.now()
         return news(self.ids, kind=kind, subject_id=subject_id, merchant_id=merchant_id, now=now)
 
     async def commit(self, plan: Plan, *, subject: str) -> None:

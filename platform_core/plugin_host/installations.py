@@ -176,12 +176,14 @@ class Installations:
         return SuspensionRead(mode=rows[0].mode, rule=rows[0].rule, reason=rows[0].reason, since=rows[0].pulled_at)
 
     async def enable(self, actor: Actor, installation_id: str, *, extra: Extra = nothing_else) -> InstallationRead:
-        """Let it be asked. One that is enabled stays as it is.
+        """Let it be asked.
 
         404 `plugins.installation_not_found`; 409 `plugins.not_ready` (scope, secret or configuration that is required
         and not there), `plugins.suspended`, `plugins.installation_state`.
         """
         row, release = await self.find(installation_id, actor.merchant_id)
+        if row.state == "enabled":
+            raise INSTALLATION_STATE.error({"installation_id": row.id, "state": row.state})
         await self.check_running(release, actor.merchant_id)
         missing = await self.missing(row, release)
         if missing:
@@ -266,7 +268,7 @@ class Installations:
     async def _grant(self, row: Record) -> GrantRead | None:
         """The plugin's grant, unless its time is over."""
         grant = await self.deps.grants.active_of(row.app_id, row.merchant_id)
-        if grant is None or (grant.expires_at is not None and grant.expires_at <= self.deps.clock.now()):
+        if grant is None or (grant.expires_at is not None and grant.expires_at <= self.deps.real_clock.now()):
             return None
         return grant
 
@@ -276,9 +278,9 @@ class Installations:
         grant = await self._grant(row)
         manifest = manifest_of(release.manifest)
         async with self.deps.database.read(merchant_id) as connection:
-            releases = await repository.read_releases_of(connection, row.plugin_id, states=("published",))
+            releases = await repository.read_releases_of(connection, row.plugin_id)
         before = next((one for one in releases if one.id == row.before_release_id), None)
-        latest = newest(releases)
+        latest = newest(one for one in releases if one.state == "published")
         return InstallationDetailed(
             **shown(row._mapping).model_dump(),
             grant_id=None if grant is None else grant.id,

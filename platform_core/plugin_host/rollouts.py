@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 ROLLOUT: Final = "plugins.rollout"
 LOOKS_EVERY: Final = timedelta(minutes=1)
 BATCH: Final = 100
+TURN_MAX: Final = 200
+"""Merchants that one turn moves: it must end well within the lease of its due row."""
 NO_FIGURES: Final = Figures(calls=0, faults=0, p95_ms=None)
 
 
@@ -114,12 +116,14 @@ class Rollouts:
         if row is None or release is None or row.state in ("done", "rolled_back"):
             return Plan(None, [DueDone(ROLLOUT, work.subject_id)])
         if row.state == "halted":
-            await self.take_back(row, by=PLATFORM, reason=row.reason or "halted")
+            if await self.take_back(row, by=PLATFORM, reason=row.reason or "halted", limit=TURN_MAX) >= TURN_MAX:
+                return Plan(None, [Due(ROLLOUT, row.id, self.deps.clock.now())])
             plan = self._changed(row, {"state": "rolled_back"}, "plugin_rollout.rolled_back", by=PLATFORM)
             return plan.add(DueDone(ROLLOUT, row.id))
         if release.state != "published":
             return self._halted(row, f"the release is {release.state}")
-        await self._bring(row, release)
+        if await self._bring(row, release) >= TURN_MAX:
+            return Plan(None, [Due(ROLLOUT, row.id, self.deps.clock.now())])
         new, old = await self._figures(row)
         now = self.deps.clock.now()
         judged = judge(percent=row.percent, since=row.stage_since, now=now, new=new, old=old)
@@ -140,22 +144,28 @@ class Rollouts:
         plan = self._changed(row, {"state": "halted", "reason": reason}, "plugin_rollout.halted", by=PLATFORM)
         return plan.add(Due(ROLLOUT, row.id, self.deps.clock.now()))
 
-    async def _bring(self, row: Record, release: Record) -> None:
-        """Upgrade the merchants that the stage takes in; those who must be asked first stay as they are."""
+    async def _bring(self, row: Record, release: Record) -> int:
+        """Upgrade the merchants that the stage takes in, and say how many; who must be asked first stays as it is."""
+        count = 0
         async for installation in self._installed(row.plugin_id, not_release_id=release.id):
             if not is_in(installation.merchant_id, plugin_id=row.plugin_id, release_id=release.id, percent=row.percent):
                 continue
             try:
-                await self.upgrades.roll_forward(installation, release, rollout_id=row.id, by=PLATFORM)
+                count += await self.upgrades.roll_forward(installation, release, rollout_id=row.id, by=PLATFORM)
             except PlatformError as error:  # somebody changed it at this moment: the next turn looks again
                 log.info("plugins.rollout_skipped", installation=installation.id, code=error.code)
+            if count >= TURN_MAX:
+                break
+        return count
 
-    async def take_back(self, row: Record, *, by: str, reason: str) -> int:
-        """Roll back whomever this rollout brought its release. How many; done twice it finds nobody."""
+    async def take_back(self, row: Record, *, by: str, reason: str, limit: int | None = None) -> int:
+        """Roll back whomever this rollout brought its release, at most `limit`. How many; done again, the rest."""
         count = 0
         async for installation in self._installed(row.plugin_id, release_id=row.release_id):
             if installation.rollout_id == row.id:
                 count += await self._back(installation, by=by, reason=reason)
+            if limit is not None and count >= limit:
+                break
         return count
 
     async def roll_back_all(self, plugin_id: str, version: str, *, by: str, reason: str) -> int:

@@ -61,6 +61,7 @@ def merchants_router(life: PluginLife) -> APIRouter:
     _reads(router, life)
     _install(router, life)
     _acts(router, life)
+    _versions(router, life)
     _changes(router, life)
     _configuration(router, life)
     _secrets(router, life)
@@ -186,6 +187,8 @@ def _acts(router: APIRouter, life: PluginLife) -> None:
 
         return await once(request, NoBody, act, who=who, deps=life.deps, tenant=who.merchant_id)
 
+
+def _versions(router: APIRouter, life: PluginLife) -> None:
     @router.post(
         f"{_ONE}/rollback",
         operation_id="plugin_installations.roll_back",

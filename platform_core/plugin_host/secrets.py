@@ -18,6 +18,7 @@ from platform_core.plugin_host import keyrings
 from platform_core.plugin_host.gate_errors import SECRET_UNFIT, SECRET_UNKNOWN
 from platform_core.plugin_host.installed import Enabled
 from platform_core.plugin_host.keyrings import KeyUnfit, SecretKind
+from platform_core.plugin_host.models import secret_seal
 
 Sealed = Mapping[str, Sequence[str]]  # name > boxes in base64, the newest first; a second one retires during a rotation
 
@@ -40,22 +41,6 @@ class SecretBook(Protocol):
     def used(self, plugin_id: str, merchant_id: str, name: str) -> None:
         """Note that a secret was used just now; what shows `last use`. Must not wait."""
         ...
-
-
-class NoSecrets:
-    """A book without secrets."""
-
-    async def secrets_of(self, plugin_id: str, merchant_id: str) -> Mapping[str, StoredSecret]:
-        """None."""
-        return {}
-
-    def used(self, plugin_id: str, merchant_id: str, name: str) -> None:
-        """Nothing to note."""
-
-
-def secret_row(*, merchant_id: str, plugin_id: str, name: str) -> str:
-    """What a plugin's secret is sealed for: a box that was moved to another row does not open."""
-    return f"plugin_secret:{merchant_id}:{plugin_id}:{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +71,7 @@ class PluginSecrets:
         stored = None if declared is None else (await self._book.secrets_of(plugin_id, merchant_id)).get(name)
         if declared is None or stored is None or stored.kind != declared.kind or not stored.boxes:
             raise SECRET_UNKNOWN.error()
-        row = secret_row(merchant_id=merchant_id, plugin_id=plugin_id, name=name)
+        row = secret_seal(merchant_id, plugin_id, name)
         opened = _opened(self._vault, row, stored.boxes)
         self._book.used(plugin_id, merchant_id, name)
         return Keys(name, stored.kind, opened)

@@ -13,12 +13,7 @@ from typing import Final
 from platform_core.kernel.database.pools import Database
 from platform_core.plugin_host.state_parts import Stored, Use
 
-_READ: Final = (
-    "SELECT v.plugin_id, v.key, s.value, s.version, s.expires_at, u.bytes, u.keys "
-    "FROM unnest($2::text[], $3::text[]) AS v(plugin_id, key) "
-    "LEFT JOIN plugin_state AS s ON s.merchant_id = $1 AND s.plugin_id = v.plugin_id AND s.key = v.key "
-    "LEFT JOIN plugin_state_use AS u ON u.merchant_id = $1 AND u.plugin_id = v.plugin_id"
-)
+_READ: Final = "SELECT * FROM plugin_state_read(:merchant_id, :plugin_ids, :keys)"
 _LIST: Final = (
     "SELECT key, value, version, expires_at FROM plugin_state WHERE merchant_id = $1 AND plugin_id = $2 "
     "AND key >= $3 AND key < $4 AND (expires_at IS NULL OR expires_at > $5) ORDER BY key LIMIT $6"
@@ -78,8 +73,8 @@ class StateReader:
     async def _answer(self, merchant_id: str, wanted: dict[Wanted, asyncio.Future[Found]]) -> None:
         try:
             plugin_ids, keys = (list(values) for values in zip(*wanted, strict=True))
-            async with self._database.read_plainly(merchant_id) as connection:
-                rows = await connection.fetch(_READ, merchant_id, plugin_ids, keys)
+            values = {"merchant_id": merchant_id, "plugin_ids": plugin_ids, "keys": keys}
+            rows = await self._database.singles("app").rows(_READ, values)
         except BaseException as error:  # also when this task is cancelled: nobody may wait for ever
             if not isinstance(error, Exception):
                 _fail([*wanted.values(), *self._queues.pop(merchant_id).values()], ConnectionAbortedError("closing"))

@@ -147,7 +147,7 @@ class Switches:
         async with self.deps.database.read_auth() as connection:
             app = (await connection.execute(_APP, {"id": app_id})).one()
         if app.state != state:
-            told = news(self.deps.ids, kind="app", subject_id=app_id, merchant_id=None, now=self.deps.clock.now())
+            told = news(self.deps.ids, kind="app", subject_id=app_id, merchant_id=None, now=self.deps.real_clock.now())
             plan.add(Change(APPS, app_id, {"state": state}, expected=app.version), told)
 
     async def get(self, switch_id: str) -> SwitchRead:

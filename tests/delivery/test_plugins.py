@@ -140,6 +140,9 @@ async def test_a_plugin_that_fails_is_tried_by_its_schedule_then_dead_then_told_
         [dead] = await outbox_admin.list_dead(world.database)
         assert (dead.kind, dead.receiver, dead.last_error) == ("plugin", "example.acme.crm", "timeout")
         assert (await outbox_admin.read_state(world.database, world.clock)).plugins.dead == 1
+        await world.owner.execute("UPDATE outbox SET id = 'gone' WHERE id = $1", dead.event_id)
+        assert not await outbox_admin.resend(world.database, world.committer, work_id=dead.id, clock=world.clock)
+        await world.owner.execute("UPDATE outbox SET id = $1 WHERE id = 'gone'", dead.event_id)
         assert await outbox_admin.resend(world.database, world.committer, work_id=dead.id, clock=world.clock)
         assert not await outbox_admin.resend(world.database, world.committer, work_id=dead.id, clock=world.clock)
         assert await world.audited() == [("plugin_delivery.resent", "platform", dead.id, None, merchant)]

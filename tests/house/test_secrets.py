@@ -25,6 +25,14 @@ PUBLIC = {
     "platform_core/identity/oauth/dpop.py": {"claims.get('ath') != token_hash(token)", "fresh != nonce"},
     # A column of a statement: the database looks it up by its index.
     "platform_core/identity/customer_keys.py": {"_keys.c.digest == digest"},
+    # Hashes of plugins' files, which their publisher and every reviewer see, and of a difference that was just shown.
+    "platform_core/bootstrap/commands/plugin_operation.py": {"accept != preview.digest"},
+    "platform_core/plugin_host/allow_list.py": {
+        "hashes.setdefault((entry.id, entry.version), entry.tree_hash) != entry.tree_hash",
+        "self.hashes.get((plugin_id, version)) == tree_hash",
+    },
+    "platform_core/plugin_host/host_releases.py": {"row.tree_hash != found.unpacked.tree_hash"},
+    "platform_core/plugin_host/upgrades.py": {"wanted.accepted_difference != digest"},
     # The chain's digests are printed by every checkpoint: whoever verifies knows both sides.
     "platform_core/governance/audit/verify.py": {
         "seal.digest() != record['digest']",

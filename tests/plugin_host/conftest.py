@@ -163,6 +163,7 @@ async def market(database: Database, database_url: str, tmp_path: Path) -> Async
     await parties.ensure_isv(PUBLISHER, name="Acme")
     deps = HostDeps(
         clock=clock,
+        real_clock=clock,
         ids=ids,
         database=database,
         committer=committer,
@@ -174,7 +175,7 @@ async def market(database: Database, database_url: str, tmp_path: Path) -> Async
         allow_list=NOBODY,
     )
     health = Counted()
-    life = make_plugin_life(deps, feed=feed, feed_clock=clock, locale="en", health=health)
+    life = make_plugin_life(deps, feed=feed, locale="en", health=health)
     await feed.poll()
     owner = await asyncpg.connect(database_url)
     yield Market(life, deps, clock, feed, health, owner)

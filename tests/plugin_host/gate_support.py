@@ -21,6 +21,7 @@ from platform_core.plugin_host.installed import Enabled, Release, Tier
 PLUGIN = "example.acme.risk"
 WORDS = {"zh": "测试", "en": "For a test"}
 _calls = itertools.count(1)
+_HOOKS = catalogue()
 
 
 def manifest(**parts: Any) -> Manifest:
@@ -70,7 +71,7 @@ def enabled(
 
 def hook(name: str) -> HookSpec:
     """A hookspec of the catalogue."""
-    return catalogue()[name]
+    return _HOOKS[name]
 
 
 def facts(

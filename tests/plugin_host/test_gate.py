@@ -31,7 +31,7 @@ from platform_core.plugin_host.gate import Gatekeeper, GateTools
 from platform_core.plugin_host.gate_errors import GRANT_NEEDED
 from platform_core.plugin_host.operations import Operation, Operations, Replays
 from platform_core.plugin_host.problem_book import ProblemBook
-from platform_core.plugin_host.secrets import NoSecrets, PluginSecrets
+from platform_core.plugin_host.secrets import PluginSecrets, StoredSecret
 from platform_core.plugin_host.state_parts import StateWrite
 from platform_core.plugin_host.state_reader import StateReader
 from tests.plugin_host.gate_support import WORDS, Asker, enabled, facts, manifest, scopes
@@ -132,6 +132,16 @@ class Grants:
             expires_at=0,
             api_version="",
         )
+
+
+class NoSecrets:
+    """A book without secrets."""
+
+    async def secrets_of(self, plugin_id: str, merchant_id: str) -> dict[str, StoredSecret]:
+        return {}
+
+    def used(self, plugin_id: str, merchant_id: str, name: str) -> None:
+        raise AssertionError("there is none")
 
 
 class Bench:

@@ -19,7 +19,8 @@ from platform_core.identity.vault import Vault
 from platform_core.kernel.errors import PlatformError
 from platform_core.plugin_host import keyrings, secrets
 from platform_core.plugin_host.keyrings import KeyUnfit
-from platform_core.plugin_host.secrets import Keys, PluginSecrets, StoredSecret, VaultContexts, secret_row
+from platform_core.plugin_host.models import secret_seal
+from platform_core.plugin_host.secrets import Keys, PluginSecrets, StoredSecret, VaultContexts
 from tests.plugin_host.gate_support import PLUGIN, WORDS, enabled, manifest
 
 pytestmark = pytest.mark.unit
@@ -153,7 +154,7 @@ DECLARED = [
 
 
 def stored(name: str, kind: keyrings.SecretKind, *materials: bytes) -> StoredSecret:
-    row = secret_row(merchant_id="mer_a", plugin_id=PLUGIN, name=name)
+    row = secret_seal("mer_a", PLUGIN, name)
     return StoredSecret(kind, tuple(VAULT.seal(row, material) for material in materials))
 
 

@@ -134,6 +134,8 @@ async def test_installing_gives_a_grant_of_the_plugin_and_enabling_lets_it_be_as
     assert (grant["kind"], grant["state"], grant["scopes"]) == ("plugin", "active", "payments:read")
     assert await market.running(merchant) == []
     await market.life.installations.enable(market.actor(merchant), made.id)
+    twice = market.life.installations.enable(market.actor(merchant), made.id)
+    await refused(market, "plugins.installation_state", twice)
     assert await market.running(merchant) == [(RISK, "1.0.0")]
     assert await market.running(other) == []
     [enabled] = (await market.life.enablement.of(merchant)).plugins

@@ -17,6 +17,7 @@ from platform_core.plugin_host import state_sweep
 from platform_core.plugin_host.state_parts import Add, Forget, Put, Quota, StateRefused, StateWrite
 from platform_core.plugin_host.state_reader import StateReader
 from platform_core.plugin_host.state_session import StateSession
+from tests.support.patience import HEARD_S
 
 pytestmark = pytest.mark.database
 QUOTA = Quota(bytes_max=4096, keys_max=5)
@@ -280,6 +281,28 @@ async def test_the_sweep_leaves_a_store_alone_that_the_writer_is_busy_with(store
     finally:
         await writer.close()
         await sweeper.close()
+
+
+async def test_another_process_waits_for_the_store_before_it_looks(stores: Stores) -> None:
+    call = stores.open()
+    await call.increment("k", 1, None)
+    other, watch = await stores.database.connect("writer"), await stores.database.connect("job")
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    try:
+        async with other.transaction():  # a batch of another process, which has counted 5 and not committed yet
+            await other.execute("SELECT pg_advisory_xact_lock($1)", state_sweep.store_lock("mer_a", "a.b.c"))
+            await other.execute("INSERT INTO plugin_state VALUES ('mer_a', 'a.b.c', 'k', '5', 21, 5, NULL)")
+            await other.execute("INSERT INTO plugin_state_use VALUES ('mer_a', 'a.b.c', 21, 1)")
+            commit = asyncio.create_task(stores.commit(call))
+            async with asyncio.timeout(HEARD_S):
+                while not commit.done() and not await watch.fetchval(waiting):  # noqa: ASYNC110 - the server tells nobody
+                    await asyncio.sleep(0.01)
+            assert not commit.done()
+        await commit
+    finally:
+        await other.close()
+        await watch.close()
+    assert await stores.held() == [("k", "6", 6)]
 
 
 async def test_reads_of_one_merchant_that_come_together_share_a_query(stores: Stores) -> None:

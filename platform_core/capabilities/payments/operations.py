@@ -1,4 +1,8 @@
-"""Operations of payments that plugins may use: the same services, scopes and errors as over HTTP."""
+"""Operations of payments that plugins may use: the same services, scopes and errors as over HTTP.
+
+A plugin's read shows what stands: unlike one over HTTP it never asks a provider about an open outcome, because the
+plugin may be deciding, and deciding waits for nobody outside and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +72,7 @@ def plugin_operations(payments: Payments) -> tuple[Operation, ...]:
     """What bootstrap hands to the gate."""
 
     async def get(principal: Principal, asked: PaymentGet) -> str:
-        payment = await payments.service.read(principal, asked.id)
+        payment = await payments.service.seen(principal, asked.id)
         return json_text(payment_answer(payment.model_dump()))
 
     async def list_payments(principal: Principal, asked: PaymentsList) -> str:
@@ -86,7 +90,7 @@ def plugin_operations(payments: Payments) -> tuple[Operation, ...]:
         return json_text(page)
 
     async def get_refund(principal: Principal, asked: RefundGet) -> str:
-        refund = await payments.service.refund(principal, asked.id)
+        refund = await payments.service.seen_refund(principal, asked.id)
         return json_text(refund_answer(refund.model_dump()))
 
     async def create_refund(principal: Principal, asked: RefundAsk, key: IdempotentRequest) -> Reply:

@@ -439,31 +439,38 @@ class PaymentService:
 
         Raises 404 `payments.not_found`, for foreign ones too, and for those of stores that the token does not cover.
         """
-        payment = await self._visible(principal, payment_id)
+        payment = await self.seen(principal, payment_id)
         if await self._questions.heal(payment.merchant_id, payment.id, payment):
-            payment = await self._visible(principal, payment.id)
+            payment = await self.seen(principal, payment.id)
         return payment
 
     async def refund(self, principal: Principal, refund_id: str) -> Refund:
         """One refund, asked about as a payment is. Raises 404 `payments.not_found`."""
-        merchant_id = str(principal.merchant_id)
+        refund, payment = await self._refund_and_payment(principal, refund_id)
+        if await self._questions.heal(payment.merchant_id, payment.id, payment):
+            refund, _ = await self._refund_and_payment(principal, refund_id)
+        return refund
+
+    async def seen_refund(self, principal: Principal, refund_id: str) -> Refund:
+        """One refund as it stands, nobody asked. Raises 404 `payments.not_found`."""
+        return (await self._refund_and_payment(principal, refund_id))[0]
+
+    async def _refund_and_payment(self, principal: Principal, refund_id: str) -> tuple[Refund, Payment]:
         repository = self._desk.tools.repository
-        refund = await repository.refund(merchant_id, refund_id) if REFUND_ID.fullmatch(refund_id) else None
+        is_id = REFUND_ID.fullmatch(refund_id)
+        refund = await repository.refund(str(principal.merchant_id), refund_id) if is_id else None
         if refund is None:
             raise NOT_FOUND.error({"kind": "refund", "id": quoted(refund_id)})
-        payment = await self._visible(principal, refund.payment_id)
-        if await self._questions.heal(merchant_id, payment.id, payment):
-            refund = await repository.refund(merchant_id, refund_id)
-            assert refund is not None, "refunds stay"
-        return refund
+        return refund, await self.seen(principal, refund.payment_id)
 
     async def resolve(self, principal: Principal, payment_id: str) -> str:
         """The id of a payment that the token may act on, by id or `out_trade_no:<value>`. Raises as `read` does."""
         if principal.stores is None and PAYMENT_ID.fullmatch(payment_id):
             return payment_id
-        return (await self._visible(principal, payment_id)).id
+        return (await self.seen(principal, payment_id)).id
 
-    async def _visible(self, principal: Principal, payment_id: str) -> Payment:
+    async def seen(self, principal: Principal, payment_id: str) -> Payment:
+        """One payment as it stands, nobody asked. Raises as `read` does."""
         merchant_id, repository = str(principal.merchant_id), self._desk.tools.repository
         found: str | None = payment_id if PAYMENT_ID.fullmatch(payment_id) else None
         if found is None and OUT_TRADE_NO.fullmatch(payment_id):

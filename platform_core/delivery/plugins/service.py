@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import text
 
 from platform_core.identity.principal import Principal
 from platform_core.kernel.commit import Audit, Change, Plan
@@ -15,6 +17,8 @@ from platform_core.plugin_host.errors import DELIVERY_NOT_FOUND, DELIVERY_STATE
 from platform_core.plugin_host.host_deps import HostDeps
 from platform_core.plugin_host.models import DELIVERIES
 from platform_core.plugin_host.schemas import PluginDeliveryRead
+
+_EVENT: Final = text("SELECT 1 FROM outbox WHERE id = :id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,9 @@ class PluginDeliveries:
         404 `plugins.delivery_not_found`; 409 `plugins.delivery_state` for one that has not ended.
         """
         row = await self._row(who, delivery_id)
-        if row.state == "pending":
-            raise DELIVERY_STATE.error({"delivery_id": delivery_id, "state": row.state})
+        if row.state == "pending" or not await self._is_event_kept(row):
+            state = "pending" if row.state == "pending" else "over, and its event is no longer kept"
+            raise DELIVERY_STATE.error({"delivery_id": delivery_id, "state": state})
         now = self.deps.clock.now()
         values = again(now)
         answer = _shown({**row._mapping, **values})
@@ -65,6 +70,10 @@ class PluginDeliveries:
         )
         await self.deps.commit(plan, subject=delivery_id)
         return answer
+
+    async def _is_event_kept(self, row: repository.Record) -> bool:
+        async with self.deps.database.read(row.merchant_id) as connection:
+            return (await connection.execute(_EVENT, {"id": row.event_id})).one_or_none() is not None
 
     async def _row(self, who: Principal, delivery_id: str) -> repository.Record:
         merchant_id = _merchant(who)

@@ -92,6 +92,21 @@ CREATE TABLE plugin_quarantine (
 CREATE INDEX plugin_quarantine_plugin ON plugin_quarantine (plugin_id, began_at);
 """
 
+# One statement for the hottest read: the tenant is set for it alone, and row-level security judges what it sees.
+FUNCTIONS = """
+CREATE FUNCTION plugin_state_read(merchant text, plugins text[], wanted text[])
+RETURNS TABLE (of_plugin text, of_key text, value text, version bigint, expires_at timestamptz, bytes bigint, keys int)
+LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM set_config('arsenal.merchant', merchant, true);
+  RETURN QUERY SELECT v.plugin_id, v.key, s.value, s.version, s.expires_at, u.bytes, u.keys
+    FROM unnest(plugins, wanted) AS v(plugin_id, key)
+    LEFT JOIN plugin_state AS s ON s.merchant_id = merchant AND s.plugin_id = v.plugin_id AND s.key = v.key
+    LEFT JOIN plugin_state_use AS u ON u.merchant_id = merchant AND u.plugin_id = v.plugin_id;
+END $$;
+REVOKE EXECUTE ON FUNCTION plugin_state_read FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION plugin_state_read TO arsenal_app;
+"""
+
 # The sweep of expired values and what it frees; problems that nobody has met for long.
 JOB_RIGHTS = """
 GRANT DELETE ON plugin_state, plugin_problem TO arsenal_job;
@@ -110,9 +125,11 @@ def upgrade() -> None:
     run_script(tenant_table_sql("plugin_problem"))
     run_script(tenant_table_sql("plugin_breaker", tenant=None))
     run_script(tenant_table_sql("plugin_quarantine", tenant=None))
+    run_script(FUNCTIONS)
     run_script(JOB_RIGHTS)
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.execute("DROP FUNCTION plugin_state_read")
     op.execute("DROP TABLE plugin_quarantine, plugin_breaker, plugin_problem, plugin_state_use, plugin_state")

@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 from array import array
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -59,6 +60,7 @@ _STUB: Final = (
     "from sandbox.runtime.zygote import main; main()"
 )
 A = TypeVar("A", Started, Born, Reaped)
+R = TypeVar("R")
 
 
 class SpawnFailed(Exception):
@@ -271,6 +273,14 @@ def _exec(command: list[str], *, control: socket.socket) -> subprocess.Popen[byt
     )
 
 
+async def _dispose(task: asyncio.Task[R], unwanted: Callable[[R], Coroutine[Any, Any, None]] | None) -> None:
+    """See a conversation to its end whose result nobody waits for."""
+    with contextlib.suppress(SpawnFailed, ProcessLookupError):
+        result = await task
+        if unwanted is not None:
+            await unwanted(result)
+
+
 class Spawner:
     """Workers from a zygote. All its methods but `close` raise SpawnFailed."""
 
@@ -290,6 +300,7 @@ class Spawner:
         self._started: Started | None = None
         self._is_ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def level(self) -> Level:
@@ -312,7 +323,13 @@ class Spawner:
         self._keeper = asyncio.create_task(self._keep(), name="zygote keeper")
 
     async def spawn(self, plugin_id: str, version: str, slot: int) -> Spawned:
-        """A locked worker of an installed release, about to run its entry. `slot`: free, less than `uid_count` - 1."""
+        """A locked worker of an installed release, about to run its entry. `slot`: free, less than `uid_count` - 1.
+
+        Who is cancelled meanwhile leaves nothing: the worker is put down as soon as it is there.
+        """
+        return await self._unharmed(self._spawn(plugin_id, version, slot), unwanted=self._put_down)
+
+    async def _spawn(self, plugin_id: str, version: str, slot: int) -> Spawned:
         try:
             request = SpawnRequest(plugin_id=plugin_id, version=version, slot=slot).line()
         except ValidationError as error:
@@ -339,8 +356,11 @@ class Spawner:
         """Wait for a worker's end, learn how it ended, free its slot. Its descriptors stay open, for what is unread.
 
         SpawnFailed `deadline` when it still runs after the deadline: kill it first. When the zygote is gone the worker
-        was killed with it, and that is the answer.
+        was killed with it, and that is the answer. Who is cancelled meanwhile does not learn it, and the slot is free.
         """
+        return await self._unharmed(self._reap(worker))
+
+    async def _reap(self, worker: Spawned) -> ExitStatus:
         zygote = self._zygote
         await self._wait_for_end(worker)
         if zygote is None or zygote.ended.is_set():
@@ -354,6 +374,29 @@ class Spawner:
         if os.WIFSIGNALED(answer.status):
             return ExitStatus(code=None, signal=os.WTERMSIG(answer.status))
         return ExitStatus(code=os.WEXITSTATUS(answer.status), signal=None)
+
+    async def _unharmed(
+        self, work: Coroutine[Any, Any, R], *, unwanted: Callable[[R], Coroutine[Any, Any, None]] | None = None
+    ) -> R:
+        """Finish a conversation with the zygote even if the caller is cancelled: half of one puts it out of step."""
+        task = asyncio.create_task(work)
+        self._hold(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._hold(asyncio.create_task(_dispose(task, unwanted)))
+            raise
+
+    def _hold(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _put_down(self, worker: Spawned) -> None:
+        try:
+            signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+            await self._reap(worker)
+        finally:
+            worker.close()
 
     async def _wait_for_end(self, worker: Spawned) -> None:
         loop = asyncio.get_running_loop()
@@ -380,6 +423,8 @@ class Spawner:
         if self._zygote is not None:
             await self._zygote.close(within_s=self._answer_within_s)
             self._zygote = None
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
     async def _ready(self) -> _Zygote:
         try:

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import select
 import signal
 import socket
@@ -126,6 +127,7 @@ class Zygote:
             limits=settings.limits,
             memory_mb=PROOF_MEMORY_MB,
             uid=settings.uid_first + settings.uid_count - 1,
+            has_counts_by_namespace=_version(machine.kernel) >= (5, 14),
             run=_pass,
         )
         self._pattern = _may_read(self._pattern, shared)
@@ -262,6 +264,11 @@ def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
     """The same birth with other sources: everything about them is worked out here, before the fork."""
     kept = tuple(namespaces.without_nested(sources))
     return replace(birth, sources=kept, root=namespaces.plan_root(kept))
+
+
+def _version(kernel: str) -> tuple[int, ...]:
+    """The first two numbers of a kernel's release."""
+    return tuple(int(each) for each in re.findall(r"\d+", kernel)[:2])
 
 
 def _undone(error: NotBorn, *, child: int, worker: int | None) -> NotBorn:

@@ -290,6 +290,41 @@ async def test_a_slot_is_taken_until_its_worker_is_reaped(plugins: Path) -> None
         first.close()
 
 
+async def test_who_is_cancelled_while_spawning_harms_nobody(plugins: Path) -> None:
+    async with spawning(plugins, level=TEST_LEVEL) as spawner, working(spawner) as worker:
+        zygote = zygote_pid(spawner)
+        before = set(os.listdir("/proc/self/fd"))
+        # One is cancelled before its question was sent, one while the zygote works, others wait for their turn.
+        tasks = [asyncio.create_task(spawner.spawn(PLAIN, VERSION, slot)) for slot in range(1, 6)]
+        await asyncio.sleep(0.005)
+        for task in tasks:
+            task.cancel()
+        assert {type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)} == {asyncio.CancelledError}
+        await wait_until(lambda: children_of(zygote) == {worker.spawned.pid})
+        await wait_until(lambda: not spawner._under_way)
+        assert set(os.listdir("/proc/self/fd")) == before
+        assert zygote_pid(spawner) == zygote
+        assert await worker.run("result = 'unharmed'") == "unharmed"
+        async with working(spawner, slot=1) as another:
+            assert await another.run("result = 1") == 1
+
+
+async def test_a_host_that_closes_while_spawning_leaves_nothing(plugins: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    async with spawning(plugins, level=TEST_LEVEL) as spawner:
+        zygote = zygote_pid(spawner)
+        tasks = [asyncio.create_task(spawner.spawn(PLAIN, VERSION, slot)) for slot in range(5)]
+        await asyncio.sleep(0.005)
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for each in ended:
+        if isinstance(each, Spawned):
+            await wait_until_dead([each])
+            each.close()
+    assert {type(each) for each in ended} <= {SpawnFailed, Spawned}
+    assert str(zygote) not in os.listdir("/proc")
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 async def test_reaping_does_not_wait_for_a_running_worker(plugins: Path) -> None:
     async with spawning(plugins, level=TEST_LEVEL, within_s=1.0) as spawner, working(spawner) as worker:
         with pytest.raises(SpawnFailed, match="still running") as failed:

@@ -20,10 +20,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn
 
 from sandbox.runtime.levels import Level
-from sandbox.runtime.lockdown import landlock, libc, namespaces, privileges
+from sandbox.runtime.lockdown import cgroups, landlock, libc, namespaces, privileges
 from sandbox.runtime.lockdown.filters import Program
 from sandbox.runtime.lockdown.namespaces import Root, Source
 from sandbox.runtime.lockdown.privileges import WorkerLimits
@@ -31,6 +32,7 @@ from sandbox.runtime.selftest import Host, LockFacts, attained, find_holes
 
 STEPS: Final = (
     "descriptors",
+    "cgroup",
     "namespaces",
     "root",
     "uid",
@@ -72,6 +74,8 @@ class Birth:
     """Its own at L4; below, what a root zygote's workers are counted by."""
     has_counts_by_namespace: bool
     """Whether the kernel counts processes for each user namespace apart (Linux 5.14, user_namespaces(7))."""
+    group: Path | None
+    """The plugin's cgroup, prepared."""
     run: Callable[[socket.socket, LockFacts], None]
 
 
@@ -121,6 +125,9 @@ def intermediate(birth: Birth, wires: Wires, *, began: float) -> NoReturn:
     with steps("descriptors"):
         _place_descriptors(wires, steps)
         os.umask(0o077)
+    if birth.group is not None:
+        with steps("cgroup"):
+            cgroups.join(birth.group)
     if birth.target >= Level.L3:
         with steps("namespaces"):
             namespaces.enter(is_root=is_root)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -59,6 +60,7 @@ _STUB: Final = (
     "import sys; sys.dont_write_bytecode = True; sys.path += sys.argv[1:]; "
     "from sandbox.runtime.zygote import main; main()"
 )
+log = logging.getLogger(__name__)
 A = TypeVar("A", Started, Born, Reaped)
 R = TypeVar("R")
 
@@ -453,14 +455,17 @@ class Spawner:
             since = loop.time()
             await self._zygote.ended.wait()
             self._is_ready.clear()
+            log.error("the zygote has ended, and all its workers with it; another is started")
             await self._zygote.close(within_s=self._answer_within_s)
             if loop.time() - since >= STEADY_AFTER_S:
                 pause_s = BACK_OFF_S
             while not self._is_ready.is_set():
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S_MAX)
-                with contextlib.suppress(SpawnFailed):
+                try:
                     await self._launch()
+                except SpawnFailed as failed:
+                    log.error("no zygote can be started, next try in %.1f s: %s", pause_s, failed)
 
 
 def import_path() -> list[str]:

@@ -31,7 +31,7 @@ from sandbox.runtime import birth as births
 from sandbox.runtime import sources
 from sandbox.runtime.birth import Birth, Wires
 from sandbox.runtime.levels import Level, best_promised, look_at_machine
-from sandbox.runtime.lockdown import libc, namespaces
+from sandbox.runtime.lockdown import cgroups, libc, namespaces
 from sandbox.runtime.lockdown.filters import AUDIT_ARCHITECTURE, compile_filter
 from sandbox.runtime.lockdown.namespaces import Source
 from sandbox.runtime.release import ReleaseUnreadable, WorkerRelease, read_release
@@ -128,6 +128,7 @@ class Zygote:
             memory_mb=PROOF_MEMORY_MB,
             uid=settings.uid_first + settings.uid_count - 1,
             has_counts_by_namespace=_version(machine.kernel) >= (5, 14),
+            group=None,
             run=_pass,
         )
         self._pattern = _may_read(self._pattern, shared)
@@ -200,11 +201,31 @@ class Zygote:
             target=self.level,
             memory_mb=release.memory_mb,
             uid=self._settings.uid_first + request.slot,
+            group=self._group_of(release),
             run=partial(_enter, self._entry, release),
         )
         pid, facts = self._bear(birth, channel=channel, log=log)
         self._slots[pid] = request.slot
         return Born(pid=pid, facts=facts), os.pidfd_open(pid)
+
+    def _group_of(self, release: WorkerRelease) -> Path | None:
+        """The plugin's cgroup, made when its first worker comes. NotBorn where a group that was promised fails."""
+        top = self._settings.group
+        if top is None or self.level < Level.L4:
+            return None
+        group = top / release.plugin_id
+        try:
+            if not group.is_dir():
+                cgroups.open_to_children(top)
+            cgroups.prepare(
+                group,
+                limits=self._settings.group_limits,
+                memory_mb=release.memory_mb,
+                processes=self._settings.limits.processes,
+            )
+        except OSError as error:
+            raise NotBorn("cgroup", error.strerror or str(error), str(error.filename or group)) from error
+        return group
 
     def _pattern_of(self, folder: Path) -> Birth:
         """The pattern that lets a plugin's folder be read as well; worked out once for each."""

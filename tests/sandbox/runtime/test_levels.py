@@ -323,7 +323,7 @@ def a_machine(**changed: object) -> Machine:
         "landlock_abi": 4,
         "has_seccomp": True,
         "user_namespace_bar": "",
-        "cgroup_controllers": frozenset(),
+        "group": None,
     }
     return Machine(**{**told, **changed})  # type: ignore[arg-type]  # values by name
 

@@ -105,6 +105,8 @@ class Spawned:
     slot: int
     facts: LockFacts
     """As the zygote heard them, before any code of a plugin was there."""
+    generation: int = 0
+    """Which of the spawner's zygotes bore it."""
 
     def close(self) -> None:
         """Close channel, log and pidfd. A worker still running loses its host and is not waited for: reap it first."""
@@ -299,6 +301,7 @@ class Spawner:
         self._start_within_s = start_within_s
         self._answer_within_s = answer_within_s
         self._zygote: _Zygote | None = None
+        self._generation = 0
         self._started: Started | None = None
         self._is_ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -337,6 +340,7 @@ class Spawner:
         except ValidationError as error:
             raise SpawnFailed("request", str(error.errors(include_url=False, include_input=False))) from error
         zygote = await self._ready()
+        generation = self._generation
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         log, log_theirs = os.pipe2(os.O_CLOEXEC)
@@ -352,7 +356,7 @@ class Spawner:
         finally:
             theirs.close()
             os.close(log_theirs)
-        return Spawned(answer.pid, pidfd, ours, log, slot, answer.facts)
+        return Spawned(answer.pid, pidfd, ours, log, slot, answer.facts, generation)
 
     async def reap(self, worker: Spawned) -> ExitStatus:
         """Wait for a worker's end, learn how it ended, free its slot. Its descriptors stay open, for what is unread.
@@ -363,14 +367,14 @@ class Spawner:
         return await self._unharmed(self._reap(worker))
 
     async def _reap(self, worker: Spawned) -> ExitStatus:
-        zygote = self._zygote
         await self._wait_for_end(worker)
-        if zygote is None or zygote.ended.is_set():
+        zygote = self._zygote
+        if zygote is None or zygote.ended.is_set() or worker.generation != self._generation:
             return ExitStatus(code=None, signal=signal.SIGKILL)
         try:
             answer, _ = await zygote.ask(ReapRequest(pid=worker.pid).line(), Reaped, within_s=self._answer_within_s)
         except SpawnFailed:
-            if zygote.ended.is_set() or zygote is not self._zygote:
+            if zygote.ended.is_set():
                 return ExitStatus(code=None, signal=signal.SIGKILL)
             raise
         if os.WIFSIGNALED(answer.status):
@@ -444,6 +448,7 @@ class Spawner:
             await zygote.close(within_s=self._answer_within_s)
             raise
         self._zygote = zygote
+        self._generation += 1
         self._is_ready.set()
 
     async def _keep(self) -> None:

@@ -154,10 +154,10 @@ class Zygote:
 
     def _prove(self, level: Level) -> LockFacts:
         pattern = replace(self._pattern, target=level)
-        worker, facts = self._throw_away(pattern)
-        if worker != 0 or facts.level != level:
+        status, facts = self._throw_away(pattern)
+        if status != 0 or facts.level != level:
             holes = ", ".join(facts.holes) or "none"
-            raise NotBorn("selftest", f"attained {facts.level.name}; holes: {holes}; exit status {worker}")
+            raise NotBorn("selftest", f"attained {facts.level.name}; holes: {holes}; wait status {status}")
         if level >= Level.L2:
             status, _ = self._throw_away(replace(pattern, run=_forbidden))
             if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGSYS:
@@ -248,19 +248,16 @@ class Zygote:
         return Reaped(status=status)
 
     def _bear(self, birth: Birth, *, channel: int, log: int) -> tuple[int, LockFacts]:
-        _assert_single_thread()
         began = time.monotonic()
         go_theirs, go = os.pipe()
         reply, reply_theirs = os.pipe()
-        child = os.fork()
-        if child == 0:
-            wires = Wires(channel=channel, log=log, go=go_theirs, reply=reply_theirs)
-            births.intermediate(birth, wires, began=began)
-        os.close(go_theirs)
-        os.close(reply_theirs)
-        watch = _Watch(reply, began + self._settings.spawn_within_s)
         worker: int | None = None
+        child = 0
         try:
+            child = _fork_intermediate(
+                birth, Wires(channel=channel, log=log, go=go_theirs, reply=reply_theirs), began=began
+            )
+            watch = _Watch(reply, began + self._settings.spawn_within_s)
             worker = int(str(watch.wait_for("pid")))
             os.waitpid(child, 0)
             child = 0
@@ -279,6 +276,24 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
         for pid in self._slots:
             os.waitpid(pid, 0)
+
+
+def _fork_intermediate(birth: Birth, wires: Wires, *, began: float) -> int:
+    """The pid of the intermediate, whose ends of the pipes are closed here. NotBorn when there is no room for it."""
+    _assert_single_thread()
+    try:
+        child = os.fork()
+        if child == 0:
+            try:
+                births.intermediate(birth, wires, began=began)
+            finally:
+                os._exit(1)  # whatever happened there, a second zygote must not go on from here
+        return child
+    except OSError as error:
+        raise NotBorn("fork", f"the zygote cannot fork: {error.strerror}") from error
+    finally:
+        os.close(wires.go)
+        os.close(wires.reply)
 
 
 def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
@@ -375,6 +390,8 @@ def _serve(zygote: Zygote, control: socket.socket) -> None:
                 raise NotBorn("request", f"{len(descriptors)} descriptors came with a spawn, not 2")
         except NotBorn as error:
             answer = error.refusal.line()
+        except OSError as error:  # descriptors or memory have run out: the workers that live shall go on living
+            answer = Refused(step="request", words=f"the zygote: {error.strerror}").line()
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

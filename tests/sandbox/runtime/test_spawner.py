@@ -9,11 +9,14 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from sandbox.runtime.birth import STEPS
 from sandbox.runtime.levels import Level
@@ -190,6 +193,7 @@ async def test_a_new_zygote_takes_over_and_old_workers_are_gone(
             "the zygote has ended, and all its workers with it; another is started"
         ]
         assert await Worker(spawner, worker).run("result = 1") == 1
+        assert await spawner.reap(old) == KILLED  # the new zygote does not know it
         await put_down(spawner, worker)
         old.close()
 
@@ -262,6 +266,41 @@ async def test_a_level_that_does_not_hold_is_not_claimed(plugins: Path, entry: s
         with pytest.raises(SpawnFailed, match="attained L1, required L2"):
             await spawner.spawn(PLAIN, VERSION, 0)
         assert children_of(zygote_pid(spawner)) == set()
+
+
+async def test_a_machine_without_room_costs_a_birth_and_no_life(plugins: Path) -> None:
+    async with spawning(plugins, level=TEST_LEVEL, entry=f"{FAULTS}:no_room") as spawner:
+        zygote = zygote_pid(spawner)
+        before = len(os.listdir(f"/proc/{zygote}/fd"))
+        for words in ("temporarily unavailable", "Cannot allocate memory"):
+            with pytest.raises(SpawnFailed, match=words) as failed:
+                await spawner.spawn(PLAIN, VERSION, 0)
+            assert failed.value.step == "fork"
+        assert children_of(zygote) == set()
+        assert len(os.listdir(f"/proc/{zygote}/fd")) == before
+        async with working(spawner) as worker:
+            assert await worker.run("result = 'born'") == "born"
+        assert zygote_pid(spawner) == zygote
+
+
+def test_a_spawner_works_on_another_loop(plugins: Path) -> None:
+    """Server and worker run on uvloop."""
+
+    async def spawn_and_reap() -> ExitStatus:
+        async with spawning(plugins, level=TEST_LEVEL) as spawner:
+            worker = await spawner.spawn(PLAIN, VERSION, 0)
+            assert await asyncio.get_running_loop().sock_sendall(worker.channel, b'"result = 1"\n') is None
+            worker.channel.shutdown(socket.SHUT_WR)
+            ended = await spawner.reap(worker)
+            worker.close()
+            return ended
+
+    def run() -> ExitStatus:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(spawn_and_reap())
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run).result() == ExitStatus(code=0, signal=None)
 
 
 async def test_a_zygote_with_a_thread_forks_nobody(plugins: Path) -> None:

@@ -13,11 +13,13 @@ from platform_core.bootstrap.jobs import register_jobs, webhook_deps
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
+from platform_core.delivery.plugins.router import make_router as plugin_deliveries_router
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
 from platform_core.identity.access import audience
 from platform_core.identity.conventions_router import conventions_router
@@ -34,6 +36,9 @@ from platform_core.kernel.i18n import Language
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.router import SCOPE as LEDGER_SCOPE
 from platform_core.ledger.router import ledger_router
+from platform_core.plugin_host.discovery import discover
+from platform_core.plugin_host.router_merchants import merchants_router
+from platform_core.plugin_host.router_operators import operators_router, publishers_router
 
 DESCRIPTION = (
     "Payments and what hangs on them. Amounts are integers of the currency's minor unit; moments are RFC 3339 in UTC."
@@ -49,6 +54,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with platform as opened:
             attach(app, opened)
+            await opened.plugin_life.host_releases.register(discover())
             async with opened.processes.counted():
                 yield
 
@@ -69,6 +75,7 @@ def create_app(
     )
     app.state.hooks = hooks
     app.include_router(payments_router)
+    app.include_router(receipts_router)
     return app
 
 
@@ -82,6 +89,10 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
     app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
     app.include_router(webhooks_router(webhook_deps(platform)))
+    app.include_router(merchants_router(platform.plugin_life))
+    app.include_router(publishers_router(platform.plugin_life))
+    app.include_router(operators_router(platform.plugin_life))
+    app.include_router(plugin_deliveries_router(platform.plugin_life.deps))
     resource = audience(platform.settings.public_origin)
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))

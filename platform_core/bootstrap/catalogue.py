@@ -11,6 +11,7 @@ from platform_core.identity.limit_windows import EXHAUSTED
 from platform_core.identity.operations import FINISHED
 from platform_core.identity.operations import PATH as OPERATION_PATH
 from platform_core.identity.operations import SCOPE as OPERATION_SCOPE
+from platform_core.plugin_host.events import SCOPES_AND_PATHS as PLUGIN_EVENTS
 
 _CONVENTIONS: Final = {FINISHED: (OPERATION_SCOPE, OPERATION_PATH)}
 
@@ -26,5 +27,5 @@ _IDENTITY: Final = {
 
 def event_catalogue() -> EventCatalogue:
     """The catalogue of this release."""
-    kinds = {**SCOPES_AND_PATHS, **_IDENTITY, **_CONVENTIONS}
+    kinds = {**SCOPES_AND_PATHS, **PLUGIN_EVENTS, **_IDENTITY, **_CONVENTIONS}
     return EventCatalogue((EventKind(type_, scope, path) for type_, (scope, path) in kinds.items()), versions())

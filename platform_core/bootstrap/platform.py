@@ -14,12 +14,13 @@ import structlog
 from pydantic import SecretStr
 
 from platform_core.bootstrap.appliers import make_appliers
-from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.hooks import OPEN_PATHS
 from platform_core.bootstrap.people import People, make_people
+from platform_core.bootstrap.plugin_host import IdentityParts, PluginHost, make_plugin_host
 from platform_core.capabilities.payments import assembly as payments_assembly
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.desk import Tools
+from platform_core.capabilities.payments.hosted import HostedPlugins, HostedProviders
 from platform_core.capabilities.payments.operations import plugin_operations
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
@@ -65,8 +66,8 @@ from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.ledger.service import LedgerService
-from platform_core.plugin_host.egress import Egress
-from platform_core.plugin_host.registry import Registry, load_installed
+from platform_core.plugin_host.assembly import PluginLife
+from platform_core.plugin_host.registry import Registry
 from platform_core.plugin_host.secrets import VaultContexts
 
 log = structlog.get_logger(__name__)
@@ -104,11 +105,15 @@ class Platform:
     apps: Apps
     grants: Grants
     directory: MerchantDirectory
-    registry: Registry
     ledger: LedgerService
     payments: Payments
     payment_setup: PaymentSetup
-    gate: PluginGate
+    plugin_host: PluginHost
+
+    @property
+    def plugin_life(self) -> PluginLife:
+        """Releases, installations, switches: what people do with plugins."""
+        return self.plugin_host.life
 
 
 def database_urls(settings: Settings, *, keep_running: bool = False) -> DatabaseUrls:
@@ -133,12 +138,14 @@ async def open_platform(
     clock: Clock | None = None,
     registry: Registry | None = None,
     plugins: Plugins | None = None,
+    is_asking_plugins: bool = True,
     application_name: str = "arsenal",
 ) -> AsyncIterator[Platform]:
     """Open everything. The database is migrated already (`arsenal migrate`).
 
     Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins'
-    connections on this loop are closed.
+    connections on this loop are closed. `registry`: these plugins and no others, whatever is installed. Without
+    `is_asking_plugins` no worker is started, for commands that take no orders.
     """
     platform = assemble(
         settings, urls, clock=clock, registry=registry, plugins=plugins, application_name=application_name
@@ -146,7 +153,7 @@ async def open_platform(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(platform.people.close)
-        stack.push_async_callback(_close_providers, platform.registry)
+        stack.push_async_callback(_close_providers, platform)
         stack.push_async_callback(platform.proof_tools.key_sets.aclose)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
@@ -156,17 +163,16 @@ async def open_platform(
         stack.push_async_callback(platform.refusals.stop)
         await platform.feed.start()
         stack.push_async_callback(platform.feed.stop)
-        await platform.gate.start()
-        stack.push_async_callback(platform.gate.stop)
         await platform.keys.start(platform.feed)
+        await platform.plugin_host.open(stack, is_asking=is_asking_plugins)
         await platform.request_log.start()
         stack.push_async_callback(platform.request_log.stop)
         yield platform
 
 
-async def _close_providers(registry: Registry) -> None:
+async def _close_providers(platform: Platform) -> None:
     """Release what plugins opened on this loop; one that fails keeps no other from closing."""
-    for provider_id, provider in registry.payment_providers().items():
+    for provider_id, provider in platform.plugin_host.dispatcher.registry.payment_providers().items():
         if isinstance(provider, HoldsConnections):
             try:
                 async with asyncio.timeout(CLOSE_S_MAX):
@@ -217,7 +223,6 @@ def assemble(
     deps, feed, database, real_clock = ground.deps, ground.feed, ground.database, ground.deps.clock
     keys = SigningKeys(deps)
     directory = MerchantDirectory(database=database, feed=feed, clock=real_clock)
-    registry = registry or load_installed()
     contexts = VaultContexts(ground.vault)
     ledger = LedgerService(database, ids=ground.ids)
     limits = Limits(database=database, ledger=ledger, committer=ground.committer, clock=ground.clock, ids=ground.ids)
@@ -229,15 +234,17 @@ def assemble(
     )
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
     refusals = Refusals(ground.committer, clock=real_clock)
-    gate = make_gate(deps, feed, directory, egress=Egress(simulators=settings.egress_simulators), clock=ground.clock)
-    providers = Providers(registry.payment_providers(), contexts)
-    tools = _tools(ground, directory, settings=settings, providers=providers, limits=limits, plugins=plugins)
     parties, apps = Parties(deps), Apps(deps)
+    parts = IdentityParts(directory=directory, grants=grants, apps=apps, parties=parties, cursors=cursors)
+    host = make_plugin_host(deps, feed, parts, settings=settings, clock=ground.clock, registry=registry)
+    providers = Providers(HostedProviders(host.dispatcher), contexts)
+    plugins = plugins or HostedPlugins(host.dispatcher)
+    tools = _tools(ground, directory, settings=settings, providers=providers, limits=limits, plugins=plugins)
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
     payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
-    gate.operations.offer(plugin_operations(payments))
+    host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,
         clock=ground.clock,
@@ -264,11 +271,10 @@ def assemble(
         apps=apps,
         grants=grants,
         directory=directory,
-        registry=registry,
         ledger=ledger,
         payments=payments,
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
-        gate=gate,
+        plugin_host=host,
     )
 
 

@@ -10,6 +10,8 @@ import structlog
 from sqlalchemy import text
 
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.receipt_retention import purge as purge_receipts
+from platform_core.delivery.plugins.purge import purge as purge_tellings
 from platform_core.delivery.webhooks.purge import purge as purge_deliveries
 from platform_core.governance.audit.sealer import Sealer
 from platform_core.identity import seen_jti
@@ -63,6 +65,8 @@ class Upkeep:
         try:
             deleted = await purge(connection, now=platform.clock.now(), limit=PURGED_MAX)
             deleted["webhook_delivery"] = await purge_deliveries(connection, now=platform.clock.now(), limit=PURGED_MAX)
+            deleted["plugin_delivery"] = await purge_tellings(connection, now=platform.clock.now(), limit=PURGED_MAX)
+            deleted |= await purge_receipts(connection, now=platform.clock.now(), limit=PURGED_MAX)
             # Proofs live by the real clock, also where business time is moved.
             deleted["seen_jti"] = await seen_jti.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
             deleted |= await identity_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.jobs import register_jobs
 from platform_core.bootstrap.platform import Platform, open_platform
+from platform_core.bootstrap.plugin_host import teller_of
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
@@ -16,6 +17,9 @@ from platform_core.identity.limit_windows import SWEEP as LIMIT_SWEEP
 from platform_core.identity.operations import RUN
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.settings import Settings
+from platform_core.plugin_host.discovery import catalogue as hook_catalogue
+from platform_core.plugin_host.discovery import discover
+from platform_core.plugin_host.events import hooks_by_event
 
 
 def worker_needs(
@@ -28,6 +32,7 @@ def worker_needs(
         async with open_platform(settings, urls, application_name="arsenal-worker") as platform:
             upkeep = Upkeep(platform)
             await upkeep.plan_first()
+            await platform.plugin_life.host_releases.register(discover())
             on_ready()
             yield needs_of(platform, upkeep)
 
@@ -42,7 +47,12 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         GRANT_EXPIRE: platform.grants.expire,
         LIMIT_SWEEP: platform.grants.limits.windows.sweep,
     }
-    handlers = {**platform.payments.due_handlers(), **upkeep.due_handlers(), **own}
+    handlers = {
+        **platform.payments.due_handlers(),
+        **platform.plugin_life.due_handlers(),
+        **upkeep.due_handlers(),
+        **own,
+    }
     return DeliveryNeeds(
         database=platform.database,
         committer=platform.committer,
@@ -51,5 +61,7 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         ids=platform.ids,
         catalogue=event_catalogue(),
         due_handlers=[DueHandler(kind, handle) for kind, handle in handlers.items()],
+        teller=teller_of(platform.plugin_host),
+        plugin_hooks=hooks_by_event({name: hook.kind for name, hook in hook_catalogue().items()}),
         allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
     )

@@ -11,9 +11,19 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Final, Self, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, cast, get_args, get_origin
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    create_model,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 V = TypeVar("V", bound="View")
@@ -46,11 +56,15 @@ class View(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    _may_be_absent: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a twin (`as_sent`) that need not have come."""
+
     @model_validator(mode="after")
     def _leave_out_what_did_not_come(self) -> Self:
-        for name in type(self).model_fields.keys() - self.model_fields_set:
-            if self.__dict__[name] is _UNSENT:
-                del self.__dict__[name]
+        values = self.__dict__
+        for name in self._may_be_absent - self.__pydantic_fields_set__:
+            if values[name] is _UNSENT:
+                del values[name]
         return self
 
     def __getattr__(self, name: str) -> Any:  # Any: pydantic's own signature
@@ -79,9 +93,25 @@ class Result(BaseModel):
 def tolerant(*known: str) -> BeforeValidator:
     """Reads a value outside `known` as `unknown`: enums of payloads grow in minor versions."""
     values = frozenset(known)
-    return BeforeValidator(lambda value: value if value in values else UNKNOWN)
+    return BeforeValidator(lambda value: UNKNOWN if isinstance(value, str) and value not in values else value)
 
 
+def frozen_json(value: Any) -> Any:  # Any: JSON
+    """JSON that nobody can change: objects as read-only mappings, arrays as tuples. Pure."""
+    if isinstance(value, Mapping):
+        return types.MappingProxyType({name: frozen_json(inner) for name, inner in value.items()})
+    return tuple(frozen_json(inner) for inner in value) if isinstance(value, list | tuple) else value
+
+
+def thawed_json(value: Any) -> Any:  # Any: JSON
+    """The same as dicts and lists, new ones all through. Pure."""
+    if isinstance(value, Mapping):
+        return {name: thawed_json(inner) for name, inner in value.items()}
+    return [thawed_json(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(frozen_json), PlainSerializer(thawed_json)]  # Any: JSON
+"""JSON of somebody else's making. One payload is shown to several plugins, so that none may change it."""
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 """ISO 4217."""
 Id = Annotated[str, Field(min_length=1, max_length=64)]
@@ -167,15 +197,15 @@ def as_sent(shape: type[V]) -> type[V]:
     """
     fields: dict[str, Any] = {}  # Any: what create_model takes
     for name, info in shape.model_fields.items():
+        if name == "withheld":
+            continue
         nested = _view_in(info)
-        annotation = info.annotation
-        if nested is not None:
-            twin = as_sent(nested)
-            annotation = twin if annotation is nested else Union[twin, None]  # type: ignore[assignment]  # noqa: UP007 - at run time
-        default = info.default if name == "withheld" else _UNSENT
-        marked = Annotated[(annotation, *info.metadata)] if info.metadata else annotation
-        fields[name] = (marked, Field(default=default))
-    return cast("type[V]", create_model(shape.__name__, __base__=shape, __module__=shape.__module__, **fields))
+        shown = info.annotation if nested is None else as_sent(nested)
+        marked = Annotated[(shown, *info.metadata)] if info.metadata else shown
+        fields[name] = (marked | None, Field(default=_UNSENT))  # type: ignore[operator]  # None: withheld
+    twin = create_model(shape.__name__, __base__=shape, __module__=shape.__module__, **fields)
+    twin._may_be_absent = frozenset(fields)
+    return twin
 
 
 class Cut:
@@ -193,9 +223,12 @@ class Cut:
             raise ValueError(f"{shape.__name__} has no {', '.join(wrong)}; it has {', '.join(known)}")
         covered = base is None or base in have
         missing = frozenset(path for path in asked if not (covered and known[path] <= have))
-        self._set(shape, asked=asked, missing=missing)
+        heads = {path.partition(".")[0] for path in missing}
+        closed = frozenset(head for head in heads if not (covered and known[head] <= have))
+        self._set(shape, asked=asked, missing=missing, closed=closed)
 
-    def _set(self, shape: type[View], *, asked: Iterable[str], missing: frozenset[str]) -> None:
+    def _set(self, shape: type[View], *, asked: Iterable[str], missing: frozenset[str], closed: frozenset[str]) -> None:
+        """What of a view is kept, what is None, and what is cut in its turn."""
         whole = {path for path in asked if "." not in path}
         parts: dict[str, set[str]] = {}
         for path in asked:
@@ -204,7 +237,7 @@ class Cut:
                 parts.setdefault(head, set()).add(rest)
         self.withheld = tuple(sorted(missing))
         self._twin = as_sent(shape)
-        self._absent = tuple(sorted(path for path in missing if "." not in path))
+        self._absent = tuple(sorted({head for head in whole if head in missing} | closed))
         self._nested: dict[str, Cut] = {}
         for head in (whole | parts.keys()) - set(self._absent):
             view = _view_in(shape.model_fields[head])
@@ -212,7 +245,7 @@ class Cut:
                 inner = parts.get(head, set()) | (_plain(view) if head in whole else set())
                 lost = frozenset(p.removeprefix(f"{head}.") for p in missing if p.startswith(f"{head}."))
                 cut = Cut.__new__(Cut)
-                cut._set(view, asked=inner, missing=lost)
+                cut._set(view, asked=inner, missing=lost, closed=frozenset())
                 self._nested[head] = cut
         self._kept = tuple(sorted((whole | parts.keys()) - set(self._absent) - self._nested.keys()))
 

@@ -8,6 +8,7 @@ the plugin is registered, because pluggy would call it and never await it.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -125,12 +126,14 @@ def hook(
         reference = inspect.getdoc(function)
         if kind not in get_args(HookKind) or not name.startswith(f"{kind}_"):
             raise ValueError(f"the hookspec {name} of kind {kind!r} must be named {kind}_<noun>, with a known kind")
-        if name.endswith(f"_v{version}") is (version == 1):
+        if _major_of(name) != version:
             raise ValueError(f"the hookspec {name} of major {version}: 1 is the bare name, 2 ends in _v2")
         if reference is None:
             raise ValueError(f"the hookspec {name} has no docstring; it is the hook's reference page")
         arguments = tuple(inspect.signature(function).parameters)
         hints = get_type_hints(function)
+        if "return" not in hints:
+            raise ValueError(f"the hookspec {name} does not say what it returns")
         entry = HookSpec(
             name=name,
             kind=kind,
@@ -156,6 +159,14 @@ def hook(
     return enter
 
 
+def _major_of(name: str) -> int:
+    """The major version that a hook's name states: 2 for `check_payment_v2`, 1 for the bare name, 0 for `_v1`."""
+    suffix = re.search(r"_v([0-9]+)$", name)
+    if suffix is None:
+        return 1
+    return int(suffix[1]) if int(suffix[1]) > 1 else 0
+
+
 def _payload(
     name: str, kind: HookKind, arguments: tuple[str, ...], hints: Mapping[str, Any]
 ) -> type[Payload] | None:  # Any: types
@@ -163,7 +174,7 @@ def _payload(
         if arguments:
             raise ValueError(f"the hookspec {name} hands over an object; it has no arguments")
         return None
-    if len(arguments) != 2 or arguments[0] != "ctx" or not issubclass(hints[arguments[1]], Payload):
+    payload = hints.get(arguments[1]) if len(arguments) == 2 and arguments[0] == "ctx" else None
+    if not (isinstance(payload, type) and issubclass(payload, Payload)):
         raise ValueError(f"the hookspec {name} has the arguments (ctx, <payload>), the second of a Payload's type")
-    payload: type[Payload] = hints[arguments[1]]
     return payload

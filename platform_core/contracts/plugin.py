@@ -50,15 +50,6 @@ class Secrets(Protocol):
         ...
 
 
-class PluginContext(Protocol):
-    """The clients a trusted provider's method may use. It is void once that method has returned: never keep it."""
-
-    @property
-    def secrets(self) -> Secrets:
-        """Cryptography with the secrets of the merchant this call is for."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class StateItem:
     """One value of the plugin's store."""
@@ -145,6 +136,25 @@ class Egress(Protocol):
         left), `plugin.egress_unknown` (something left and no whole answer came), `plugin.egress_too_large`.
         """
         ...
+
+
+class PluginContext(Protocol):
+    """The clients a provider's method may use. It is void once that method has returned: never keep it."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """Cryptography with the secrets of the merchant this call is for."""
+        ...
+
+    @property
+    def egress(self) -> Egress:
+        """HTTPS to declared hosts. A host whose providers keep connections of their own has none: Refused."""
+        raise Refused("plugin.not_allowed_here", "This host gives the provider no egress; it runs with its own client.")
+
+    @property
+    def state(self) -> State:
+        """The plugin's store for this merchant. A host whose providers keep nothing has none: Refused."""
+        raise Refused("plugin.not_allowed_here", "This host gives the provider no store.")
 
 
 class Problems(Protocol):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from platform_core.delivery.catalogue import EventCatalogue, EventConsumer
 from platform_core.delivery.dispatcher import Dispatcher, Publish
 from platform_core.delivery.job_pool import open_job_pool
 from platform_core.delivery.nudges import listen
-from platform_core.delivery.queues import DueHandler, DueQueue, HandlingQueue
+from platform_core.delivery.plugins.queue import PluginQueue
+from platform_core.delivery.queues import DueHandler, DueQueue, HandlingQueue, WorkQueue
 from platform_core.delivery.relay import Relay
 from platform_core.delivery.webhooks.dispatch import WebhookQueue
 from platform_core.identity.vault import Vault
@@ -21,6 +22,7 @@ from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.http.guarded_client import GuardedClient
 from platform_core.kernel.ids import Ids
+from platform_core.plugin_host.telling import Teller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,9 @@ class DeliveryNeeds:
     catalogue: EventCatalogue
     consumers: Sequence[EventConsumer] = ()
     due_handlers: Sequence[DueHandler] = ()
+    plugin_hooks: Mapping[str, str] = field(default_factory=dict)
+    teller: Teller | None = None
+    """Who calls `on_` hooks; None: deliveries to plugins wait for a process that has one."""
     allow_loopback_http: bool = False
     chance: Callable[[], float] = random.random
 
@@ -59,13 +64,17 @@ async def open_delivery(needs: DeliveryNeeds, publish: Publish) -> AsyncIterator
             )
             events = HandlingQueue(pool, committer, consumers=needs.consumers, clock=clock, chance=needs.chance)
             due = DueQueue(pool, committer, handlers=needs.due_handlers, clock=clock)
-            dispatcher = Dispatcher([webhooks, events, due], publish, clock=clock)
+            queues: list[WorkQueue] = [webhooks, events, due]
+            if needs.teller is not None:
+                queues.append(PluginQueue(pool, committer, needs.teller, clock=clock, chance=needs.chance))
+            dispatcher = Dispatcher(queues, publish, clock=clock)
             relay = Relay(
                 pool,
                 catalogue=needs.catalogue,
                 consumers=needs.consumers,
                 clock=clock,
                 ids=ids,
+                plugin_hooks=needs.plugin_hooks,
                 on_work=dispatcher.poke,
             )
             yield Delivery(relay, dispatcher)

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from platform_core.delivery.plugins.service import again as plugin_again
 from platform_core.delivery.webhooks.models import EVENT_HANDLINGS, WEBHOOK_DELIVERIES
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Audit, Change, Committer, Plan, PlanRefused
 from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.database.pools import Database
+from platform_core.plugin_host.models import DELIVERIES as PLUGIN_DELIVERIES
 
 DEAD_MAX: Final = 1000
 
@@ -38,11 +40,12 @@ class OutboxState:
     oldest_unrelayed_s: float
     webhooks: QueueState
     handlings: QueueState
+    plugins: QueueState
 
 
 @dataclass(frozen=True, slots=True)
 class DeadWork:
-    """Work that was given up. `kind` is webhook or event; `receiver` an endpoint id or a consumer's name."""
+    """Work that was given up. `kind` is webhook, event or plugin; `receiver` an endpoint, a consumer, a plugin."""
 
     kind: str
     id: str
@@ -62,6 +65,7 @@ SELECT (SELECT count(*) FROM {table} WHERE state = 'pending'),
 """
 _WEBHOOKS: Final = text(_QUEUE.format(table="webhook_delivery"))
 _HANDLINGS: Final = text(_QUEUE.format(table="event_handling"))
+_PLUGINS: Final = text(_QUEUE.format(table="plugin_delivery"))
 _DEAD: Final = text(
     """
 SELECT * FROM (
@@ -70,11 +74,15 @@ SELECT * FROM (
   FROM webhook_delivery WHERE state = 'dead'
   UNION ALL
   SELECT 'event', id, event_id, consumer, merchant_id, due_at, last_error FROM event_handling WHERE state = 'dead'
+  UNION ALL
+  SELECT 'plugin', id, event_id, plugin_id, merchant_id, finished_at, last_fault FROM plugin_delivery
+  WHERE state = 'dead'
 ) AS dead ORDER BY since DESC LIMIT :limit
 """
 )
 _WEBHOOK: Final = text("SELECT version FROM webhook_delivery WHERE id = :id AND state <> 'pending'")
 _HANDLING: Final = text("SELECT version, merchant_id FROM event_handling WHERE id = :id AND state = 'dead'")
+_PLUGIN: Final = text("SELECT version, merchant_id FROM plugin_delivery WHERE id = :id AND state <> 'pending'")
 
 
 async def read_state(database: Database, clock: Clock) -> OutboxState:
@@ -84,11 +92,18 @@ async def read_state(database: Database, clock: Clock) -> OutboxState:
         unrelayed, oldest = (await connection.execute(_UNRELAYED)).one()
         webhooks = (await connection.execute(_WEBHOOKS, {"now": now})).one()
         handlings = (await connection.execute(_HANDLINGS, {"now": now})).one()
-    return OutboxState(unrelayed, _age_s(oldest, now), _queue_state(webhooks, now), _queue_state(handlings, now))
+        plugins = (await connection.execute(_PLUGINS, {"now": now})).one()
+    return OutboxState(
+        unrelayed,
+        _age_s(oldest, now),
+        webhooks=_queue_state(webhooks, now),
+        handlings=_queue_state(handlings, now),
+        plugins=_queue_state(plugins, now),
+    )
 
 
 async def list_dead(database: Database, *, limit: int = 100) -> list[DeadWork]:
-    """Dead webhooks and events, the latest first, at most 1,000."""
+    """Dead webhooks, events and tellings of plugins, the latest first, at most 1,000."""
     async with database.read_all() as connection:
         rows = (await connection.execute(_DEAD, {"limit": min(limit, DEAD_MAX)})).all()
     return [DeadWork(*row) for row in rows]
@@ -97,12 +112,13 @@ async def list_dead(database: Database, *, limit: int = 100) -> list[DeadWork]:
 async def resend(database: Database, committer: Committer, *, work_id: str, clock: Clock) -> bool:
     """Put finished or dead work on its way again, by a new run of the schedule and under its own ids.
 
-    Takes a delivery (`whd_...`) or the id of dead event work. False if there is nothing to send again, or somebody was
-    faster.
+    Takes a delivery (`whd_...`, `pld_...`) or the id of dead event work. False if there is nothing to send again, or
+    somebody was faster.
     """
     async with database.read_all() as connection:
         webhook = (await connection.execute(_WEBHOOK, {"id": work_id})).one_or_none()
         handling = (await connection.execute(_HANDLING, {"id": work_id})).one_or_none()
+        plugin = (await connection.execute(_PLUGIN, {"id": work_id})).one_or_none()
     now = clock.now()
     values: dict[str, Any] = {"state": "pending", "tries": 0, "due_at": now, "wake_at": now, "leased_until": None}
     if webhook is not None:
@@ -111,6 +127,9 @@ async def resend(database: Database, committer: Committer, *, work_id: str, cloc
     elif handling is not None:
         again = Change(EVENT_HANDLINGS, work_id, values, expected=handling[0])
         plan = Plan(handling[1], [again, Audit("event.handled_again", PLATFORM, work_id, handling[1])])
+    elif plugin is not None:
+        again = Change(PLUGIN_DELIVERIES, work_id, plugin_again(now), expected=plugin[0])
+        plan = Plan(plugin[1], [again, Audit("plugin_delivery.resent", PLATFORM, work_id, plugin[1])])
     else:
         return False
     try:

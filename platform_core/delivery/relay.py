@@ -8,7 +8,8 @@ does nothing new.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -16,6 +17,7 @@ import structlog
 
 from platform_core.delivery.catalogue import EventCatalogue, EventConsumer, EventSeen, patterns_of
 from platform_core.delivery.job_pool import JobPool
+from platform_core.delivery.plugins.fan_out import lay_out as lay_out_plugins
 from platform_core.delivery.webhooks.messages import encode_message, message_id
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.ids import Ids
@@ -65,7 +67,7 @@ _MARK = "UPDATE outbox SET relayed_at = $2 WHERE id = ANY ($1::text[])"
 
 
 class Relay:
-    """Lays out work for webhook endpoints and in-house consumers. As many as wanted may run at a time."""
+    """Lays out work for webhook endpoints, in-house consumers and plugins. As many as wanted may run at a time."""
 
     def __init__(
         self,
@@ -75,9 +77,13 @@ class Relay:
         consumers: Sequence[EventConsumer],
         clock: Clock,
         ids: Ids,
+        plugin_hooks: Mapping[str, str] = MappingProxyType({}),
         on_work: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_work` is called after a commit that laid out work: the dispatcher need not wait for its next look."""
+        """`plugin_hooks`: by event type the hook through which plugins hear of it.
+
+        `on_work` is called after a commit that laid out work: the dispatcher need not wait for its next look.
+        """
         names = [consumer.name for consumer in consumers]
         assert len(names) == len(set(names)), f"two consumers share a name: {sorted(names)}"
         self._pool = pool
@@ -85,6 +91,7 @@ class Relay:
         self._consumers = tuple(consumers)
         self._clock = clock
         self._ids = ids
+        self._plugin_hooks = plugin_hooks
         self._on_work = on_work
         self.turned_at = clock.monotonic()
 
@@ -97,6 +104,9 @@ class Relay:
             events = [EventSeen(*row) for row in rows]
             work = await self._lay_out_webhooks(connection, events)
             work += await self._lay_out_handlings(connection, events)
+            work += await lay_out_plugins(
+                connection, events, hooks=self._plugin_hooks, ids=self._ids, now=self._clock.now()
+            )
             await connection.execute(_MARK, [event.id for event in events], self._clock.now())
         if work:
             self._on_work()

@@ -83,6 +83,23 @@ class Apps:
         await self.deps.committer.commit(plan.add(*also(made)))
         return made
 
+    def plugin_parts(self, *, isv_id: str, name: str, by: str) -> tuple[str, list[object]]:
+        """The app that a new plugin is: its id, and the parts of a plan of the platform that write it.
+
+        It has no client: a plugin acts by the handle of a call, never by a token of its own.
+        """
+        app_id, now = self.deps.ids.mint("app"), self.deps.clock.now()
+        row = {
+            "id": app_id,
+            "isv_id": isv_id,
+            "merchant_id": None,
+            "name": name,
+            "state": "active",
+            "version": 1,
+            "created_at": now,
+        }
+        return app_id, [Insert(APPS, row), Audit("app.created", by, app_id, None, {"kind": "plugin"})]
+
     async def rotate_secret(
         self,
         client_id: str,

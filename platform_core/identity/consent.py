@@ -21,6 +21,7 @@ from platform_core.identity.errors import CONSENT_REFUSED, GRANT_REFUSED
 from platform_core.identity.grants import Action, Giving, GrantParts, Grants
 from platform_core.identity.models import APP_SCOPES
 from platform_core.identity.oauth.requests import AuthorizationRequest
+from platform_core.identity.principal import Principal
 from platform_core.identity.rar import Details, DetailsRefused, are_within
 from platform_core.identity.schemas import GrantRead
 from platform_core.identity.sessions import SignedIn, require_step_up
@@ -187,7 +188,7 @@ class Consent:
         `identity.step_up_required`; 422 `identity.grant_refused`: more than was asked for, in scopes or in limits.
         """
         merchant_id = _merchant(who)
-        _check_person(who, approved)
+        check_giver(who, scopes=approved.scopes, stores=approved.stores)
         if not approved.scopes or not approved.scopes <= request.scopes:
             raise _refused("more is given than the app asked for", "授予的权限超出应用的申请")
         async with self._deps.database.read_auth() as connection:
@@ -284,20 +285,20 @@ def _merchant(who: SignedIn) -> str:
     return who.merchant_id
 
 
-def _check_person(who: SignedIn, approved: Approved) -> None:
-    """Nobody gives what he does not hold (A18)."""
+def check_giver(who: SignedIn | Principal, *, scopes: frozenset[str], stores: frozenset[str] | None) -> None:
+    """Nobody gives what he does not hold (A18). 403 `identity.consent_refused`."""
     if APPROVE not in who.scopes:
         raise CONSENT_REFUSED.error({"reason": _MAY_NOT_APPROVE})
-    missing = sorted(name for name in approved.scopes if not _holds(who, name))
+    missing = sorted(name for name in scopes if not _holds(who, name))
     if missing:
         raise CONSENT_REFUSED.error({"reason": _lacks(missing)})
-    if who.stores is not None and (approved.stores is None or not approved.stores <= who.stores):
+    if who.stores is not None and (stores is None or not stores <= who.stores):
         raise CONSENT_REFUSED.error(
             {"reason": Text(en="You can give only stores of your own.", zh="您只能授予自己负责的门店。")}
         )
 
 
-def _holds(who: SignedIn, name: str) -> bool:
+def _holds(who: SignedIn | Principal, name: str) -> bool:
     return name in who.scopes or name in OF_THE_APP
 
 

@@ -25,6 +25,14 @@ class MerchantFacts:
     store_ids: frozenset[str]  # open ones
 
 
+@dataclass(frozen=True, slots=True)
+class TradeNames:
+    """Who sold, as customers know them."""
+
+    merchant: str
+    store: str | None
+
+
 class MerchantDirectory:
     """One per process. A change of merchant or store carries `news(kind="merchant")` in its plan."""
 
@@ -35,6 +43,20 @@ class MerchantDirectory:
     async def get(self, merchant_id: str) -> MerchantFacts:
         """The merchant's facts, at most a second old. 404 `identity.merchant_not_found`."""
         return await self._facts.get(merchant_id)
+
+    async def trade_names(self, merchant_id: str, *, store_id: str | None) -> TradeNames:
+        """The names of merchant and store as they are now, of closed stores too; read each time.
+
+        404 `identity.merchant_not_found`.
+        """
+        async with self._database.read_auth() as connection:
+            merchant = await repository.read_merchant(connection, merchant_id)
+            if merchant is None:
+                raise MERCHANT_NOT_FOUND.error({"merchant_id": merchant_id})
+            store = None
+            if store_id is not None:
+                store = await repository.read_store(connection, store_id, merchant_id=merchant_id)
+        return TradeNames(merchant.name, None if store is None else store.name)
 
     async def _read(self, merchant_id: str) -> MerchantFacts:
         async with self._database.read_auth() as connection:

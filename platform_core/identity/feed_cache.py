@@ -38,13 +38,21 @@ class FeedCache(Generic[Kept]):
         feed: RevocationFeed,
         clock: Clock,
         entries_max: int = ENTRIES_MAX,
+        kept_s: float = CACHE_S,
+        everybody: str | None = None,
     ) -> None:
-        """`clock` is the feed's: the real one."""
+        """`clock` is the feed's: the real one. `kept_s`: after how long a fact is read again without any news.
+
+        `everybody`: the subject of news that concern all subjects.
+        """
+        assert kept_s <= CACHE_S, "the feed forgets news that are older"
         self._read = read
         self._kind: Kind = kind
         self._feed = feed
         self._clock = clock
         self._entries_max = entries_max
+        self._kept_s = kept_s
+        self._everybody = everybody
         self._entries: OrderedDict[str, _Entry[Kept]] = OrderedDict()
         self._reading: dict[str, tuple[int, asyncio.Future[Kept]]] = {}
 
@@ -55,7 +63,7 @@ class FeedCache(Generic[Kept]):
             self._entries.move_to_end(subject_id)
             return entry.value
         reading = self._reading.get(subject_id)
-        if reading is None or self._feed.has_news(self._kind, subject_id, since=reading[0]):
+        if reading is None or self._has_news(subject_id, since=reading[0]):
             future = asyncio.ensure_future(self._fetch(subject_id))
             reading = self._reading[subject_id] = (self._feed.epoch, future)
             future.add_done_callback(lambda done: self._settle(subject_id, done))
@@ -67,13 +75,18 @@ class FeedCache(Generic[Kept]):
 
     def _holds(self, subject_id: str, entry: _Entry[Kept]) -> bool:
         feed = self._feed
-        if not feed.is_fresh or self._clock.monotonic() - entry.read_at > CACHE_S:
+        if not feed.is_fresh or self._clock.monotonic() - entry.read_at > self._kept_s:
             return False
         if entry.epoch != feed.epoch:
-            if feed.has_news(self._kind, subject_id, since=entry.epoch):
+            if self._has_news(subject_id, since=entry.epoch):
                 return False
             entry.epoch = feed.epoch
         return True
+
+    def _has_news(self, subject_id: str, *, since: int) -> bool:
+        if self._feed.has_news(self._kind, subject_id, since=since):
+            return True
+        return self._everybody is not None and self._feed.has_news(self._kind, self._everybody, since=since)
 
     async def _fetch(self, subject_id: str) -> Kept:
         epoch, now = self._feed.epoch, self._clock.monotonic()

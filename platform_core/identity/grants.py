@@ -96,6 +96,8 @@ class Giving:
     expires_at: datetime | None = None
     by: str = ""
     action: Action = "merge"
+    is_plugin: bool = False
+    """Whether the app is a plugin, whose grant comes with its installation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,8 @@ class Grants:
         if giving.stores is not None and not giving.stores <= stores:
             raise _foreign_store()
         kind: GrantKind = "owner" if app.merchant_id == giving.merchant_id else "merchant"
+        if giving.is_plugin:
+            kind = "plugin"
         return self._outcome(giving, row, kind=kind, zone=merchant.time_zone)
 
     def _outcome(self, giving: Giving, row: Row[Any] | None, *, kind: GrantKind, zone: str) -> Outcome:
@@ -298,6 +302,16 @@ class Grants:
         outcome = Outcome(before=_read(row), after=ended, details_before=granted_of(row.details), details=(), zone=zone)
         await self._commit(outcome, "revoked", by=by)
         return ended
+
+    async def ending(self, grant_id: str, *, merchant_id: str, by: str, why: str) -> Sequence[object]:
+        """Parts for a plan that ends a grant together with what it was given for. Emits `grant.revoked`.
+
+        404 `identity.grant_not_found`. The plan is refused as `VersionConflict` when the grant has moved on.
+        """
+        row, zone = await self._active(grant_id, merchant_id)
+        ended = self._ended(row, by=by, why=why)
+        outcome = Outcome(before=_read(row), after=ended, details_before=granted_of(row.details), details=(), zone=zone)
+        return await self._parts(outcome, "revoked", by=by)
 
     async def expire(self, work: DueWork) -> Plan | None:
         """End a grant whose time is over (due kind `identity.grant_expire`). Emits `grant.expired`."""
@@ -403,6 +417,9 @@ class Grants:
             values = _changed(before, after) | ({"floor_version": after.version} if outcome.takes_away else {})
             parts.append(Change(ACCESS_GRANTS, after.id, values, expected=before.version))
             parts.append(news(deps.ids, kind="grant", subject_id=after.id, merchant_id=after.merchant_id, now=now))
+        if after.kind == "plugin":
+            merchant_id = after.merchant_id
+            parts.append(news(deps.ids, kind="plugins", subject_id=merchant_id, merchant_id=merchant_id, now=now))
         parts.append(Insert(GRANT_VERSIONS, self._version_row(outcome, kind, by=by, now=now)))
         parts += await self._metered(outcome)
         if after.state == "active" and after.expires_at is not None:

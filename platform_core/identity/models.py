@@ -235,7 +235,7 @@ class Revocation(SQLModel, table=True):
 
 MERCHANTS = DocumentTable(Merchant, tenant="id", version="version")
 STORES = DocumentTable(Store, version="version")
-ISVS = DocumentTable(Isv, tenant=None, version="version")
+ISVS = DocumentTable(Isv, tenant=None, version="version", unique=(("id",),))
 APPS = DocumentTable(App, version="version")
 APP_CLIENTS = DocumentTable(AppClient, version="version", unique=(("app_id", "mode"),))
 APP_SECRETS = DocumentTable(AppSecret)

@@ -18,7 +18,7 @@ from platform_core.identity.schemas import (
     StoreCreate,
     StoreRead,
 )
-from platform_core.kernel.commit import Audit, Change, Insert, Plan, PlanRefused
+from platform_core.kernel.commit import Audit, Change, Duplicate, Insert, Plan, PlanRefused
 from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.pagination import Position
 
@@ -85,6 +85,31 @@ class Parties:
         plan = Plan(None).add(Insert(ISVS, made.model_dump()), Audit("isv.created", by, made.id, None, facts))
         await self.deps.committer.commit(plan)
         return made
+
+    async def ensure_isv(self, isv_id: str, *, name: str, by: str = PLATFORM) -> None:
+        """An ISV under an id of the operator's choice, such as the publisher of what comes with the platform.
+
+        One that is there stays as it is.
+        """
+        async with self.deps.database.read_auth() as connection:
+            if await repository.read_isv(connection, isv_id) is not None:
+                return
+        row = {
+            "id": isv_id,
+            "name": name,
+            "verification": "verified",
+            "tier": "strategic",
+            "version": 1,
+            "created_at": self.deps.clock.now(),
+        }
+        facts = {"tier": row["tier"], "verification": row["verification"]}
+        try:
+            await self.deps.committer.commit(
+                Plan(None, [Insert(ISVS, row), Audit("isv.created", by, isv_id, None, facts)])
+            )
+        except PlanRefused as refused:
+            if not isinstance(refused.refusal, Duplicate):  # another process was faster
+                raise
 
     async def change_standing(self, merchant_id: str, standing: Standing, *, by: str = PLATFORM) -> MerchantRead:
         """Set a merchant's standing; every process knows within a second.

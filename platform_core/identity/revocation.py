@@ -22,10 +22,25 @@ from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Insert
 from platform_core.kernel.ids import Ids
 
-Kind = Literal["grant", "client", "app", "merchant", "token", "family", "keys", "terms", "origins", "plugin_health"]
+Kind = Literal[
+    "grant",
+    "client",
+    "app",
+    "merchant",
+    "token",
+    "family",
+    "keys",
+    "terms",
+    "origins",
+    "plugins",
+    "plugin_stop",
+    "plugin_health",
+]
 """What the news is about; `merchant` also for its stores and its standing, `family` for all tokens born of one code,
 `keys` for the set of signing keys, `terms` for a merchant's channel accounts, routing and fees, `origins` for those of
-public clients' pages, all of them together, `plugin_health` for a plugin's breakers and quarantined versions.
+public clients' pages, all of them together, `plugins` for what is enabled at a merchant (or at all of them),
+`plugin_stop` for a plugin whose work is to end everywhere at once, `plugin_health` for a plugin's breakers and
+quarantined versions.
 """
 PUBLIC_CLIENTS: Final = "public"
 """The one subject of `origins`."""

@@ -37,6 +37,7 @@ _OF_APPS_ALONE: Final = frozenset(
     {"openid", "grant_management_query", "grant_management_revoke", "introspect:any", "testbed:write"}
 )
 _OF_ISVS: Final = frozenset({"plugins:submit", "incentives:read", "invoices:validate"})
+_OF_THE_OPERATOR: Final = frozenset({"plugins.releases:review", "plugins.switches:write"})
 _STORE_FLOOR: Final = (
     "merchant:read stores:read payments:read payments:write refunds:read baskets:read members:read coupons:read "
     "coupons:redeem points:read points:spend benefits:write titles:redeem invoices:request"
@@ -68,7 +69,7 @@ def _named(scopes: str) -> frozenset[str]:
 @cache
 def _merchants_own() -> frozenset[str]:
     """Everything that a person may do for a merchant."""
-    return frozenset(catalogue()) - _OF_APPS_ALONE - _OF_ISVS
+    return frozenset(catalogue()) - _OF_APPS_ALONE - _OF_ISVS - _OF_THE_OPERATOR
 
 
 @cache
@@ -192,11 +193,11 @@ def _platform_roles() -> Sequence[Role]:
     return (
         staff("support", Text(en="Support", zh="客服支持")),
         staff("onboarding", Text(en="Onboarding", zh="商户准入")),
-        staff("reviewer", Text(en="Reviewer", zh="审核员")),
+        staff("reviewer", Text(en="Reviewer", zh="审核员"), "plugins.releases:review"),
         staff("policy", Text(en="Policy", zh="规则管理"), never_with="case_officer"),
         staff("case_officer", Text(en="Case officer", zh="案件专员"), never_with="policy"),
         staff("appeals", Text(en="Appeals", zh="申诉处理")),
-        staff("ops", Text(en="Operations", zh="运维"), never_with="finance"),
+        staff("ops", Text(en="Operations", zh="运维"), "plugins.switches:write", never_with="finance"),
         staff("finance", Text(en="Finance", zh="财务"), never_with="ops"),
         staff("auditor", Text(en="Auditor", zh="审计"), "staff:read"),
         staff("security_admin", Text(en="Security administrator", zh="安全管理员"), "staff:read staff:write"),

@@ -167,6 +167,15 @@ async def transfers_of(
     return [_transfer(row) for row in await connection.execute(query)]
 
 
+async def transfers_about(
+    connection: AsyncConnection, merchant_id: str, references: Sequence[str]
+) -> list[TransferRecord]:
+    """All of a merchant's transfers of these references, oldest first."""
+    found = select(_T).where(_T.c.merchant_id == merchant_id, _T.c.reference.in_(references)).subquery()
+    query = _named(found).order_by(found.c.created_at, found.c.position)
+    return [_transfer(row) for row in await connection.execute(query)]
+
+
 async def unit_sums(connection: AsyncConnection) -> list[UnitSums]:
     """The sums of all accounts by unit. Costs one look at each account, none at the history."""
     sums = (_A.c.debits_posted, _A.c.credits_posted, _A.c.debits_pending, _A.c.credits_pending)

@@ -72,6 +72,11 @@ class LedgerService:
         async with self._database.read(merchant_id) as connection:
             return await repository.transfers_of(connection, merchant_id, wanted=wanted, before=before, limit=limit)
 
+    async def transfers_about(self, merchant_id: str, references: Sequence[str]) -> list[TransferRecord]:
+        """All transfers of these references, oldest first; for what has few, such as the acts on one payment."""
+        async with self._database.read(merchant_id) as connection:
+            return await repository.transfers_about(connection, merchant_id, references)
+
     async def statement(
         self,
         merchant_id: str | None,

@@ -152,6 +152,14 @@ class Quarantines:
         self._tasks: set[asyncio.Task[None]] = set()
         feed.listen("plugin_health", self._read)
 
+    def follow(self, changed: Callable[[str, str, bool], None]) -> None:
+        """Tell somebody of every change from now on, instead of whoever was told before."""
+        self._changed = changed
+
+    def held(self) -> frozenset[tuple[str, str]]:
+        """All that are in quarantine, by plugin and version."""
+        return frozenset(self._held)
+
     def holds(self, plugin_id: str, version: str) -> bool:
         """Whether the version is in quarantine, at most a second ago."""
         return (plugin_id, version) in self._held

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from platform_core.contracts.plugin import PluginContext
 from platform_core.identity.vault import SealBroken, Vault
 from platform_core.plugin_host import keyrings
 from platform_core.plugin_host.gate_errors import SECRET_UNFIT, SECRET_UNKNOWN
@@ -175,7 +176,7 @@ class VaultSecrets:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedContext:
+class TrustedContext(PluginContext):
     """`contracts.plugin.PluginContext` for a plugin that runs in the host's process."""
 
     secrets: VaultSecrets

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
+from platform_core.contracts.plugin import PluginContext
+
 
 class LocalSecrets:
     """`contracts.plugin.Secrets` over keys in memory, several a name while one is being rotated: the newest first."""
@@ -32,7 +34,7 @@ class LocalSecrets:
         raise NotImplementedError(f"{name} is a key of a MAC; open under the gate, with an aead_key")
 
 
-class LocalContext:
+class LocalContext(PluginContext):
     """`contracts.plugin.PluginContext` over local secrets."""
 
     def __init__(self, keys: Mapping[str, tuple[bytes, ...]] | None = None) -> None:

@@ -51,11 +51,16 @@ _numbers = count(1)
 class Harness(Protocol):
     """How the suite reaches one provider and its outside."""
 
-    provider: PaymentProvider
-    account: ChannelAccount
-    ctx: PluginContext
-    now: datetime
-    notify_url: str | None
+    @property
+    def provider(self) -> PaymentProvider: ...
+    @property
+    def account(self) -> ChannelAccount: ...
+    @property
+    def ctx(self) -> PluginContext: ...
+    @property
+    def now(self) -> datetime: ...
+    @property
+    def notify_url(self) -> str | None: ...
 
 
 class RemoteHarness(Harness, Protocol):
@@ -73,9 +78,17 @@ class RemoteHarness(Harness, Protocol):
         """How often money has moved under an idempotency key, by the provider's own book."""
         ...
 
+
+class ShownCodeHarness(RemoteHarness, Protocol):
+    """What is needed besides for `customer_scan`."""
+
     def scan(self, code: str) -> None:
         """The customer scans a shown QR code and pays."""
         ...
+
+
+class NoticeHarness(RemoteHarness, Protocol):
+    """What is needed besides for notices."""
 
     async def notice(self, key: str) -> Notice:
         """A genuine notice about the transaction, as it came in; waits for it."""
@@ -315,8 +328,18 @@ class RemoteProviderSuite(ProviderSuite):
         assert is_success(await harness.provider.refund(refund), 4_000)
         assert harness.moved(refund.idempotency_key) == 1
 
+    async def test_an_unreachable_provider_was_not_sent_to(self, harness: RemoteHarness, calls: Calls) -> None:
+        sale = calls.order()
+        nowhere = replace(harness.account, settings={**harness.account.settings, "gateway_url": "http://127.0.0.1:1"})
+        result = await harness.provider.pay(replace(sale, channel_account=nowhere))
+        assert (result.outcome, result.error and result.error.error_class) == (Outcome.FAILED, ErrorClass.NOT_SENT)
+
+
+class NoticeSuite:
+    """What holds where the provider sends notices: mix into a suite of one that does."""
+
     async def test_a_genuine_notice_is_read_and_read_again_with_one_id(
-        self, harness: RemoteHarness, calls: Calls
+        self, harness: NoticeHarness, calls: Calls
     ) -> None:
         sale = calls.order()
         await harness.provider.pay(sale)
@@ -327,7 +350,7 @@ class RemoteProviderSuite(ProviderSuite):
         assert said.answer.status == 200
         assert await harness.provider.parse_notice(notice) == said
 
-    async def test_an_altered_or_replayed_notice_is_refused(self, harness: RemoteHarness, calls: Calls) -> None:
+    async def test_an_altered_or_replayed_notice_is_refused(self, harness: NoticeHarness, calls: Calls) -> None:
         sale = calls.order()
         await harness.provider.pay(sale)
         notice = await harness.notice(sale.idempotency_key)
@@ -344,17 +367,11 @@ class RemoteProviderSuite(ProviderSuite):
                 await harness.provider.parse_notice(replace(notice, now=notice.now + shift))
             assert refused.value.code == "stale"
 
-    async def test_an_unreachable_provider_was_not_sent_to(self, harness: RemoteHarness, calls: Calls) -> None:
-        sale = calls.order()
-        nowhere = replace(harness.account, settings={**harness.account.settings, "gateway_url": "http://127.0.0.1:1"})
-        result = await harness.provider.pay(replace(sale, channel_account=nowhere))
-        assert (result.outcome, result.error and result.error.error_class) == (Outcome.FAILED, ErrorClass.NOT_SENT)
-
 
 class ShownCodeSuite:
     """What holds for `customer_scan`: mix into a suite of a provider that declares it."""
 
-    async def test_a_shown_code_is_paid_by_its_scan(self, harness: RemoteHarness) -> None:
+    async def test_a_shown_code_is_paid_by_its_scan(self, harness: ShownCodeHarness) -> None:
         order = Calls(harness, "customer_scan").order()
         created = await harness.provider.create(order)
         assert is_success(created, AMOUNT_MINOR)
@@ -366,7 +383,7 @@ class ShownCodeSuite:
         assert is_success(await harness.provider.query(order), AMOUNT_MINOR)
         assert harness.moved(order.idempotency_key) == 1
 
-    async def test_a_closed_code_takes_no_money_and_a_paid_one_is_not_closed(self, harness: RemoteHarness) -> None:
+    async def test_a_closed_code_takes_no_money_and_a_paid_one_is_not_closed(self, harness: ShownCodeHarness) -> None:
         calls = Calls(harness, "customer_scan")
         closed, paid = calls.order(), calls.order()
         for order in (closed, paid):

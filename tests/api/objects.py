@@ -13,12 +13,18 @@ from typing import Any, Final
 
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.bootstrap.worker import needs_of
+from platform_core.capabilities.payments.receipts import DRAW
 from platform_core.contracts.scopes import catalogue
 from platform_core.delivery.assembly import open_delivery
 from platform_core.delivery.dispatcher import BrokerDown
 from platform_core.identity.schemas import GrantCreate
 from platform_core.identity.staff import Party
 from platform_core.kernel.clock import SystemClock
+from platform_core.kernel.commit.due import DueWork
+from platform_core.plugin_host.host_deps import Unpacked
+from platform_core.plugin_host.releases import Submission
+from platform_core.plugin_host.repository import read_plugin
+from platform_core.plugin_host.schemas import ReviewWrite
 from tests.capabilities.payments.shop import Shop
 from tests.support.people import AtConsole, at_console
 from tests.support.proofs import HeldKey
@@ -28,6 +34,25 @@ MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
 ALL_SCOPES: Final = (*SCOPES, "refunds:write")
+PLUGIN: Final = "example.suite.crm"
+MANIFEST: Final = f"""manifest = 1
+hooks = [{{ name = "on_payment_captured" }}]
+scopes = [{{ name = "payments:read", purpose = {{ zh = "同步订单", en = "To sync orders" }} }}]
+secrets = [{{ name = "key", kind = "mac_key", label = {{ zh = "密钥", en = "Key" }} }}]
+[plugin]
+id = "{PLUGIN}"
+version = "1.0.0"
+name = {{ zh = "同步", en = "Sync" }}
+summary = {{ zh = "同步订单", en = "Syncs orders" }}
+publisher = "isv_suite"
+license = "Apache-2.0"
+support = "help@suite.example"
+contract = ">=1.0,<2"
+"""
+OF_EVERYBODY: Final = ("/v1/plugins/{plugin_id}",)
+"""Paths of what every merchant may see."""
+OF_OTHERS: Final = ("/v1/plugin-releases", "/v1/admin/")
+"""Paths of publishers and of the operator's staff; a merchant finds nothing there (tests/plugin_host/test_routes)."""
 _keys = itertools.count(1)
 _OBJECT: Final = re.compile(r"/v1/[^{]*\{\w+\}")
 
@@ -55,6 +80,9 @@ class Tenant:
         """The path with the ids of this merchant's objects."""
         if "{" not in path:
             return path
+        if not is_of_merchants(path):
+            ids = self.shop.platform.ids
+            return path.format(plugin_id=PLUGIN, release_id=ids.mint("prl"), switch_id=ids.mint("psw"))
         filled = re.sub(r"\{\w+\}", await self.make(path), path, count=1)
         for name in re.findall(r"\{(\w+)\}", filled):
             filled = filled.replace(f"{{{name}}}", await INNER[name](self))
@@ -67,6 +95,11 @@ class Tenant:
         answer = await self.till.client.request(method, f"/v1{path}", json=body, headers=headers)
         assert answer.status_code < 300, answer.text
         return answer.json()
+
+
+def is_of_merchants(path: str) -> bool:
+    """Whether a path under /v1 belongs to one merchant."""
+    return path.startswith("/v1/") and not path.startswith(OF_OTHERS) and path not in OF_EVERYBODY
 
 
 def object_path(path: str) -> str:
@@ -92,6 +125,17 @@ async def _refund(tenant: Tenant) -> str:
     payment = await tenant.make("/v1/payments/{payment_id}")
     answer = await tenant.till.post(f"/payments/{payment}/refunds", {"out_request_no": MARK, "amount_minor": 1})
     return str(answer.json()["id"])
+
+
+async def _receipt(tenant: Tenant) -> str:
+    """One that is drawn, for its document."""
+    payment = await tenant.make("/v1/payments/{payment_id}")
+    wanted = {"media_type": "text/html", "locale": "en"}
+    id_ = str((await tenant.till.post(f"/payments/{payment}/receipts", wanted)).json()["id"])
+    platform = tenant.shop.platform
+    plan = await platform.payments.receipts.draw(DueWork(DRAW, id_, tenant.till.merchant_id, platform.clock.now(), 0))
+    assert plan is None, "it was pending"
+    return id_
 
 
 async def _settlement(tenant: Tenant) -> str:
@@ -194,9 +238,51 @@ async def _public_key(tenant: Tenant) -> str:
     return str((await tenant.ask(path))["data"][0]["id"])
 
 
+async def _plugin(tenant: Tenant) -> str:
+    """The published plugin that every merchant of the suite may install."""
+    life = tenant.shop.platform.plugin_life
+    async with tenant.shop.platform.database.read_auth() as connection:
+        row = await read_plugin(connection, PLUGIN)
+    if row is None:
+        await life.deps.parties.ensure_isv("isv_suite", name="Suite")
+        unpacked = Unpacked(
+            manifest=MANIFEST, config_schema=None, tree_hash="a" * 64, bundle_hash="b" * 64, findings=()
+        )
+        made = await life.releases.submit(Submission(unpacked=unpacked, isv_id="isv_suite", by="per_suite"))
+        approve = ReviewWrite(decision="approve", note="Fine.")
+        await life.releases.review(made.id, approve, reviewer="per_reviewer")
+        await life.releases.publish(made.id, by="per_suite", isv_id=None)
+    return PLUGIN
+
+
+async def _installation(tenant: Tenant) -> str:
+    wanted = {"plugin_id": await _plugin(tenant)}
+    made = str((await tenant.ask("/plugin-installations", wanted))["id"])
+    headers = {**tenant.owner.headers(), "If-Match": '"1"'}
+    path = f"/v1/plugin-installations/{made}/configuration"
+    assert (await tenant.till.client.put(path, json={"config": {}}, headers=headers)).status_code == 200
+    secret = {"value": f"{MARK}-0123456789abcdef"}
+    await tenant.ask(f"/plugin-installations/{made}/secrets/key", secret)
+    await tenant.ask(f"/plugin-installations/{made}/enable", {})
+    return made
+
+
+async def _telling(tenant: Tenant) -> str:
+    await tenant.make("/v1/plugin-installations/{installation_id}")
+    await tenant.till.pay(out_trade_no=f"{MARK}_3_{tenant.till.merchant_id[4:]}")
+    await relay(tenant.shop)
+    answer = await tenant.till.get("/plugin-deliveries")
+    return str(answer.json()["data"][0]["id"])
+
+
+async def _secret_name(tenant: Tenant) -> str:
+    return "key"
+
+
 MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/payments/{payment_id}": _payment,
     "/v1/refunds/{refund_id}": _refund,
+    "/v1/receipts/{receipt_id}": _receipt,
     "/v1/settlements/{settlement_id}": _settlement,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,
@@ -210,11 +296,14 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/grants/{grant_id}": _grant,
     "/v1/payout-destinations/{destination_id}": _destination,
     "/v1/licences/{licence_id}": _licence,
+    "/v1/plugin-installations/{installation_id}": _installation,
+    "/v1/plugin-deliveries/{delivery_id}": _telling,
 }
 INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "secret_id": _secret,
     "client_id": _client,
     "key_id": _public_key,
+    "secret_name": _secret_name,
 }
 """Makers of what stands within another object, by the parameter's name."""
 
@@ -240,6 +329,6 @@ async def open_tenant(shop: Shop, document: Mapping[str, Any]) -> Tenant:
     till.session = owner.headers()
     tenant = Tenant(shop, till, row["id"], owner, {})
     for path in document["paths"]:
-        if path.startswith("/v1/") and "{" in path:
+        if is_of_merchants(path) and "{" in path:
             await tenant.make(path)
     return tenant

@@ -16,6 +16,7 @@ from sandbox.testbed.provider_suite import (
     AMOUNT_MINOR,
     Calls,
     FrozenMoneySuite,
+    NoticeSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
     is_success,
@@ -25,7 +26,7 @@ from tests.contract.conftest import AcquirerHarness
 pytestmark = pytest.mark.contract
 
 
-class TestSimulatedAcquirer(RemoteProviderSuite, ShownCodeSuite, FrozenMoneySuite):
+class TestSimulatedAcquirer(RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite):
     """The whole contract; the fixture stands in conftest."""
 
 

@@ -35,6 +35,7 @@ def outbox(context: typer.Context, *, is_json: JsonOption = False) -> None:
         ("webhooks", state.webhooks.waiting, f"{state.webhooks.oldest_due_s:.0f} s", str(state.webhooks.dead)),
         ("events for parts of the platform", state.handlings.waiting, f"{state.handlings.oldest_due_s:.0f} s",
          str(state.handlings.dead)),
+        ("events for plugins", state.plugins.waiting, f"{state.plugins.oldest_due_s:.0f} s", str(state.plugins.dead)),
     ]  # fmt: skip
     terminal.table(("queue", "waiting", "oldest due", "dead"), rows)
     if dead:
@@ -47,7 +48,7 @@ def outbox(context: typer.Context, *, is_json: JsonOption = False) -> None:
 @app.command("resend")
 @reporting
 def resend_work(
-    ids: Annotated[list[str] | None, typer.Argument(help="Deliveries (whd_...) or dead event work.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="Deliveries (whd_..., pld_...) or dead event work.")] = None,
     *,
     dead: Annotated[bool, typer.Option("--dead", help="Everything that was given up, at most 1,000.")] = False,
     is_json: JsonOption = False,

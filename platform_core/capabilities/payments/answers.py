@@ -5,6 +5,7 @@ differ.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -145,6 +146,25 @@ def settlement_answer(row: Row) -> dict[str, Any]:
         "part": row["part"],
         "net_minor": row["net_minor"],
         "settled_at": row["settled_at"],
+    }
+
+
+def receipt_answer(row: Row, *, kept: timedelta) -> dict[str, Any]:
+    """`ReceiptRead`; `kept`: how long a document is kept after it was drawn."""
+    ready_at: datetime | None = row["ready_at"]
+    drawn_by = None if row["plugin_id"] is None else {"plugin_id": row["plugin_id"], "version": row["plugin_version"]}
+    names = ("merchant_id", "payment_id", "media_type", "rendered_media_type", "locale", "state", "currency")
+    figures = ("total_minor", "refunded_minor", "size_bytes", "sha256")
+    return {
+        "id": row["id"],
+        "object": "receipt",
+        **{name: row[name] for name in (*names, *figures)},
+        "drawn_by": drawn_by,
+        "degraded": row["degraded"] or [],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "ready_at": ready_at,
+        "kept_until": None if ready_at is None else ready_at + kept,
     }
 
 

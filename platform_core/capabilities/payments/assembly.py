@@ -11,6 +11,7 @@ from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.questions import Questions
+from platform_core.capabilities.payments.receipts import DRAW, Receipts
 from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
@@ -33,10 +34,16 @@ class Payments:
     resolution: Resolution
     settlement: SettlementService
     expansion: PaymentExpansion
+    receipts: Receipts
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
-        return {ASK: self.resolution.ask, EXPIRE: self.resolution.expire, SETTLE: self.settlement.settle}
+        return {
+            ASK: self.resolution.ask,
+            EXPIRE: self.resolution.expire,
+            SETTLE: self.settlement.settle,
+            DRAW: self.receipts.draw,
+        }
 
 
 def assemble(
@@ -53,4 +60,5 @@ def assemble(
         resolution=Resolution(desk, questions),
         settlement=SettlementService(desk, ledger),
         expansion=PaymentExpansion(tools.repository, parties or {}),
+        receipts=Receipts(desk, ledger),
     )

@@ -210,6 +210,29 @@ MERCHANT_SUSPENDED = declare(
     detail=Text(en="The merchant's standing is {standing}.", zh="商户当前状态为 {standing}。"),
     hint=Text(en="The merchant finds the reasons in the merchant console.", zh="商户可在商户后台查看原因。"),
 )
+RECEIPT_PENDING = declare(
+    "payments.receipt_pending",
+    status=409,
+    is_retryable=True,
+    title=Text(en="The receipt is being drawn", zh="收据正在生成"),
+    detail=Text(en="{receipt_id} has no document yet.", zh="{receipt_id} 尚未生成文件。"),
+    hint=Text(
+        en="Repeat after the time in Retry-After, or wait for the event receipt.ready.",
+        zh="请在 Retry-After 之后重试，或等待 receipt.ready 事件。",
+    ),
+)
+RECEIPT_GONE = declare(
+    "payments.receipt_gone",
+    status=410,
+    title=Text(en="The document is no longer kept", zh="文件已超过保存期限"),
+    detail=Text(
+        en="The document of {receipt_id} was kept for three years.", zh="{receipt_id} 的文件保存期限（三年）已过。"
+    ),
+    hint=Text(
+        en="Have it drawn again: POST /v1/payments/{payment_id}/receipts.",
+        zh="请重新生成：POST /v1/payments/{payment_id}/receipts。",
+    ),
+)
 NOTICE_REFUSED = declare(
     "payments.notice_refused",
     status=400,

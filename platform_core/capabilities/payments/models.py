@@ -246,6 +246,50 @@ class NoticeSeen(SQLModel, table=True):
     received_at: datetime = _moment()
 
 
+class Receipt(SQLModel, table=True):
+    """A wish for a receipt, one for each payment, media type and language, and what was drawn for it last.
+
+    What tells of a drawing is None while `state` is pending. `total_minor` is what was captured, `refunded_minor` what
+    had gone back by then; `sequence` counts the drawings. `plugin_id` drew it; None: the built-in template.
+    """
+
+    __tablename__ = "pay_receipt"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    payment_id: str = _text()
+    media_type: str = _text()
+    locale: str = _text()
+    state: str = _text()
+    rendered_media_type: str | None = _text(nullable=True)
+    currency: str = _text()
+    total_minor: int | None = Field(default=None, sa_column=Column(BigInteger))
+    refunded_minor: int | None = Field(default=None, sa_column=Column(BigInteger))
+    blob_id: str | None = _text(nullable=True)
+    size_bytes: int | None = None
+    sha256: str | None = _text(nullable=True)
+    plugin_id: str | None = _text(nullable=True)
+    plugin_version: str | None = _text(nullable=True)
+    degraded: Any = _json()  # as of a payment
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: datetime = _moment()
+    updated_at: datetime = _moment()
+    ready_at: datetime | None = _moment(nullable=True)
+
+
+class ReceiptBlob(SQLModel, table=True):
+    """A document as it was drawn. One that a later drawing replaced stays until its time is over."""
+
+    __tablename__ = "pay_receipt_blob"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    merchant_id: str = _text()
+    receipt_id: str = _text()
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = _moment()
+
+
 PAYMENTS = DocumentTable(Payment, version="version", unique=[("merchant_id", "out_trade_no")])
 ATTEMPTS = DocumentTable(Attempt)
 TRANSACTIONS = DocumentTable(Transaction)
@@ -254,4 +298,6 @@ CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount)
 ROUTING_RULES = DocumentTable(RoutingRule)
 FEE_PLANS = DocumentTable(FeePlan)
 SETTLEMENTS = DocumentTable(Settlement, unique=[("merchant_id", "day", "currency", "part")])
+RECEIPTS = DocumentTable(Receipt, version="version", unique=[("payment_id", "media_type", "locale")])
+RECEIPT_BLOBS = DocumentTable(ReceiptBlob)
 NOTICES = DocumentTable(NoticeSeen, unique=[("channel_account_id", "notice_id")])

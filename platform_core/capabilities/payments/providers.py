@@ -32,16 +32,26 @@ class ContextSource(Protocol):
 
 
 class Providers:
-    """The providers that plugins registered, by id."""
+    """The providers that plugins registered, by id: always those of the newest generation."""
 
-    def __init__(self, providers: Mapping[str, PaymentProvider], contexts: ContextSource) -> None:
-        self._providers = dict(providers)
-        self._descriptions = {id_: provider.describe() for id_, provider in providers.items()}
+    def __init__(self, source: Callable[[], Mapping[str, PaymentProvider]], contexts: ContextSource) -> None:
+        """`source` gives the same mapping while nothing changes."""
+        self._source = source
+        self._seen: Mapping[str, PaymentProvider] | None = None
+        self._descriptions: Mapping[str, ProviderDescription] = {}
         self.contexts = contexts
+
+    @property
+    def _providers(self) -> Mapping[str, PaymentProvider]:
+        providers = self._source()
+        if providers is not self._seen:
+            self._descriptions = {id_: provider.describe() for id_, provider in providers.items()}
+            self._seen = providers
+        return providers
 
     def describe(self, provider_id: str) -> ProviderDescription | None:
         """What a provider can do; None if no plugin brings it now."""
-        return self._descriptions.get(provider_id)
+        return self._descriptions.get(provider_id) if provider_id in self._providers else None
 
     def get(self, provider_id: str) -> PaymentProvider | None:
         """The provider itself, for notices."""

@@ -17,6 +17,8 @@ from platform_core.capabilities.payments.models import (
     FeePlan,
     NoticeSeen,
     Payment,
+    Receipt,
+    ReceiptBlob,
     Refund,
     RoutingRule,
     Settlement,
@@ -114,6 +116,30 @@ class PaymentRepository:
         """One settlement."""
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Settlement, _own(Settlement, merchant_id, settlement_id))
+
+    async def receipt(self, merchant_id: str, receipt_id: str) -> Receipt | None:
+        """One receipt, without its document."""
+        async with self._database.read(merchant_id) as connection:
+            return await _one(connection, Receipt, _own(Receipt, merchant_id, receipt_id))
+
+    async def receipt_as(self, merchant_id: str, payment_id: str, *, media_type: str, locale: str) -> Receipt | None:
+        """The payment's receipt of a media type in a language."""
+        query = select(table_of(Receipt)).where(
+            col(Receipt.merchant_id) == merchant_id,
+            col(Receipt.payment_id) == payment_id,
+            col(Receipt.media_type) == media_type,
+            col(Receipt.locale) == locale,
+        )
+        async with self._database.read(merchant_id) as connection:
+            return await _one(connection, Receipt, query)
+
+    async def receipt_content(self, merchant_id: str, blob_id: str) -> bytes | None:
+        """A document; None when it is no longer kept."""
+        query = select(col(ReceiptBlob.content)).where(
+            col(ReceiptBlob.merchant_id) == merchant_id, col(ReceiptBlob.id) == blob_id
+        )
+        async with self._database.read(merchant_id) as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
 
     async def terms(self, merchant_id: str, now: datetime) -> MerchantTerms:
         """Channel accounts, routing rules and fee plans that hold now."""

@@ -243,6 +243,15 @@ class RefundCreate(Request):
         return self
 
 
+class ReceiptCreate(Request):
+    """A receipt for the customer, in one form and one language."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"media_type": "text/html", "locale": "zh"}]})
+
+    media_type: Literal["text/html", "application/pdf"]
+    locale: Literal["zh", "en"]
+
+
 class Amounts(BaseModel):
     """Where the money of a payment stands."""
 
@@ -382,6 +391,42 @@ class RefundRead(BaseModel):
     last_error: ErrorRead | None
     created_at: datetime
     updated_at: datetime
+
+
+class DrawnByRead(BaseModel):
+    """The plugin that drew a document."""
+
+    plugin_id: str
+    version: str
+
+
+class ReceiptRead(BaseModel):
+    """A receipt. What tells of the document is null while it is `pending`.
+
+    The bytes are at `/v1/receipts/{id}/content`, until `kept_until`. `rendered_media_type` differs from `media_type`
+    where nobody could draw what was asked for. `total_minor` is what was captured, by the ledger, and `refunded_minor`
+    what had gone back of it. `drawn_by` null: the built-in template.
+    """
+
+    id: str
+    object: Literal["receipt"]
+    merchant_id: str
+    payment_id: str
+    media_type: Literal["text/html", "application/pdf"]
+    rendered_media_type: Literal["text/html", "application/pdf"] | None
+    locale: Literal["zh", "en"]
+    state: Literal["pending", "ready"]
+    currency: str
+    total_minor: int | None
+    refunded_minor: int | None
+    size_bytes: int | None
+    sha256: str | None
+    drawn_by: DrawnByRead | None
+    degraded: list[DegradedRead]
+    created_at: datetime
+    updated_at: datetime
+    ready_at: datetime | None
+    kept_until: datetime | None
 
 
 class PaymentExpandedRead(PaymentRead):

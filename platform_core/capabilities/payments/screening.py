@@ -10,11 +10,12 @@ from platform_core.capabilities.payments.routing import Route
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.contracts.fields import Money, Payload
 from platform_core.contracts.payments import Basket, BasketLine, PaymentToCheck, RouteOffer, RoutingQuestion
-from platform_core.contracts.results import Ranking, Verdict
+from platform_core.contracts.results import Ranking, Rendered, Verdict
 
 CHECK: Final = "check_payment"
 AMEND: Final = "amend_basket"
 CHOOSE: Final = "choose_route"
+RENDER: Final = "render_receipt"
 Word = Literal["allow", "review", "deny"]
 
 
@@ -71,6 +72,19 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """What came of asking for a document."""
+
+    rendered: Rendered | None
+    """None: nobody drew one that may be shown."""
+    plugin_id: str | None
+    """Whose it is."""
+    version: str | None
+    degraded: Sequence[Mapping[str, str]]
+    parts: Sequence[object]
+
+
+@dataclass(frozen=True, slots=True)
 class Rechecked:
     """What checks said of a further attempt: the row as they saw it, with `risk` and `degraded` set."""
 
@@ -96,6 +110,10 @@ class OrderPlugins(Protocol):
 
     async def choose(self, hook: str, payload: Payload, offered: Sequence[str], /) -> Ranked:
         """Ask until one ranks; never raises."""
+        ...
+
+    async def render(self, hook: str, payload: Payload, /, *, media_type: str, total: Money, bytes_max: int) -> Drawn:
+        """Let the merchant's one owner draw a document of this media type and total; never raises."""
         ...
 
 

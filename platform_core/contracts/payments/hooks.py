@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from platform_core.contracts.fields import (
     CountAndSum,
     Id,
+    JsonObject,
     MemberView,
     Moment,
     Money,
@@ -80,7 +81,8 @@ class PaymentToCheck(Payload):
     """The payer as the merchant or the wallet names them, stable for this merchant."""
     client_ip: Annotated[str | None, Needs("payments.device:read")] = None
     device_ref: Annotated[str | None, Needs("payments.device:read")] = None
-    risk_context: Annotated[dict[str, Any] | None, Needs("payments.device:read")] = None  # Any: JSON of the merchant's
+    risk_context: Annotated[JsonObject | None, Needs("payments.device:read")] = None
+    """Whatever the merchant's till knows; read-only."""
     lines: Annotated[tuple[BasketLine, ...] | None, Needs("baskets:read")] = None
     member: Annotated[MemberView | None, Needs("members:read")] = None
     coupon_ids: Annotated[tuple[str, ...] | None, Needs("coupons:read")] = None
@@ -244,6 +246,8 @@ class ReceiptToRender(Payload):
     locale: str
     media_type: Literal["text/html", "application/pdf"]
     """What is asked for."""
+    refunded_minor: int = 0
+    """What has gone back of `total` since, in its currency: to be shown beside it, never taken off it."""
 
 
 @hook("render", version=1, scope="payments:read", since="1.0")
@@ -287,7 +291,7 @@ def on_payment_captured(ctx: HookContext, event: PaymentCaptured) -> Acknowledge
     >>> from platform_core.contracts.results import DONE
     >>> @hookimpl
     ... def on_payment_captured(ctx, event):
-    ...     ctx.state.increment("captured")
+    ...     ctx.state.put(f"captured:{event.payment_id}:{event.sequence}", event.amount.amount_minor, ttl_s=86_400)
     ...     return DONE
     """
     raise AssertionError("pluggy calls the implementations, never the hookspec")
@@ -315,7 +319,7 @@ def on_refund_succeeded(ctx: HookContext, event: RefundSucceeded) -> Acknowledge
     >>> from platform_core.contracts.results import DONE
     >>> @hookimpl
     ... def on_refund_succeeded(ctx, event):
-    ...     ctx.state.increment("refunded", event.amount.amount_minor)
+    ...     ctx.state.put(f"refunded:{event.refund_id}", event.amount.amount_minor, ttl_s=86_400)
     ...     return DONE
     """
     raise AssertionError("pluggy calls the implementations, never the hookspec")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from platform_core.capabilities.payments.screening import AMEND, CHECK, CHOOSE, Amended, Judged, Ranked, Taken
-from platform_core.contracts.fields import Payload
+from platform_core.capabilities.payments.screening import (
+    AMEND,
+    CHECK,
+    CHOOSE,
+    RENDER,
+    Amended,
+    Drawn,
+    Judged,
+    Ranked,
+    Taken,
+)
+from platform_core.contracts.fields import Money, Payload
 from platform_core.contracts.payments import Basket
-from platform_core.contracts.results import Ranking, Verdict
+from platform_core.contracts.results import Ranking, Rendered, Verdict
 
 Degraded = Sequence[Mapping[str, str]]
 
@@ -21,12 +32,14 @@ class Script:
     judge: Callable[[Any], Verdict] | None = None
     take: Callable[[Basket], Sequence[Taken]] | None = None
     rank: Callable[[Any], Sequence[str] | None] | None = None
+    draw: Callable[[Any], Rendered | None] | None = None
+    """None: it failed, as `degraded` says."""
     degraded: Degraded = ()
     parts: Callable[[], Sequence[object]] = tuple
     asked: list[Payload] = field(default_factory=list)
 
     def asks(self, hook: str) -> bool:
-        return {CHECK: self.judge, AMEND: self.take, CHOOSE: self.rank}[hook] is not None
+        return {CHECK: self.judge, AMEND: self.take, CHOOSE: self.rank, RENDER: self.draw}[hook] is not None
 
     async def check(self, hook: str, payload: Payload, *, amount_minor: int) -> Judged:
         assert self.judge is not None
@@ -44,6 +57,15 @@ class Script:
         ids = self.rank(payload)
         ranking = Ranking.of(offered if ids is None else ids)
         return Ranked(ranking, None if ids is None else "example.ranks", self.degraded, self.parts())
+
+    async def render(self, hook: str, payload: Payload, *, media_type: str, total: Money, bytes_max: int) -> Drawn:
+        assert self.draw is not None
+        self.asked.append(payload)
+        await asyncio.sleep(0)
+        rendered = self.draw(payload)
+        if rendered is None:
+            return Drawn(None, None, None, self.degraded, self.parts())
+        return Drawn(rendered, "example.draws", "1.2.3", self.degraded, self.parts())
 
 
 class ScriptedPlugins:

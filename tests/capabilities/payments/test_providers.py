@@ -56,7 +56,8 @@ def call(**fields: Any) -> ProviderCall:
 
 async def ask(behaviour: Any) -> tuple[ProviderResult, int]:
     provider = Odd(behaviour)
-    providers = Providers({"odd": cast(PaymentProvider, provider)}, cast(ContextSource, None))
+    known = {"odd": cast(PaymentProvider, provider)}
+    providers = Providers(lambda: known, cast(ContextSource, None))
     return await providers.call("odd", "pay", call()), provider.asked
 
 
@@ -108,7 +109,7 @@ async def test_a_success_for_the_amount_asked_is_believed() -> None:
 
 
 async def test_a_provider_that_no_plugin_brings_was_not_asked() -> None:
-    providers = Providers({}, cast(ContextSource, None))
+    providers = Providers(dict, cast(ContextSource, None))
     result = await providers.call("gone", "pay", call())
     assert result.outcome is Outcome.FAILED
     assert result.error is not None

@@ -1,0 +1,41 @@
+"""Bundles unpacked by the sandbox into the folder of installed plugins: what the plugins' life asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from platform_core.contracts.manifest_findings import ManifestRefused
+from platform_core.contracts.manifest_rules import read
+from platform_core.plugin_host.host_deps import BundleRefused, Finding, Unpacked
+from sandbox.runtime.install import install
+from sandbox.runtime.installed import Installed
+from sandbox.runtime.wheels import BundleRefused as Refused
+
+
+class InstalledBundles:
+    """`host_deps.Bundles` over one folder, which every process of the installation reads."""
+
+    def __init__(self, plugins: Path) -> None:
+        self._plugins = plugins
+
+    async def unpack(self, bundle: Path) -> Unpacked:
+        """Check and unpack, beside the event loop. The same bundle again gives the same answer."""
+        try:
+            installed = await asyncio.to_thread(install, bundle, plugins=self._plugins.resolve())
+            return await asyncio.to_thread(_unpacked, installed)
+        except (Refused, ManifestRefused) as error:
+            raise BundleRefused(str(error)) from error
+
+
+def _unpacked(installed: Installed) -> Unpacked:
+    text = installed.manifest_path.read_text(encoding="utf-8")
+    manifest = read(text)
+    schema = None if manifest.config is None else installed.manifest_path.parent / manifest.config.schema_
+    return Unpacked(
+        manifest=text,
+        config_schema=None if schema is None else schema.read_bytes(),
+        tree_hash=installed.release.tree_hash,
+        bundle_hash=installed.facts.bundle_hash,
+        findings=(Finding("REV-001", "pass", "The manifest is whole."),),
+    )

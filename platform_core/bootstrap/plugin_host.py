@@ -1,0 +1,232 @@
+"""The plugin host of one process, put together: life, gate, generations, runtimes, dispatch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from platform_core.bootstrap.confined import Confined
+from platform_core.bootstrap.gate import PluginGate, make_gate
+from platform_core.bootstrap.plugin_life import plugin_life
+from platform_core.bootstrap.warmth import Warmth
+from platform_core.capabilities.payments.news import NEWS as PAYMENT_NEWS
+from platform_core.contracts.plugins import on_plugin_changed
+from platform_core.contracts.runtime import Fault, Runtime
+from platform_core.identity.apps import Apps
+from platform_core.identity.deps import IdentityDeps
+from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.grants import Grants
+from platform_core.identity.parties import Parties
+from platform_core.identity.revocation import RevocationFeed
+from platform_core.kernel.clock import Clock
+from platform_core.kernel.commit import Committer, Plan
+from platform_core.kernel.entropy import Entropy
+from platform_core.kernel.pagination import Cursors
+from platform_core.kernel.settings import Settings
+from platform_core.plugin_host.answers import HookSeen
+from platform_core.plugin_host.asking import Tools
+from platform_core.plugin_host.assembly import PluginLife
+from platform_core.plugin_host.breakers import Breakers
+from platform_core.plugin_host.discovery import Plugin, discover
+from platform_core.plugin_host.dispatch import Dispatcher
+from platform_core.plugin_host.egress import Egress
+from platform_core.plugin_host.generations import Generations, Sources
+from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
+from platform_core.plugin_host.hook_teller import HookTeller
+from platform_core.plugin_host.installed import Release, Tier
+from platform_core.plugin_host.object_calls import ObjectTools
+from platform_core.plugin_host.outside_objects import outside_plugins
+from platform_core.plugin_host.problem_book import Noted, ProblemBook
+from platform_core.plugin_host.problems import Problem
+from platform_core.plugin_host.registry import Registry, load_installed
+from platform_core.plugin_host.secret_book import RowSecrets
+from platform_core.plugin_host.telling import plugin_change_of
+from platform_core.plugin_host.trusted import TrustedRuns
+from sandbox.runtime.levels import Level
+
+
+@dataclass(frozen=True, slots=True)
+class PluginHost:
+    """What is open of it."""
+
+    life: PluginLife
+    gate: PluginGate
+    secrets: RowSecrets
+    breaker_rows: BreakerRows
+    dispatcher: Dispatcher
+    generations: Generations | None
+    """None: these plugins and no others."""
+    confined: Confined
+    warmth: Warmth
+    trusted: TrustedRuns
+
+    async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
+        """After the committer and the feed; what it opens closes with the stack."""
+        await self.gate.start()
+        stack.push_async_callback(self.gate.stop)
+        stack.push_async_callback(self.secrets.stop)
+        await self.breaker_rows.start()
+        stack.push_async_callback(self.breaker_rows.stop)
+        stack.callback(self.trusted.close)
+        stack.push_async_callback(self.confined.stop)
+        if self.generations is not None and is_asking:
+            await self.generations.start()
+            await self.warmth.start()
+            stack.push_async_callback(self.warmth.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Commits what a provider's call left, in a plan of its own."""
+
+    committer: Committer
+
+    async def commit(self, merchant_id: str, parts: Sequence[object], /) -> None:
+        """All of them or, with an exception, none."""
+        await self.committer.commit(Plan(merchant_id, [*parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Faults outside of any call: a byte on an idle channel, an import that fails."""
+
+    gate: PluginGate
+
+    def heard(self, plugin_id: str, version: str, fault: Fault, /) -> None:
+        """Quarantine for a security fault; a problem for its publisher in any case."""
+        if fault.is_security:
+            self.gate.quarantines.fault(plugin_id, version, fault)
+        self.gate.problems.note(noted(plugin_id, version, fault, merchant_id=None, hook=None, call_id=None))
+
+
+@dataclass(frozen=True, slots=True)
+class FaultsSeen:
+    """Makes problems of what dispatch sees, so that a plugin's health page says why it does not answer."""
+
+    problems: ProblemBook
+
+    def saw(self, seen: HookSeen, /) -> None:
+        """One problem for each kind of fault, plugin and merchant; repeats add to its count."""
+        for answer in seen.answers:
+            if answer.fault is not None:
+                self.problems.note(
+                    noted(
+                        answer.plugin_id,
+                        answer.version,
+                        answer.fault,
+                        merchant_id=seen.merchant_id,
+                        hook=answer.hook,
+                        call_id=answer.call_id or None,
+                    )
+                )
+
+
+def teller_of(host: PluginHost) -> HookTeller:
+    """Who calls `on_` hooks for deliveries."""
+    return HookTeller(
+        host.dispatcher, {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)}
+    )
+
+
+def noted(
+    plugin_id: str, version: str, fault: Fault, *, merchant_id: str | None, hook: str | None, call_id: str | None
+) -> Noted:
+    """A fault as a problem."""
+    return Noted(
+        plugin_id=plugin_id,
+        plugin_version=version,
+        merchant_id=merchant_id,
+        kind=fault.kind.value,
+        key=hook or "outside_calls",
+        severity="critical" if fault.is_security else "warning",
+        message=fault.detail or fault.kind.value,
+        hint="arsenal plugin test runs it at home, in process and confined.",
+        hook=hook,
+        call_id=call_id,
+    )
+
+
+def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Breakers]:
+    """Breakers, and the rows through which processes tell each other."""
+    made: list[Breakers] = []
+
+    def hear(*, plugin_id: str, hook: str, version: str, why: str, until: datetime, open_s: int) -> None:
+        made[0].hear(plugin_id=plugin_id, hook=hook, version=version, why=why, until=until, open_s=open_s)
+
+    rows = BreakerRows(health, feed, hear=hear)
+    made.append(Breakers(health.clock, rows))
+    return rows, made[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityParts:
+    """What the host needs of identity."""
+
+    directory: MerchantDirectory
+    grants: Grants
+    apps: Apps
+    parties: Parties
+    cursors: Cursors
+
+
+def make_plugin_host(
+    deps: IdentityDeps,
+    feed: RevocationFeed,
+    parts: IdentityParts,
+    *,
+    settings: Settings,
+    clock: Clock,
+    registry: Registry | None,
+) -> PluginHost:
+    """Nothing is opened. `clock` is that of business, `deps` has the real one. Raises AllowListUnreadable.
+
+    `registry`: these plugins and no others; None: those of the environment, and what releases say once it is opened.
+    """
+    life = plugin_life(
+        deps,
+        feed,
+        grants=parts.grants,
+        apps=parts.apps,
+        parties=parts.parties,
+        cursors=parts.cursors,
+        settings=settings,
+        clock=clock,
+    )
+    secrets = RowSecrets(deps.database, deps.committer, feed, clock=deps.clock)
+    egress = Egress(simulators=settings.egress_simulators)
+    gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock, secrets=secrets)
+    confined = Confined(
+        settings.home / "plugins",
+        required=Level[settings.sandbox_require],
+        listener=Heard(gate),
+        quarantined=gate.quarantines.held,
+    )
+    gate.quarantines.follow(confined.changed)
+    life.stops.add(confined)
+    health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
+    rows, breakers = _breakers(health, feed)
+    runtimes: Mapping[Tier, Runtime] = {"confined": confined}
+    tools = Tools(
+        calls=gate.calls,
+        runtimes=runtimes,
+        trusted=TrustedRuns(),
+        breakers=breakers,
+        quarantine=gate.quarantines,
+        clock=clock,
+        entropy=Entropy(),
+    )
+    dispatcher = Dispatcher(registry or load_installed(), life.enablement, tools)
+    dispatcher.listeners.add(FaultsSeen(gate.problems))
+    objects = ObjectTools(enablement=life.enablement, tools=tools, leftovers=Leftovers(deps.committer))
+
+    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
+        if any(release.tier == "confined" for release in releases):
+            await confined.start()
+        return await outside_plugins(releases, objects)
+
+    sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
+    warmth = Warmth(confined, life.enablement, deps.database, feed)
+    generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
+    return PluginHost(life, gate, secrets, rows, dispatcher, generations, confined, warmth, tools.trusted)

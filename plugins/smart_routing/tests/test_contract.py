@@ -1,0 +1,9 @@
+"""Smart routing against the contract of every plugin."""
+
+from __future__ import annotations
+
+from platform_core.contracts.testing import PluginSuite
+
+
+class TestContract(PluginSuite):
+    plugin = "plugins.smart_routing"

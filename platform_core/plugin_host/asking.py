@@ -155,10 +155,11 @@ class Asking:
         waiting = [one for one in begun if isinstance(one, Underway)]
         waiting.sort(key=lambda one: isinstance(one.pending, Direct))
         answers = [one for one in begun if isinstance(one, Answer)]
-        tasks = [asyncio.create_task(self.finish(one)) for one in waiting[1:]]
+        in_turn = [one for one in waiting[1:] if hasattr(one.pending, "finished_at")]
+        tasks = [asyncio.create_task(self.finish(one)) for one in waiting[1:] if one not in in_turn]
         try:
-            if waiting:
-                answers.append(await self.finish(waiting[0]))
+            for one in (*waiting[:1], *in_turn):
+                answers.append(await self.finish(one))
             for task in tasks:
                 answers.append(await task)
         except BaseException:
@@ -188,7 +189,8 @@ class Asking:
 
     def _settled(self, underway: Underway, outcome: Answered | Fault, judge: Judge | None) -> Answer:
         seat = underway.seat
-        took_s = _monotonic() - underway.started
+        finished_at = getattr(underway.pending, "finished_at", None)  # of a `TimedPending`
+        took_s = (finished_at or _monotonic()) - underway.started
         answer = seat.answer(call_id=underway.call_id)
         answer.ms = took_s * 1000
         underway.is_over = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -104,6 +105,37 @@ async def test_slow_plugins_wait_beside_each_other_and_not_in_turn(stages: Stage
     stage.runtime.begin = lambda call: Meeting()  # type: ignore[method-assign,assignment,return-value]
     decision = await check(stage)
     assert decision.degraded == ()
+
+
+async def test_a_quick_plugin_is_not_taken_for_slow_because_a_slow_one_is_waited_for_first(stages: Stages) -> None:
+    stage = stages(outside("example.acme.slow"), outside("example.acme.quick"))
+    loop = asyncio.get_running_loop()
+
+    class Timed:
+        """Goes on by itself."""
+
+        def __init__(self, call: OutsideCall) -> None:
+            self.finished_at: float | None = None
+            self.over = asyncio.Event()
+            is_slow = call.binding.plugin_id == "example.acme.slow"
+            self.begun_at = time.monotonic()
+            loop.call_later(0.02 if is_slow else 0.0, self.finish, 0.140 if is_slow else 0.001)
+
+        def finish(self, took_s: float) -> None:
+            self.finished_at = self.begun_at + took_s
+            self.over.set()
+
+        async def outcome(self) -> Outcome:
+            await self.over.wait()
+            return ALLOW
+
+    stage.runtime.begin = Timed  # type: ignore[method-assign,assignment]
+    for _ in range(20):
+        decision = await check(stage)
+        slow, quick = (one.ms for one in decision.answers)
+        assert slow >= 140
+        assert quick < slow
+    assert [(one.plugin_id, one.why) for one in stage.book.openings] == [("example.acme.slow", "slow")]
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))

@@ -276,10 +276,12 @@ async def test_a_notice_that_the_plugin_refuses_is_refused_and_one_it_could_not_
     stages: Stages,
 ) -> None:
     one = await acme(stages)
-    one.plays(Fault(FaultKind.EXCEPTION, "NoticeRefused: bad signature"))
-    for _ in range(30):
-        with pytest.raises(NoticeRefused):
+    told = {"NoticeRefused: stale: An old one.": "stale", "NoticeRefused: <b>: no code": "malformed"}
+    for detail, code in [*told.items()] * 15:
+        one.plays(Fault(FaultKind.EXCEPTION, detail))
+        with pytest.raises(NoticeRefused) as refused:
             await one.made.parse_notice(notice())
+        assert refused.value.code == code
     assert one.stage.book.openings == []  # a stranger who sends forged notices opens no breaker
     one.plays(Fault(FaultKind.TIMEOUT))
     with pytest.raises(PluginDidNotAnswer):

@@ -126,7 +126,9 @@ class FaultsSeen:
 def teller_of(host: PluginHost) -> HookTeller:
     """Who calls `on_` hooks for deliveries."""
     return HookTeller(
-        host.dispatcher, {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)}
+        host.dispatcher,
+        {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)},
+        host.life.enablement,
     )
 
 

@@ -302,7 +302,7 @@ async def test_a_plugin_that_was_just_disabled_is_told_so(stages: Stages) -> Non
         merchant_id=MERCHANT,
         store_id=None,
         idempotency_key="evt_2",
-        to=(before.plugins[0], before),
+        to=before.plugins[0],
     )
     assert telling.answer.value == DONE
     assert json.loads(stage.runtime.begun[0].arguments)["change"] == "disabled"

@@ -202,9 +202,7 @@ class Asking:
         elif not isinstance(outcome.value, seat.major.result_types):
             answer.fault = Fault(FaultKind.BAD_RESULT, f"{type(outcome.value).__name__} is no result of this hook")
         else:
-            value = seat.major.result_to_newest(outcome.value)
-            answer.fault = None if judge is None else judge(value)
-            answer.value = value if answer.fault is None else None
+            answer.value, answer.fault = _judged(seat, outcome.value, judge)
         kind = None if answer.fault is None else answer.fault.kind
         if answer.fault is not None and answer.fault.is_security:
             self._tools.quarantine.fault(
@@ -331,6 +329,18 @@ class Asking:
         answer = seat.answer(fault=fault)
         measure(answer, None)
         return answer
+
+
+def _judged(seat: Seat, value: Any, judge: Judge | None) -> tuple[Any, Fault | None]:  # Any: results of hooks
+    """The value as the newest major has it, or what is wrong with it."""
+    try:
+        newest = seat.major.result_to_newest(value)
+        fault = None if judge is None else judge(newest)
+    except Exception as error:  # noqa: BLE001 - a value that our own rules stumble over must not lose the others'
+        plugin_id, hook = seat.breaker_key
+        log.error("plugin.judge_failed", plugin=plugin_id, hook=hook, **_facts_of(error))
+        fault = Fault(FaultKind.BAD_RESULT, f"the host could not judge it ({type(error).__name__})")
+    return (newest, None) if fault is None else (None, fault)
 
 
 def _facts_of(error: Exception) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ from platform_core.contracts.payments import (
 from platform_core.contracts.plugin import HookContext
 from platform_core.contracts.runtime import Answered, Fault, FaultKind, OutsideCall
 from platform_core.identity.vault import Vault
+from platform_core.plugin_host.answers import HookSeen
 from platform_core.plugin_host.calls import Trail
+from platform_core.plugin_host.listening import Listeners
 from platform_core.plugin_host.object_calls import ObjectTools, method_of
 from platform_core.plugin_host.outside_objects import PluginDidNotAnswer, outside_plugins
 from platform_core.plugin_host.problems import ProblemKind
@@ -225,6 +228,25 @@ async def test_an_open_breaker_answers_at_once_and_queries_stay_unknown(stages: 
     assert len(one.stage.runtime.begun) == 5
     assert (await one.made.pay(call())).error.code == "breaker_open"
     assert (await one.made.query(call())).outcome is Outcome.UNKNOWN
+
+
+async def test_calls_of_a_merchants_objects_are_seen_by_listeners_and_asking_what_it_is_is_not(stages: Stages) -> None:
+    seen: list[HookSeen] = []
+    stage = stages()
+    stage.runtime.script(PLUGIN, Answered(DESCRIPTION))
+    listeners = Listeners()
+    listeners.add(SimpleNamespace(saw=seen.append))
+    tools = ObjectTools(
+        enablement=stage.enablement, tools=stage.dispatcher._tools, leftovers=Leftovers(), listeners=listeners
+    )
+    about = release(PLUGIN, **PROVIDER)
+    plugins, _ = await outside_plugins([about], tools)
+    stage.enablement.enable(about)
+    stage.runtime.script(PLUGIN, Fault(FaultKind.DIED))
+    await build(plugins).payment_providers()["acme"].pay(call())
+    (one,) = seen
+    assert (one.hook, one.merchant_id) == ("register_payment_provider/acme.pay", MERCHANT)
+    assert (one.answers[0].fault, one.degraded[0].kind) == (Fault(FaultKind.DIED), FaultKind.DIED)
 
 
 async def test_leftovers_that_cannot_be_kept_lose_no_outcome(stages: Stages) -> None:

@@ -68,9 +68,10 @@ def release(plugin_id: str, *, tier: Tier = "confined", version: str = "1.0.0", 
 
 
 def trusted(plugin_id: str, *, version: str = "1.0.0", fields: Sequence[str] = ("amount",), **hooks: Any) -> Plugin:
-    """A trusted plugin of functions by hook; `tables` of its manifest under that name."""
+    """A trusted plugin of functions by hook; `tables` and `deadline_ms` of its manifest under those names."""
     tables = hooks.pop("tables", {})
-    uses = [{"name": name, "fields": list(fields)} for name in hooks]
+    deadline = {"deadline_ms": hooks.pop("deadline_ms")} if "deadline_ms" in hooks else {}
+    uses = [{"name": name, "fields": list(fields), **deadline} for name in hooks]
     made = release(plugin_id, tier="trusted", version=version, hooks=uses, **tables)
     return Plugin(plugin_id, SimpleNamespace(**{name: hookimpl(one) for name, one in hooks.items()}), made)
 

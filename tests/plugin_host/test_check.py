@@ -20,7 +20,7 @@ from platform_core.plugin_host.depth import inside_hook
 from platform_core.plugin_host.installed import HookPolicy
 from tests.plugin_host.stage import MERCHANT, Outcome, Stage, Stages, outside, payment, release, trusted
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 ALLOW = Answered(Verdict.allow())
 REVIEW = Answered(Verdict.review("velocity", "Fifth payment today.", score=60))
 DENY = Answered(Verdict.deny("stolen", "The card is stolen.", score=90))
@@ -107,6 +107,7 @@ async def test_slow_plugins_wait_beside_each_other_and_not_in_turn(stages: Stage
     assert decision.degraded == ()
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_a_quick_plugin_is_not_taken_for_slow_because_a_slow_one_is_waited_for_first(stages: Stages) -> None:
     stage = stages(outside("example.acme.slow"), outside("example.acme.quick"))
     loop = asyncio.get_running_loop()
@@ -161,6 +162,7 @@ async def test_a_failing_plugin_denies_from_the_merchants_amount_on(stages: Stag
     assert (await check(stage, amount_minor=None)).result.decision == "review"
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_a_late_plugin_is_a_timeout_and_the_others_answers_stand(stages: Stages) -> None:
     late = outside("example.acme.late", hooks=[{"name": "check_payment", "fields": ["amount"], "deadline_ms": 20}])
     stage = stages(late, outside("example.acme.good"))
@@ -269,6 +271,7 @@ async def test_a_dry_run_is_asked_and_shown_and_changes_nothing(stages: Stages) 
     ]
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_a_plugin_gets_the_fields_that_it_asks_for_and_may_see(stages: Stages) -> None:
     fields = ["amount", "store_id", "payer_ref"]
     stage = stages(outside("example.acme.risk", hooks=[{"name": "check_payment", "fields": fields}]))

@@ -31,6 +31,8 @@ from tests.plugin_host.test_outside_objects import Leftovers, call, notice
 from tests.sandbox.runtime.stage import Stage as Workers
 from tests.sandbox.runtime.stage import open_stage, started_spawner
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 PROVIDER = """
 from platform_core.contracts.payments import (
     AmountLimit, NoticeRefused, ProviderDescription, ProviderResult, ErrorClass, not_supported,
@@ -98,10 +100,11 @@ async def asking(stages: Stages, workers: Workers, *codes: str, fields: Sequence
     """A stage whose merchant runs these plugins in workers of their own, ready for the first call."""
     stage = stages()
     stage.runtimes["confined"] = workers.supervisor
-    hooks = [{"name": "check_payment", "fields": list(fields)}]
-    plugins = [
-        Plugin(name, SimpleNamespace(), of(name, hooks=hooks)) for name in (workers.plugin(code) for code in codes)
-    ]
+    plugins = []
+    for code in codes:
+        use = {"name": "check_payment", "fields": list(fields)} | ({"deadline_ms": 300} if code is LOOPS else {})
+        name = workers.plugin(code)
+        plugins.append(Plugin(name, SimpleNamespace(), of(name, hooks=[use])))
     stage.dispatcher.swap(build(plugins))
     stage.enablement.enable(*plugins)
     for plugin in plugins:
@@ -113,15 +116,6 @@ async def check(stage: Stage) -> Decision[Verdict]:
     return await stage.dispatcher.check(
         check_payment, payment, merchant_id=MERCHANT, store_id="sto_1", idempotency_key="pay_1", amount_minor=1_200
     )
-
-
-async def until_whole(stage: Stage) -> Decision[Verdict]:
-    """A decision to which nobody was late: a busy machine may need more than 150 ms for the first."""
-    for _ in range(40):
-        decision = await check(stage)
-        if all(one.fault is None or one.fault.kind is not FaultKind.TIMEOUT for one in decision.answers):
-            return decision
-    raise AssertionError(decision)
 
 
 SEES = """
@@ -138,7 +132,7 @@ def check_payment(ctx, payment):
 
 async def test_a_confined_plugin_sees_what_it_may_and_nothing_else(stages: Stages, workers: Workers) -> None:
     stage = await asking(stages, workers, SEES, fields=["amount", "payer_ref"])
-    decision = await until_whole(stage)
+    decision = await check(stage)
     assert decision.result.reasons[0].text == str(
         [1_200, None, ("payer_ref",), "FieldNotSent", MERCHANT, "pay_1", "2026-11-22T12:00:00+00:00", 3]
     )
@@ -155,19 +149,14 @@ async def test_looping_dying_raising_and_mumbling_neighbours_leave_a_denial_whol
     stages: Stages, workers: Workers
 ) -> None:
     stage = await asking(stages, workers, LOOPS, RAISES, DENIES, DIES, MUMBLES)
-    for _ in range(40):
-        decision = await check(stage)
-        if decision.answers[2].fault is None:
-            break
+    decision = await check(stage)
     assert decision.result.decision == "deny"
-    kinds = [None if one.fault is None else one.fault.kind for one in decision.answers]
-    assert kinds[0] in {FaultKind.TIMEOUT, FaultKind.SATURATED, FaultKind.BREAKER_OPEN}
-    assert kinds[2] is None
-    late = {FaultKind.TIMEOUT, FaultKind.SATURATED, FaultKind.BREAKER_OPEN}
-    assert kinds[1] in {FaultKind.EXCEPTION, *late}
-    assert kinds[3] in {FaultKind.DIED, *late}
-    assert kinds[4] in {FaultKind.BAD_RESULT, *late}
-    assert len(decision.degraded) == 4
+    assert [None if one.fault is None else one.fault.kind for one in decision.answers] == [
+        FaultKind.TIMEOUT, FaultKind.EXCEPTION, None, FaultKind.DIED, FaultKind.BAD_RESULT,
+    ]  # fmt: skip
+    assert [one.kind for one in decision.degraded] == [
+        FaultKind.TIMEOUT, FaultKind.EXCEPTION, FaultKind.DIED, FaultKind.BAD_RESULT,
+    ]  # fmt: skip
 
 
 async def test_a_provider_in_a_worker_is_a_provider_of_the_host(stages: Stages, workers: Workers) -> None:

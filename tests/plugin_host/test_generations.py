@@ -31,7 +31,7 @@ from tests.plugin_host.second_major import (
 )
 from tests.plugin_host.stage import MERCHANT, Outcome, Stage, Stages, outside, payment, release, trusted
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
 
 def by_version(call: OutsideCall) -> Outcome:

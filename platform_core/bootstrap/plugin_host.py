@@ -36,6 +36,7 @@ from platform_core.plugin_host.generations import Generations, Sources
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
 from platform_core.plugin_host.hook_teller import HookTeller
 from platform_core.plugin_host.installed import Release, Tier
+from platform_core.plugin_host.listening import LogTrace
 from platform_core.plugin_host.object_calls import ObjectTools
 from platform_core.plugin_host.outside_objects import outside_plugins
 from platform_core.plugin_host.problem_book import Noted, ProblemBook
@@ -126,7 +127,9 @@ class FaultsSeen:
 def teller_of(host: PluginHost) -> HookTeller:
     """Who calls `on_` hooks for deliveries."""
     return HookTeller(
-        host.dispatcher, {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)}
+        host.dispatcher,
+        {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)},
+        host.life.enablement,
     )
 
 
@@ -219,7 +222,14 @@ def make_plugin_host(
     )
     dispatcher = Dispatcher(registry or load_installed(), life.enablement, tools)
     dispatcher.listeners.add(FaultsSeen(gate.problems))
-    objects = ObjectTools(enablement=life.enablement, tools=tools, leftovers=Leftovers(deps.committer))
+    if settings.trace_hooks:
+        dispatcher.listeners.add(LogTrace())
+    objects = ObjectTools(
+        enablement=life.enablement,
+        tools=tools,
+        leftovers=Leftovers(deps.committer),
+        listeners=dispatcher.listeners,
+    )
 
     async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
         if any(release.tier == "confined" for release in releases):

@@ -166,6 +166,18 @@ class Pending(Protocol):
         ...
 
 
+class TimedPending(Pending, Protocol):
+    """A call that goes on whether anybody waits for it or not, and notes when it was over.
+
+    Several of these are waited for one after another, which costs less than a task for each.
+    """
+
+    @property
+    def finished_at(self) -> float | None:
+        """By time.monotonic(), once there is an outcome."""
+        ...
+
+
 class Runtime(Protocol):
     """Runs plugins somewhere else. All methods belong to one event loop."""
 

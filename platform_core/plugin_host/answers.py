@@ -75,6 +75,8 @@ class Delivered:
     """Its value is an Acknowledgement or RetryLater."""
     parts: Sequence[object] = field(default=())
     """To be committed with what is noted about the delivery."""
+    is_gone: bool = False
+    """Nobody is there to be told: the plugin is neither enabled nor merely suspended, or does not have the hook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

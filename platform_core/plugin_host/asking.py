@@ -155,10 +155,11 @@ class Asking:
         waiting = [one for one in begun if isinstance(one, Underway)]
         waiting.sort(key=lambda one: isinstance(one.pending, Direct))
         answers = [one for one in begun if isinstance(one, Answer)]
-        tasks = [asyncio.create_task(self.finish(one)) for one in waiting[1:]]
+        in_turn = [one for one in waiting[1:] if hasattr(one.pending, "finished_at")]
+        tasks = [asyncio.create_task(self.finish(one)) for one in waiting[1:] if one not in in_turn]
         try:
-            if waiting:
-                answers.append(await self.finish(waiting[0]))
+            for one in (*waiting[:1], *in_turn):
+                answers.append(await self.finish(one))
             for task in tasks:
                 answers.append(await task)
         except BaseException:
@@ -188,7 +189,8 @@ class Asking:
 
     def _settled(self, underway: Underway, outcome: Answered | Fault, judge: Judge | None) -> Answer:
         seat = underway.seat
-        took_s = _monotonic() - underway.started
+        finished_at = getattr(underway.pending, "finished_at", None)  # of a `TimedPending`
+        took_s = (finished_at or _monotonic()) - underway.started
         answer = seat.answer(call_id=underway.call_id)
         answer.ms = took_s * 1000
         underway.is_over = True
@@ -200,9 +202,7 @@ class Asking:
         elif not isinstance(outcome.value, seat.major.result_types):
             answer.fault = Fault(FaultKind.BAD_RESULT, f"{type(outcome.value).__name__} is no result of this hook")
         else:
-            value = seat.major.result_to_newest(outcome.value)
-            answer.fault = None if judge is None else judge(value)
-            answer.value = value if answer.fault is None else None
+            answer.value, answer.fault = _judged(seat, outcome.value, judge)
         kind = None if answer.fault is None else answer.fault.kind
         if answer.fault is not None and answer.fault.is_security:
             self._tools.quarantine.fault(
@@ -329,6 +329,18 @@ class Asking:
         answer = seat.answer(fault=fault)
         measure(answer, None)
         return answer
+
+
+def _judged(seat: Seat, value: Any, judge: Judge | None) -> tuple[Any, Fault | None]:  # Any: results of hooks
+    """The value as the newest major has it, or what is wrong with it."""
+    try:
+        newest = seat.major.result_to_newest(value)
+        fault = None if judge is None else judge(newest)
+    except Exception as error:  # noqa: BLE001 - a value that our own rules stumble over must not lose the others'
+        plugin_id, hook = seat.breaker_key
+        log.error("plugin.judge_failed", plugin=plugin_id, hook=hook, **_facts_of(error))
+        fault = Fault(FaultKind.BAD_RESULT, f"the host could not judge it ({type(error).__name__})")
+    return (newest, None) if fault is None else (None, fault)
 
 
 def _facts_of(error: Exception) -> dict[str, str]:

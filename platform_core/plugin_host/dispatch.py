@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, TypeVar
 
 import structlog
@@ -259,27 +260,20 @@ class Dispatcher:
         merchant_id: str,
         store_id: str | None,
         idempotency_key: str,
-        to: tuple[Enabled, MerchantPlugins] | None = None,
+        to: Enabled | None = None,
     ) -> Delivered:
         """Tell one plugin, once. Its acknowledgement, wish to be told later, or fault; and what its call left.
 
         `to` names the plugin as it was, for news that it is disabled; else what is enabled now is told.
         """
         pin = await self.pin(merchant_id)
-        if to is not None:
-            alone = MerchantPlugins(
-                merchant_id=merchant_id,
-                mode=to[1].mode,
-                locale=to[1].locale,
-                plugins=(to[0],),
-                policy=to[1].policy,
-                digest=f"only {' '.join(to[0].release.key)}",
-            )
-            pin = Pin(pin.crews, merchant_id, alone)
+        if to is not None and pin.plugins is not None:
+            alone = replace(pin.plugins, plugins=(to,), digest=f"only {' '.join(to.release.key)}", suspended=())
+            pin = pin._replace(plugins=alone)
         crew = None if pin.plugins is None else pin.crews.of(self._family(hook), pin.plugins)
         key = next((key for key in crew.order if key[0] == plugin_id), None) if crew is not None else None
         if crew is None or key is None:
-            return Delivered(answer=_untold(plugin_id, hook.__name__, pin))
+            return _untold(plugin_id, hook.__name__, pin)
         asking = self._asking(crew, pin, store_id=store_id, idempotency_key=idempotency_key)
         answer = await self._one(asking, pin, key, payload)
         answer.is_used = answer.fault is None
@@ -366,11 +360,14 @@ def _verdict(answers: Sequence[Answer], policy: HookPolicy, *, amount_minor: int
     return merged_verdict(verdicts)
 
 
-def _untold(plugin_id: str, hook: str, pin: Pin) -> Answer:
-    """Why nobody could be told: it is not enabled, does not implement the hook, or nobody can say."""
-    fault = _UNREADABLE if pin.plugins is None else Fault(FaultKind.UNAVAILABLE, "it is not enabled for this hook")
-    plugins = () if pin.plugins is None else pin.plugins.plugins
-    enabled = next((one for one in plugins if one.release.plugin_id == plugin_id), None)
+def _untold(plugin_id: str, hook: str, pin: Pin) -> Delivered:
+    """Why nobody could be told: nobody can say, it is suspended, not enabled, or does not implement the hook."""
+    plugins = pin.plugins
+    known = () if plugins is None else (*plugins.plugins, *plugins.suspended)
+    enabled = next((one for one in known if one.release.plugin_id == plugin_id), None)
+    is_gone = plugins is not None and (enabled is None or enabled in plugins.plugins)
+    fault = _UNREADABLE if plugins is None else Fault(FaultKind.UNAVAILABLE, "it is not there for this hook")
     if enabled is not None:
-        return unasked(enabled, hook, fault)
-    return Answer(plugin_id=plugin_id, version="", tier="confined", hook=hook, call_id="", fault=fault)
+        return Delivered(answer=unasked(enabled, hook, fault), is_gone=is_gone)
+    answer = Answer(plugin_id=plugin_id, version="", tier="confined", hook=hook, call_id="", fault=fault)
+    return Delivered(answer=answer, is_gone=is_gone)

@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, Protocol, get_type_hints
@@ -24,11 +24,12 @@ from platform_core.contracts import blobs
 from platform_core.contracts.hooks import CONTRACT, PROVIDER_CALL_MS, HookSpec
 from platform_core.contracts.plugin import HookContext, PluginContext
 from platform_core.contracts.runtime import Answered, Binding, Fault, FaultKind, OutsideCall, Pending
-from platform_core.plugin_host.answers import Answer
+from platform_core.plugin_host.answers import Answer, HookSeen, degraded_by
 from platform_core.plugin_host.asking import ID_BYTES, Tools
 from platform_core.plugin_host.breakers import Ticket
 from platform_core.plugin_host.calls import CallFacts, OpenCall, Trail
 from platform_core.plugin_host.installed import Enabled, Enablement, EnablementUnreadable, MerchantPlugins, Release
+from platform_core.plugin_host.listening import Listeners
 from platform_core.plugin_host.metrics import measure
 from platform_core.plugin_host.problems import location_of
 from platform_core.plugin_host.secrets import Sealed, TrustedContext
@@ -67,6 +68,8 @@ class ObjectTools:
     enablement: Enablement
     tools: Tools
     leftovers: Leftovers
+    listeners: Listeners = field(default_factory=Listeners)
+    """Whoever wants to see each call, as the dispatcher's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +234,9 @@ class OutsideObject:
             fault=None if fault is None or is_refusal(fault) else fault.kind,
             share=took_s / (facts.deadline - started),
         )
-        measure(self._answer(facts.enabled, facts.call_id, outcome), took_s)
+        answer = self._answer(facts.enabled, facts.call_id, outcome)
+        answer.ms, answer.deadline_ms = took_s * 1000, int((facts.deadline - started) * 1000)
+        self._tell(facts, answer, took_s)
         await self._keep(facts.merchant_id, trail)
         return Said(outcome, _has_left(release, trail, fault))
 
@@ -292,6 +297,23 @@ class OutsideObject:
         except Exception as error:  # noqa: BLE001 - what became of the money must be told, whatever became of the rest
             log.error("plugin.leftovers_lost", plugin=self.plugin_id, error=type(error).__name__)
             self.tools.tools.calls.forsake(trail.parts)
+
+    def _tell(self, facts: CallFacts, answer: Answer, took_s: float) -> None:
+        """Count it, and show it to whoever watches."""
+        measure(answer, took_s)
+        if self.tools.listeners and facts.merchant_id != PLATFORM:
+            answer.is_used = answer.fault is None
+            self.tools.listeners.saw(
+                HookSeen(
+                    hook=facts.operation,
+                    merchant_id=facts.merchant_id,
+                    store_id=facts.store_id,
+                    idempotency_key=facts.idempotency_key,
+                    answers=(answer,),
+                    degraded=degraded_by([answer]),
+                    result=None,
+                )
+            )
 
     def _unasked(self, enabled: Enabled, fault: Fault) -> Said:
         measure(self._answer(enabled, "", fault), None)

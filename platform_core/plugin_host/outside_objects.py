@@ -29,6 +29,7 @@ from platform_core.plugin_host.problems import Problem, ProblemKind
 MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund"})
 """Methods whose failure may be told as `not_sent`. What asks or undoes stays unknown: an answer `failed` would be about
 the transaction, not about the question."""
+REFUSALS: Final = frozenset({"bad_signature", "stale", "malformed", "not_supported"})
 BEGINS: Final = frozenset({"create", "pay", "authorize"})
 
 
@@ -99,7 +100,7 @@ class OutsidePaymentProvider:
         outcome = (await self.made_of.call(asked, is_new=False)).outcome
         if isinstance(outcome, Fault):
             if is_refusal(outcome) and outcome.detail.startswith("NoticeRefused"):
-                raise NoticeRefused("refused_by_plugin", "The provider's plugin does not believe the notice.")
+                raise NoticeRefused(_refusal_code(outcome), "The provider's plugin does not believe the notice.")
             raise PluginDidNotAnswer(f"{self.made_of.plugin_id}: {outcome.kind.value}")
         said: NoticeOutcome = outcome.value
         return said
@@ -138,6 +139,13 @@ class OutsidePaymentProvider:
         if method in MOVES and not said.has_left:
             return ProviderResult.failed(ErrorClass.NOT_SENT, code, words)
         return ProviderResult.unknown(code, words)
+
+
+def _refusal_code(fault: Fault) -> str:
+    """Of a `NoticeRefused`, whose detail reads `NoticeRefused: <code>: ...`; malformed where it says nothing known."""
+    said = fault.detail.split(":", 2)
+    code = said[1].strip() if len(said) > 1 else ""
+    return code if code in REFUSALS else "malformed"
 
 
 @dataclass(frozen=True, slots=True)

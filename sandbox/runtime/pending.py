@@ -28,13 +28,14 @@ class CallOwner(Protocol):
 class RunningCall:
     """A call from `begin` to its outcome."""
 
-    __slots__ = ("_future", "_owner", "call", "holder", "wait_until")
+    __slots__ = ("_future", "_owner", "call", "finished_at", "holder", "wait_until")
 
     def __init__(self, owner: CallOwner, call: OutsideCall, loop: asyncio.AbstractEventLoop) -> None:
         self.call = call
         self.holder: object = None
         """What works on it; None while it waits for a worker."""
         self.wait_until = call.deadline
+        self.finished_at: float | None = None
         self._owner = owner
         self._future: asyncio.Future[Answered | Fault] = loop.create_future()
 
@@ -46,6 +47,7 @@ class RunningCall:
     def finish(self, outcome: Answered | Fault) -> None:
         """The first outcome counts."""
         if not self._future.done():
+            self.finished_at = time.monotonic()
             self._future.set_result(outcome)
 
     def expire(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tomllib
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,8 @@ import msgspec
 import pytest
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.contracts import hooks
+from platform_core.contracts.hooks import KINDS
 from platform_core.contracts.manifest import Manifest
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
@@ -195,3 +198,16 @@ def stages() -> Iterator[Stages]:
     stages = Stages()
     yield stages
     stages.close()
+
+
+@pytest.fixture
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds that wait 20 s, for tests of something else than lateness; one that asks for `on_time` keeps the real."""
+    if "on_time" not in request.fixturenames:
+        waiting = {kind: dataclasses.replace(rule, each_ms=20_000, all_ms=20_000) for kind, rule in KINDS.items()}
+        monkeypatch.setattr(hooks, "KINDS", waiting)
+
+
+@pytest.fixture
+def on_time() -> None:
+    """The deadlines of the contract."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_core.contracts.fields import Money
@@ -28,6 +28,7 @@ operation = st.builds(off, st.integers(1, 1_500), st.sampled_from([None, "l0", "
 answers = st.lists(st.lists(operation, max_size=4), max_size=4)
 
 
+@settings(deadline=None)
 @given(lines, answers, st.integers(0, 10_000))
 def test_whatever_plugins_answer_the_basket_stays_within_its_bounds(
     given_lines: list[tuple[int, int]], given_answers: list[list[Discount]], max_bp: int

@@ -127,17 +127,18 @@ def test_a_slow_trial_is_a_bad_one() -> None:
     assert call(breaker, is_slow=True) == "trial"
 
 
-def test_a_call_from_before_the_opening_says_nothing_about_a_trial() -> None:
+def test_calls_from_before_the_opening_say_nothing_about_a_trial() -> None:
     clock = ManualClock(NOON)
     breaker = Breaker(clock)
-    early = breaker.admit()
-    assert early is not None
+    early = [breaker.admit() for _ in range(5)]
     for _ in range(5):
         call(breaker, is_fault=True)
     clock.advance(timedelta(seconds=120))
     trial = breaker.admit()
     assert trial is not None
-    assert breaker.record(early, is_fault=True, is_slow=True) is None
+    for ticket in early:
+        assert ticket is not None
+        assert breaker.record(ticket, is_fault=True, is_slow=True) is None
     assert breaker.state is State.HALF_OPEN
     breaker.record(trial, is_fault=False, is_slow=False)
 

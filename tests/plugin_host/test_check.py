@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from platform_core.plugin_host.depth import inside_hook
 from platform_core.plugin_host.installed import HookPolicy
 from tests.plugin_host.stage import MERCHANT, Outcome, Stage, Stages, outside, payment, release, trusted
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 ALLOW = Answered(Verdict.allow())
 REVIEW = Answered(Verdict.review("velocity", "Fifth payment today.", score=60))
 DENY = Answered(Verdict.deny("stolen", "The card is stolen.", score=90))
@@ -106,6 +107,38 @@ async def test_slow_plugins_wait_beside_each_other_and_not_in_turn(stages: Stage
     assert decision.degraded == ()
 
 
+@pytest.mark.usefixtures("on_time")
+async def test_a_quick_plugin_is_not_taken_for_slow_because_a_slow_one_is_waited_for_first(stages: Stages) -> None:
+    stage = stages(outside("example.acme.slow"), outside("example.acme.quick"))
+    loop = asyncio.get_running_loop()
+
+    class Timed:
+        """Goes on by itself."""
+
+        def __init__(self, call: OutsideCall) -> None:
+            self.finished_at: float | None = None
+            self.over = asyncio.Event()
+            is_slow = call.binding.plugin_id == "example.acme.slow"
+            self.begun_at = time.monotonic()
+            loop.call_later(0.02 if is_slow else 0.0, self.finish, 0.140 if is_slow else 0.001)
+
+        def finish(self, took_s: float) -> None:
+            self.finished_at = self.begun_at + took_s
+            self.over.set()
+
+        async def outcome(self) -> Outcome:
+            await self.over.wait()
+            return ALLOW
+
+    stage.runtime.begin = Timed  # type: ignore[method-assign,assignment]
+    for _ in range(20):
+        decision = await check(stage)
+        slow, quick = (one.ms for one in decision.answers)
+        assert slow >= 140
+        assert quick < slow
+    assert [(one.plugin_id, one.why) for one in stage.book.openings] == [("example.acme.slow", "slow")]
+
+
 @pytest.mark.parametrize("kind", list(FaultKind))
 async def test_whatever_goes_wrong_counts_as_review_and_is_on_the_record(kind: FaultKind, stages: Stages) -> None:
     stage = stages(outside("example.acme.bad"), outside("example.acme.good"))
@@ -129,6 +162,7 @@ async def test_a_failing_plugin_denies_from_the_merchants_amount_on(stages: Stag
     assert (await check(stage, amount_minor=None)).result.decision == "review"
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_a_late_plugin_is_a_timeout_and_the_others_answers_stand(stages: Stages) -> None:
     late = outside("example.acme.late", hooks=[{"name": "check_payment", "fields": ["amount"], "deadline_ms": 20}])
     stage = stages(late, outside("example.acme.good"))
@@ -237,6 +271,7 @@ async def test_a_dry_run_is_asked_and_shown_and_changes_nothing(stages: Stages) 
     ]
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_a_plugin_gets_the_fields_that_it_asks_for_and_may_see(stages: Stages) -> None:
     fields = ["amount", "store_id", "payer_ref"]
     stage = stages(outside("example.acme.risk", hooks=[{"name": "check_payment", "fields": fields}]))

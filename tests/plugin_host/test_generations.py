@@ -31,7 +31,7 @@ from tests.plugin_host.second_major import (
 )
 from tests.plugin_host.stage import MERCHANT, Outcome, Stage, Stages, outside, payment, release, trusted
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
 
 def by_version(call: OutsideCall) -> Outcome:
@@ -253,6 +253,26 @@ async def test_of_two_majors_the_newer_is_called_and_an_older_plugin_gets_what_i
             "withheld": [],
         }
         assert families(catalogue())["check_payment"].newest.name == check_payment_v2.__name__
+
+
+def stumbling(older: Verdict) -> VerdictV2:
+    raise KeyError(older.decision)
+
+
+stumbling.__name__ = "legacy_payment_v1_result"
+
+
+async def test_an_answer_that_the_hosts_own_rules_stumble_over_loses_nobody_elses(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with second_major(monkeypatch, legacy_payment_v1, stumbling):
+        newer = [{"name": "check_payment_v2", "version": 2, "fields": ["parts"]}]
+        older, new = outside("example.acme.older"), outside("example.acme.new", hooks=newer)
+        stage = stages(older, new)
+        stage.runtime.script(older.id, Answered(Verdict.allow()))
+        stage.runtime.script(new.id, Answered(VerdictV2(decision="deny", risk=1)))
+        answers = await ask_second(stage, PaymentToCheckV2(payment_id="pay_2", parts=()))
+        assert answers == [None, VerdictV2(decision="deny", risk=1)]
 
 
 @pytest.mark.parametrize("legacy", [(), (legacy_payment_v1,)])

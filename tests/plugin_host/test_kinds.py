@@ -35,7 +35,7 @@ from platform_core.plugin_host.installed import HookPolicy
 from platform_core.plugin_host.merging import Wanted
 from tests.plugin_host.stage import MERCHANT, NOON, Stage, Stages, basket, outside, question
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 CNY = Money(amount_minor=1_200, currency="CNY")
 AMEND = [{"name": "amend_basket", "fields": ["total", "lines", "operations"]}]
 CHOOSE = [{"name": "choose_route", "fields": ["routes"]}]
@@ -141,6 +141,7 @@ async def test_a_dry_run_takes_nothing_off(stages: Stages) -> None:
     assert decision.answers[0].value == off(500).value
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_what_is_not_asked_in_the_time_of_all_together_is_skipped_and_holds_nothing_against_it(
     stages: Stages,
 ) -> None:
@@ -302,12 +303,13 @@ async def test_a_plugin_that_was_just_disabled_is_told_so(stages: Stages) -> Non
         merchant_id=MERCHANT,
         store_id=None,
         idempotency_key="evt_2",
-        to=(before.plugins[0], before),
+        to=before.plugins[0],
     )
     assert telling.answer.value == DONE
     assert json.loads(stage.runtime.begun[0].arguments)["change"] == "disabled"
 
 
+@pytest.mark.usefixtures("on_time")
 async def test_a_manifest_may_lower_a_deadline_and_never_raise_it(stages: Stages) -> None:
     def hooks(deadline_ms: int) -> list[dict[str, object]]:
         return [{"name": "choose_route", "fields": ["routes"], "deadline_ms": deadline_ms}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_core.contracts.fields import Money
@@ -31,6 +31,7 @@ verdicts = st.builds(
 ) | st.builds(Verdict, decision=st.just("allow"), score=st.integers(0, 100))
 
 
+@settings(deadline=None)
 @given(st.lists(verdicts, max_size=5))
 def test_the_most_severe_verdict_and_the_highest_score_stand(given_verdicts: list[Verdict]) -> None:
     merged = merged_verdict(given_verdicts)
@@ -39,6 +40,7 @@ def test_the_most_severe_verdict_and_the_highest_score_stand(given_verdicts: lis
     assert merged.score == max((one.score for one in given_verdicts), default=0)
 
 
+@settings(deadline=None)
 @given(st.lists(verdicts, max_size=5))
 def test_reasons_are_joined_in_order_and_the_mildest_go_first_where_there_are_too_many(
     given_verdicts: list[Verdict],
@@ -87,6 +89,7 @@ def test_the_longest_plugin_id_fits_a_reason() -> None:
 ids = st.lists(st.sampled_from("abcdefgh"), unique=True)
 
 
+@settings(deadline=None)
 @given(ids, ids)
 def test_a_ranking_is_a_permutation_of_what_was_offered_or_refused(ranked: list[str], offered: list[str]) -> None:
     full = full_ranking(Ranking.of(ranked), offered)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ from platform_core.contracts.payments import (
 from platform_core.contracts.plugin import HookContext
 from platform_core.contracts.runtime import Answered, Fault, FaultKind, OutsideCall
 from platform_core.identity.vault import Vault
+from platform_core.plugin_host.answers import HookSeen
 from platform_core.plugin_host.calls import Trail
+from platform_core.plugin_host.listening import Listeners
 from platform_core.plugin_host.object_calls import ObjectTools, method_of
 from platform_core.plugin_host.outside_objects import PluginDidNotAnswer, outside_plugins
 from platform_core.plugin_host.problems import ProblemKind
@@ -227,6 +230,25 @@ async def test_an_open_breaker_answers_at_once_and_queries_stay_unknown(stages: 
     assert (await one.made.query(call())).outcome is Outcome.UNKNOWN
 
 
+async def test_calls_of_a_merchants_objects_are_seen_by_listeners_and_asking_what_it_is_is_not(stages: Stages) -> None:
+    seen: list[HookSeen] = []
+    stage = stages()
+    stage.runtime.script(PLUGIN, Answered(DESCRIPTION))
+    listeners = Listeners()
+    listeners.add(SimpleNamespace(saw=seen.append))
+    tools = ObjectTools(
+        enablement=stage.enablement, tools=stage.dispatcher._tools, leftovers=Leftovers(), listeners=listeners
+    )
+    about = release(PLUGIN, **PROVIDER)
+    plugins, _ = await outside_plugins([about], tools)
+    stage.enablement.enable(about)
+    stage.runtime.script(PLUGIN, Fault(FaultKind.DIED))
+    await build(plugins).payment_providers()["acme"].pay(call())
+    (one,) = seen
+    assert (one.hook, one.merchant_id) == ("register_payment_provider/acme.pay", MERCHANT)
+    assert (one.answers[0].fault, one.degraded[0].kind) == (Fault(FaultKind.DIED), FaultKind.DIED)
+
+
 async def test_leftovers_that_cannot_be_kept_lose_no_outcome(stages: Stages) -> None:
     one = await acme(stages)
     one.leftovers.is_away = True
@@ -276,10 +298,12 @@ async def test_a_notice_that_the_plugin_refuses_is_refused_and_one_it_could_not_
     stages: Stages,
 ) -> None:
     one = await acme(stages)
-    one.plays(Fault(FaultKind.EXCEPTION, "NoticeRefused: bad signature"))
-    for _ in range(30):
-        with pytest.raises(NoticeRefused):
+    told = {"NoticeRefused: stale: An old one.": "stale", "NoticeRefused: <b>: no code": "malformed"}
+    for detail, code in [*told.items()] * 15:
+        one.plays(Fault(FaultKind.EXCEPTION, detail))
+        with pytest.raises(NoticeRefused) as refused:
             await one.made.parse_notice(notice())
+        assert refused.value.code == code
     assert one.stage.book.openings == []  # a stranger who sends forged notices opens no breaker
     one.plays(Fault(FaultKind.TIMEOUT))
     with pytest.raises(PluginDidNotAnswer):

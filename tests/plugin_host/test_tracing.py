@@ -17,7 +17,7 @@ from platform_core.plugin_host.answers import Decision, HookSeen
 from platform_core.plugin_host.listening import LogTrace, _brief
 from tests.plugin_host.stage import MERCHANT, Stage, Stages, outside, payment
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
 
 async def check(stage: Stage) -> Decision[Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from platform_core.plugin_host.metrics import BLOCKS, LATE
 from platform_core.plugin_host.trusted import THREADS_MAX, WAITING_MAX, asks_nothing
 from tests.plugin_host.stage import MERCHANT, NOON, Stage, Stages, outside, payment, release, trusted, until
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 STATE = {"tables": {"state": {"keys_max": 10}}}
 """A manifest that asks for the store, so that the plugin runs in threads."""
 
@@ -53,7 +54,7 @@ async def test_a_trusted_plugin_is_shown_the_same_as_an_outside_one(stages: Stag
     assert (seen["amount"], seen["withheld"], seen["payer"]) == (1_200, ("payer_ref",), None)
     ctx = seen["ctx"]
     assert (ctx.merchant_id, ctx.store_id, ctx.hook, ctx.now, ctx.deadline_ms) == (
-        MERCHANT, "sto_1", "check_payment", NOON, 150,
+        MERCHANT, "sto_1", "check_payment", NOON, 20_000,
     )  # fmt: skip
     assert (ctx.locale, ctx.mode, ctx.config, ctx.idempotency_key) == ("zh", "live", {"limit": 3}, "pay_1:1")
     with pytest.raises(TypeError):
@@ -194,11 +195,13 @@ async def test_a_late_answer_from_a_thread_is_discarded_and_counted(
         go.wait(30)
         return Verdict.allow()
 
-    stage = stages(trusted("example.ours.slow", check_payment=hangs, **STATE), outside("example.acme.good"))
+    stage = stages(
+        trusted("example.ours.slow", check_payment=hangs, deadline_ms=50, **STATE), outside("example.acme.good")
+    )
     stage.runtime.script("example.acme.good", Answered(Verdict.deny("r", "no")))
     decision = await check(stage)
     assert decision.result.decision == "deny"
-    assert decision.answers[0].fault == Fault(FaultKind.TIMEOUT, "no answer within 150 ms")
+    assert decision.answers[0].fault == Fault(FaultKind.TIMEOUT, "no answer within 50 ms")
     assert late.told == []
     go.set()
     await until(lambda: late.told == [{"plugin": "example.ours.slow", "hook": "check_payment"}])
@@ -211,13 +214,13 @@ async def test_a_plugin_that_hangs_fills_its_own_threads_and_no_others(stages: S
         go.wait(30)
         return Verdict.allow()
 
-    slow = trusted("example.ours.slow", check_payment=hangs, **STATE)
+    slow = trusted("example.ours.slow", check_payment=hangs, deadline_ms=50, **STATE)
     good = trusted("example.ours.good", check_payment=allows, **STATE)
     stage = stages(slow, good)
     runs = stage.trusted
     stage.enablement.enable(slow)
-    for _ in range(4):
-        assert await fault_of(stage) == Fault(FaultKind.TIMEOUT, "no answer within 150 ms")
+    late = await asyncio.gather(*(fault_of(stage) for _ in range(THREADS_MAX)))
+    assert late == [Fault(FaultKind.TIMEOUT, "no answer within 50 ms")] * THREADS_MAX
     threads = runs._threads["example.ours.slow"]
     assert threads._count == THREADS_MAX
     threads._waiting.extend([SimpleNamespace(run=lambda: None)] * WAITING_MAX)  # type: ignore[list-item]
@@ -236,10 +239,10 @@ async def test_a_late_answer_on_the_loop_is_discarded_and_counted(
     monkeypatch.setattr(LATE, "_instrument", late)
 
     def holds_up() -> Verdict:
-        time.sleep(0.16)
+        time.sleep(0.06)
         return Verdict.allow()
 
-    stage = stages(trusted("example.ours.slow", check_payment=holds_up))
+    stage = stages(trusted("example.ours.slow", check_payment=holds_up, deadline_ms=50))
     decision = await check(stage)
     assert decision.result.decision == "review"
     assert decision.answers[0].fault is not None

@@ -35,7 +35,7 @@ class HostedPlugins:
     async def of(self, merchant_id: str, *, store_id: str | None, idempotency_key: str) -> OrderPlugins | None:
         """None when the merchant has nothing enabled; when nobody can say, the kinds' failure policies decide."""
         pin = await self._dispatcher.pin(merchant_id)
-        if pin.plugins is not None and not pin.plugins.plugins:
+        if pin.plugins is not None and not (pin.plugins.plugins or pin.plugins.suspended):
             return None
         return HostedOrder(self._dispatcher, pin, store_id=store_id, idempotency_key=idempotency_key)
 

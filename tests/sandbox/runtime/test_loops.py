@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import uvloop
 
 from platform_core.contracts.runtime import Answered, FaultKind, Told
+from sandbox.runtime.pending import RunningCall
 from tests.sandbox.runtime.stage import Stage, open_stage, started_spawner, until
 
 CODE = """
@@ -37,6 +39,11 @@ async def story(stage: Stage) -> None:
     kinds = [(await stage.fault(plugin, arguments={"subject": "leave"})).kind]
     kinds.append((await stage.fault(plugin, arguments={"subject": "loop"}, deadline_s=0.2)).kind)
     assert kinds == [FaultKind.DIED, FaultKind.TIMEOUT]
+    late = stage.begin(other, arguments={"subject": ""}, deadline_s=0.2)
+    time.sleep(0.5)  # noqa: ASYNC251 - it is the host that is late; the answer came in time
+    assert isinstance(late, RunningCall)
+    late.expire()  # As when a loop looks at its timers before its sockets.
+    assert isinstance(await late.outcome(), Answered)
     for pid in stage.supervisor.pids(other):
         os.kill(pid, 9)
     assert await stage.say(plugin, arguments={"subject": ""}) == "0"

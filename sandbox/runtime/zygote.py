@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import importlib.machinery
 import json
 import os
 import pkgutil
@@ -367,6 +368,8 @@ def preload(entry: str | None) -> Entry | None:
     for name in _CLOSED_PACKAGES:
         sys.modules[name].__path__ = []
     sys.path_importer_cache.clear()
+    # Have the folders listed once, here: each worker would do it at its first import, and keep the lists for itself.
+    importlib.machinery.PathFinder.find_spec("no_module_of_this_name")
     sys.argv[:] = ["worker"]
     sys.orig_argv[:] = []
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -194,6 +193,26 @@ _ITEM = b'{"key":"k","value":[1],"version":4}'
             {"name": "n", "message": "bQ==", "signature": "cw=="},
             b"true",
             "True",
+        ),
+        (
+            "ctx.secrets.open('n', b'm', associated_data=b's')",
+            "secrets.open",
+            {"name": "n", "message": "bQ==", "associated_data": "cw=="},
+            b'"AP8="',
+            "b'\\x00\\xff'",
+        ),
+        (
+            "ctx.egress.fetch('GET', 'https://a.example/', body={'a': 1}, secrets=['t']).status",
+            "egress.fetch",
+            {
+                "method": "GET",
+                "url": "https://a.example/",
+                "headers": {},
+                "media_type": "application/json",
+                "secrets": ["t"],
+            },
+            b'{"status":200,"headers":{}}',
+            "200",
         ),
         (
             "ctx.problems.report('k', 'm', severity='critical')",
@@ -413,15 +432,6 @@ async def test_a_notice_reaches_its_provider_byte_by_byte(stage: Stage) -> None:
     assert answered.value.result.error.message == "v"
     fault = await stage.fault(plugin, arguments=notice | {"raw_body": []}, **options)
     assert fault.detail.startswith("NoticeRefused: bad_signature: Not genuine.")
-
-
-async def test_a_late_host_still_takes_an_answer_that_came_in_time(stage: Stage) -> None:
-    plugin = stage.plugin("@hookimpl\ndef check_payment(ctx, payment):\n    return say('in time')\n")
-    assert await stage.say(plugin) == "in time"
-    pending = stage.begin(plugin, deadline_s=0.2)
-    time.sleep(0.5)  # noqa: ASYNC251 - the loop is what must stand still
-    answered = await pending.outcome()
-    assert isinstance(answered, Answered), answered
 
 
 SLEEPER = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from platform_core.bootstrap.commands import audit, ledger, outbox, parties, staff
+from platform_core.bootstrap.commands import audit, ledger, outbox, parties, plugin_author, staff
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -27,6 +27,9 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(staff.app, name="staff")
+plugin = typer.Typer(no_args_is_help=True, help="Plugins: write, check and pack them.")
+plugin_author.add_to(plugin)
+app.add_typer(plugin, name="plugin")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
 app.add_typer(parties.client_app, name="app")

@@ -24,7 +24,7 @@ _EVERY_RULE: Final = {**review.RULES, **MANIFEST_RULES, **KIT_RULES}
 
 def add_to(app: typer.Typer) -> None:
     """Enter the commands into `arsenal plugin`."""
-    for name, command in (("new", new), ("check", check), ("test", test), ("pack", pack), ("hooks", hooks)):
+    for name, command in (("new", new), ("check", check), ("test", run), ("pack", pack), ("hooks", hooks)):
         app.command(name)(command)
 
 
@@ -54,9 +54,7 @@ def new(
 def check(
     folder: FolderArgument = Path(),
     *,
-    explain: Annotated[
-        str | None, typer.Option(help="Say what a rule means: its id, or a word such as egress.")
-    ] = None,
+    explain: Annotated[str | None, typer.Option(help="Say what a rule means: an id, or a word.")] = None,
     is_json: JsonOption = False,
 ) -> None:
     """Try every rule of the automated review. Exit 1 if one fails."""
@@ -92,7 +90,7 @@ def _explained(word: str) -> dict[str, str]:
 
 
 @reporting
-def test(folder: FolderArgument = Path(), *, is_json: JsonOption = False) -> None:
+def run(folder: FolderArgument = Path(), *, is_json: JsonOption = False) -> None:
     """Run the plugin's own tests and the contract kit. Exit 1 if one fails, or the kit did not run."""
     terminal = Terminal(is_json=is_json)
     ran = run_tests(find_project(folder))
@@ -118,7 +116,7 @@ def pack(
     into: Annotated[Path | None, typer.Option(help="Where to write the bundle; by default <folder>/dist.")] = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Pack the bundle that is submitted: wheel, wheels it needs, hashes, bill of materials. The same bytes every time."""
+    """Pack the bundle that is submitted: wheel, wheels it needs, hashes, bill of materials. Always the same bytes."""
     terminal = Terminal(is_json=is_json)
     project = find_project(folder)
     bundle = packed(project, wheels=wheels)

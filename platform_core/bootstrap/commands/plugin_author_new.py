@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from platform_core.bootstrap.commands.plugin_author_starters import STARTERS, Starter, fields_of
+from platform_core.bootstrap.commands.plugin_author_starters import STARTERS, Starter
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure
 from platform_core.contracts import catalogue
 from platform_core.contracts.hooks import HookSpec
@@ -37,7 +37,7 @@ def scaffold(name: str, *, hook: str, plugin_id: str | None, publisher: str) -> 
         "LICENSE": _LICENSE,
         f"{package}/plugin.toml": _manifest(spec, name=name, plugin_id=plugin_id, publisher=publisher),
         f"{package}/__init__.py": _init(name, hook, module=module),
-        f"{package}/{module}.py": _filled(_module(starter), words),
+        f"{package}/{module}.py": _module(starter, words),
         "tests/test_plugin.py": _filled(_own_test(spec, starter), words),
         "tests/test_contract.py": _filled(_contract_test(starter), words),
     }
@@ -66,7 +66,7 @@ def _words(spec: HookSpec, *, package: str) -> dict[str, str]:
         "argument": spec.arguments[1] if payload is not None else "",
         "payload": payload.__name__ if payload is not None else "",
         "module": "plugins" if spec.name == "on_plugin_changed" else "payments",
-        "second": (*fields_of(spec.name), "", "")[1],
+        "second": (*STARTERS[spec.name].fields, "", "")[1],
     }
 
 
@@ -99,12 +99,14 @@ path = "{package}/plugin.toml"
 [tool.pytest.ini_options]
 testpaths = ["tests"]
 pythonpath = ["."]
+asyncio_mode = "auto"
+asyncio_default_fixture_loop_scope = "function"
 '''
 
 
 def _manifest(spec: HookSpec, *, name: str, plugin_id: str | None, publisher: str) -> str:
     starter, title = STARTERS[spec.name], name.replace("-", " ").replace("_", " ").capitalize()
-    fields = ", ".join(f'"{path}"' for path in fields_of(spec.name))
+    fields = ", ".join(f'"{path}"' for path in STARTERS[spec.name].fields)
     hooks = f'hooks = [{{ name = "{spec.name}"{f", fields = [{fields}]" if fields else ""} }}]\n'
     scopes = ""
     if spec.scope is not None:
@@ -148,13 +150,15 @@ __all__ = ["{hook}"]
 '''
 
 
-def _module(starter: Starter) -> str:
+def _module(starter: Starter, words: Mapping[str, str]) -> str:
     what = "object that is handed over" if starter.object_id else "hook"
     context = "" if starter.object_id else "from platform_core.contracts.plugin import HookContext\n"
-    head = f'"""The {what}."""\n\nfrom __future__ import annotations\n\n'
-    stdlib, _, ours = starter.imports.rpartition("\n\n")
-    lines = f"from platform_core.contracts.hooks import hookimpl\n{ours}{context}"
-    return f"{head}{f'{stdlib}{chr(10)}{chr(10)}' if stdlib else ''}{_sorted(lines)}\n{starter.body}"
+    stdlib, _, ours = _filled(starter.imports, words).rpartition("\n\n")
+    lines = _sorted(f"from platform_core.contracts.hooks import hookimpl\n{ours}{context}")
+    body = _filled(starter.body, words).lstrip("\n")
+    gap = "\n\n" if body.startswith(("@", "class ", "def ")) else "\n"
+    first = f"{stdlib}\n\n" if stdlib else ""
+    return f'"""The {what}."""\n\nfrom __future__ import annotations\n\n{first}{lines}{gap}{body}'
 
 
 def _sorted(imports: str) -> str:
@@ -164,24 +168,19 @@ def _sorted(imports: str) -> str:
 
 
 def _own_test(spec: HookSpec, starter: Starter) -> str:
-    needs_money, needs_pytest = "Money(" in starter.test, "@pytest" in starter.test
-    has_payload = spec.payload is not None
-    imports = ["from platform_core.contracts.testing import "]
-    names = ["FakeHost", "fixtures_of", "load_plugin"] if has_payload else ["load_plugin"]
-    imports = [f"from platform_core.contracts.testing import {', '.join(names)}\n"]
-    if needs_money:
-        imports.append("from platform_core.contracts.fields import Money\n")
-    if has_payload:
-        imports.append("from platform_core.contracts import catalogue\n")
-    head = '"""The plugin\'s own rules."""\n\nfrom __future__ import annotations\n\n'
-    any_line = "from typing import Any\n\n" if has_payload else ""
-    told = ""
-    if has_payload:
-        told = '\n[FIXTURE, *_] = fixtures_of(catalogue.hooks()["@@hook@@"])\nTOLD: Any = FIXTURE.payload  # Any: each hook has its own type'
+    names, any_line, told = "load_plugin", "", ""
+    if spec.payload is not None:
+        names = "FakeHost, load_plugin, payload_of"
+        any_line = "from typing import Any\n\n"
+        told = f'TOLD: Any = payload_of("{spec.name}", "{starter.fixture}")  # Any: each hook has its own type\n'
+    imports = f"from platform_core.contracts.testing import {names}\n"
+    if "Money(" in starter.test:
+        imports += "from platform_core.contracts.fields import Money\n"
+    pytest_line = "import pytest\n" if "@pytest" in starter.test else ""
     return (
-        f"{head}{any_line}{'import pytest' + chr(10) + chr(10) if needs_pytest else ''}"
-        f"{_sorted(''.join(imports))}\nfrom @@package@@ import @@hook@@\n\n"
-        f'PLUGIN = load_plugin("@@package@@"){told}\n\n{starter.test}'
+        f'"""The plugin\'s own rules."""\n\nfrom __future__ import annotations\n\n{any_line}{pytest_line}'
+        f"{_sorted(imports)}\nfrom @@package@@ import @@hook@@\n\n"
+        f'PLUGIN = load_plugin("@@package@@")\n{told}\n{starter.test}'
     )
 
 
@@ -189,7 +188,8 @@ def _contract_test(starter: Starter) -> str:
     names = "PluginSuite, Request" if starter.suite else "PluginSuite"
     more = "from platform_core.contracts.testing.egress import answered\n" if starter.suite else ""
     return (
-        '"""The plugin against the contract: every rule, on every golden fixture."""\n\nfrom __future__ import annotations\n\n'
+        '"""The plugin against the contract: every rule, on every golden fixture."""\n\n'
+        "from __future__ import annotations\n\n"
         f"{starter.suite_imports}from platform_core.contracts.testing import {names}\n{more}\n\n"
         f'class TestContract(PluginSuite):\n    plugin = "@@package@@"\n{starter.suite}'
     )

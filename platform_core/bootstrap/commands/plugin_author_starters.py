@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +16,8 @@ class Starter:
     """One hook's."""
 
     fields: tuple[str, ...] = ()
+    fixture: str = ""
+    """The golden fixture that its own test begins with."""
     config: str = ""
     """Properties of the configuration's schema, JSON without the braces."""
     manifest: str = ""
@@ -26,7 +28,7 @@ class Starter:
     suite: str = ""
     """Of the contract suite's class."""
     suite_imports: str = ""
-    object_id: bool = field(default=False)
+    object_id: bool = False
     """Whether the hook hands over an object, which then stands in `provider.py`."""
 
 
@@ -38,7 +40,8 @@ _LARGE: Final = (
 _CHECK: Final = Starter(
     fields=("amount",),
     config=_LARGE,
-    imports="from platform_core.contracts.payments import @@payload@@\nfrom platform_core.contracts.results import Verdict\n",
+    imports="from platform_core.contracts.payments import @@payload@@\n"
+    "from platform_core.contracts.results import Verdict\n",
     body='''
 @hookimpl
 def @@hook@@(ctx: HookContext, @@argument@@: @@payload@@) -> Verdict:
@@ -62,6 +65,7 @@ def test_large_amounts_are_looked_at_and_very_large_ones_refused(amount_minor: i
 """,
 )
 _AMEND: Final = Starter(
+    fixture="small_lunch",
     fields=("total",),
     config='"threshold_minor": {"type": "integer", "minimum": 1, "maximum": 1000000000, "default": 10000, '
     '"title": {"zh": "满（最小货币单位）", "en": "From (minor units)"}}, '
@@ -90,8 +94,10 @@ def test_baskets_that_reach_the_threshold_are_cut(total_minor: int, off: list[in
 """,
 )
 _CHOOSE: Final = Starter(
+    fixture="three_healthy",
     fields=("routes",),
-    imports="from platform_core.contracts.payments import @@payload@@\nfrom platform_core.contracts.results import Ranking\n",
+    imports="from platform_core.contracts.payments import @@payload@@\n"
+    "from platform_core.contracts.results import Ranking\n",
     body='''
 @hookimpl
 def @@hook@@(ctx: HookContext, @@argument@@: @@payload@@) -> Ranking:
@@ -109,6 +115,7 @@ def test_the_cheapest_route_comes_first_and_one_that_is_down_last() -> None:
 """,
 )
 _RENDER: Final = Starter(
+    fixture="lunch_html",
     fields=("out_trade_no", "merchant_card", "total", "media_type"),
     imports="from html import escape\n\nfrom platform_core.contracts.payments import @@payload@@\n"
     "from platform_core.contracts.results import Rendered\n",
@@ -334,21 +341,16 @@ def test_the_provider_is_named_as_the_manifest_says() -> None:
 
 STARTERS: Final[Mapping[str, Starter]] = MappingProxyType(
     {
-        "check_payment": _CHECK,
-        "check_refund": _CHECK,
+        "check_payment": replace(_CHECK, fixture="first_payment"),
+        "check_refund": replace(_CHECK, fixture="part_of_a_lunch"),
         "amend_basket": _AMEND,
         "choose_route": _CHOOSE,
         "render_receipt": _RENDER,
-        "on_payment_captured": _ON,
-        "on_refund_succeeded": _ON,
-        "on_plugin_changed": _ON,
+        "on_payment_captured": replace(_ON, fixture="by_a_member", fields=_ON_FIELDS["on_payment_captured"]),
+        "on_refund_succeeded": replace(_ON, fixture="a_part", fields=_ON_FIELDS["on_refund_succeeded"]),
+        "on_plugin_changed": replace(_ON, fixture="enabled", fields=_ON_FIELDS["on_plugin_changed"]),
         "register_channel": _CHANNEL,
         "register_payment_provider": _PROVIDER,
     }
 )
 """By hook; a hook enters the contract together with its starter (a test walks the catalogue)."""
-
-
-def fields_of(hook: str) -> tuple[str, ...]:
-    """What the starter's manifest asks for."""
-    return _ON_FIELDS.get(hook, STARTERS[hook].fields)

@@ -219,8 +219,8 @@ def hooks() -> str:
     lines = heading("Hooks", source="the hookspecs (`@hook`) of `platform_core/contracts`")
     lines += [
         "What a plugin may implement; [write-a-plugin.md](../how-to/write-a-plugin.md) shows the way, beginning with",
-        "`arsenal plugin new <name> --hook <hook>`. A field is sent when the manifest lists its path and the scopes beside",
-        "it are granted; a path that is listed and not granted is None and named in `withheld`.",
+        "`arsenal plugin new <name> --hook <hook>`. A field is sent when the manifest lists its path and the",
+        "scopes beside it are granted; a path that is listed and not granted is None and named in `withheld`.",
         "",
     ]
     kinds = importlib.import_module("platform_core.contracts.hooks").KINDS

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 import pkgutil
 import sys
@@ -212,6 +213,47 @@ def authorization_details() -> str:
     return joined([*lines, ""])
 
 
+def hooks() -> str:
+    """Every hook: what it is told, what it answers, deadline, failure, example."""
+    known = importlib.import_module("platform_core.contracts.catalogue").hooks()
+    lines = heading("Hooks", source="the hookspecs (`@hook`) of `platform_core/contracts`")
+    lines += [
+        "What a plugin may implement; [write-a-plugin.md](../how-to/write-a-plugin.md) shows the way, beginning with",
+        "`arsenal plugin new <name> --hook <hook>`. A field is sent when the manifest lists its path and the",
+        "scopes beside it are granted; a path that is listed and not granted is None and named in `withheld`.",
+        "",
+    ]
+    kinds = importlib.import_module("platform_core.contracts.hooks").KINDS
+    lines += ["| kind | deadline each | all | decides | on failure |", "|---|---|---|---|---|"]
+    for kind, rule in kinds.items():
+        all_ms = "" if rule.all_ms is None else f"{rule.all_ms} ms"
+        deciding = "yes: reads and state alone" if rule.is_deciding else "no"
+        lines.append(f"| `{kind}_` | {rule.each_ms} ms | {all_ms} | {deciding} | {cell(rule.on_failure)} |")
+    for kind in kinds:
+        for spec in sorted((each for each in known.values() if each.kind == kind), key=lambda each: str(each.name)):
+            lines += hook_section(spec)
+    return joined([*lines, ""])
+
+
+def hook_section(spec: Any) -> list[str]:  # Any: contracts.hooks.HookSpec, which is imported late
+    """One hook's part of the page."""
+    text, example = spec.reference.partition(">>>")[0].strip(), spec.reference.partition(">>>")[2]
+    signature = str(inspect.signature(spec.function)).replace("'", "")
+    lines = ["", f"## {spec.name}", "", text, "", "```text", f"{spec.name}{signature}", "```", ""]
+    facts = [f"Kind `{spec.kind}_`", f"major {spec.version}", f"since contract {spec.since}"]
+    facts.append(f"scope `{spec.scope}`" if spec.scope else "no scope")
+    if spec.deprecated_since is not None:
+        facts.append(f"deprecated since {spec.deprecated_since}, leaves in {spec.removed_in}, use {spec.replaced_by}")
+    lines.append(f"{', '.join(facts)}.")
+    if spec.payload is not None:
+        paths = importlib.import_module("platform_core.contracts.fields").paths_of(spec.payload)
+        lines += ["", f"{spec.payload.__name__}:", "", "| path | scopes besides |", "|---|---|"]
+        lines += [f"| `{path}` | {', '.join(f'`{scope}`' for scope in sorted(paths[path]))} |" for path in paths]
+    if example:
+        lines += ["", "```text", *(line for line in f">>>{example}".splitlines()), "```"]
+    return lines
+
+
 PAGES: Final = (
     Page("errors.md", "platform_core.kernel.errors", error_codes),
     Page("settings.md", "platform_core.kernel.settings", settings),
@@ -220,6 +262,7 @@ PAGES: Final = (
     Page("api.md", "platform_core.bootstrap.openapi", http_api),
     Page("scopes.md", "platform_core.contracts.scopes", scopes),
     Page("headers.md", "platform_core.kernel.http.openapi_document", headers),
+    Page("hooks.md", "platform_core.contracts.catalogue", hooks),
     Page("authorization-details.md", "platform_core.contracts.rar", authorization_details),
 )
 

@@ -9,7 +9,7 @@ Nothing here opens a socket, starts a process or imports pytest; a plugin's `tes
 """
 
 from platform_core.contracts.testing.egress import FakeEgress, Request
-from platform_core.contracts.testing.fixtures import Fixture, fixtures_of
+from platform_core.contracts.testing.fixtures import Fixture, fixtures_of, payload_of
 from platform_core.contracts.testing.host import FakeClients, FakeHost
 from platform_core.contracts.testing.kit import Broken, Setup, run_kit
 from platform_core.contracts.testing.loaded import LoadedPlugin, load_plugin
@@ -34,5 +34,6 @@ __all__ = [
     "Setup",
     "fixtures_of",
     "load_plugin",
+    "payload_of",
     "run_kit",
 ]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from platform_core.contracts import catalogue
 from platform_core.contracts.fields import Payload
 from platform_core.contracts.hooks import HookSpec
 from platform_core.contracts.plugin import Mode
@@ -83,6 +84,12 @@ def fixtures_of(hook: HookSpec) -> tuple[Fixture, ...]:
         return ()
     found = sorted((each for each in folder.iterdir() if each.name.endswith(".json")), key=lambda each: each.name)
     return tuple(_read(hook, each.name.removesuffix(".json"), each.read_text(encoding="utf-8")) for each in found)
+
+
+def payload_of(hook: str, name: str) -> Any:  # Any: of the hook's payload type
+    """The whole payload of one fixture, such as `("check_payment", "first_payment")`. KeyError when there is none."""
+    spec = catalogue.hooks()[hook]
+    return {each.name.rpartition("/")[2]: each.payload for each in fixtures_of(spec)}[name]
 
 
 def _read(hook: HookSpec, name: str, text: str) -> Fixture:

@@ -1,0 +1,1 @@
+"""First-party plugins as their authors keep them."""

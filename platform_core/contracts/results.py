@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from platform_core.contracts.blobs import Blob
 from platform_core.contracts.fields import Id, Label, Money, Result, RuleId
 
 Decision = Literal["allow", "review", "deny"]
@@ -104,7 +105,7 @@ class Rendered(Result):
     """Answer of a `render_` hook. What it shows is compared with the ledger: a wrong total is not used."""
 
     media_type: Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]+(; charset=utf-8)?$", max_length=80)]
-    blob: Annotated[bytes, Field(max_length=RENDERED_BYTES_MAX)]
+    blob: Annotated[Blob, Field(max_length=RENDERED_BYTES_MAX)]
     total: Money | None = None
     """The total that the document shows."""
     number: Annotated[str, Field(max_length=64)] | None = None

@@ -92,9 +92,16 @@ class Binding:
 class Ask:
     """One thing that a plugin asks of the host during a call.
 
-    `operation` is a capability (`payments.get`), or one of the clients' (`state.get`, `state.list`, `state.put`,
-    `state.increment`, `state.delete`, `egress.fetch`, `secrets.mac`, `secrets.verify`, `secrets.sign`, `secrets.open`,
-    `problems.report`).
+    `operation` is a capability (`payments.get`), or one of the clients'. A worker asks for those, and reads the answer,
+    as follows (`?`: absent when the plugin did not give it; base64 is that of RFC 4648 section 4):
+
+    - `state.get` key: null or {key, value, version}; `state.list` prefix, limit: list of those; `state.put` key, value,
+      expected_version?, ttl_s?: the version; `state.increment` key, by, ttl_s?: the sum; `state.delete` key: null.
+    - `egress.fetch` method, url, headers, timeout_s?, media_type? (of a body that was given as a mapping); the body is
+      all blobs together: {status, headers}, and the body as blobs.
+    - `secrets.mac`, `secrets.sign` name, message (base64): base64; `secrets.verify` name, message, signature (base64):
+      true or false; `secrets.open` name, message (base64): base64.
+    - `problems.report` key, message, hint, severity: null.
     """
 
     call_id: str

@@ -14,6 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
+from platform_core.contracts.blobs import Blob
 from platform_core.contracts.hooks import hook
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ class Notice:
     """Raw query string without `?`."""
     headers: Mapping[str, str]
     """Names in lower case; of a repeated header the last."""
-    raw_body: bytes
+    raw_body: Blob
     channel_account: ChannelAccount
     now: datetime
     ctx: PluginContext = field(repr=False, compare=False)
@@ -365,7 +366,7 @@ class Notice:
 class NoticeAnswer:
     """What the provider wants to hear so that it stops repeating its notice."""
 
-    body: bytes
+    body: Blob
     media_type: str = "text/plain; charset=utf-8"
     status: int = 200
 
@@ -425,7 +426,7 @@ class Bill:
     count: int
     total_minor: Mapping[str, int]
     """Net by currency: sales and captures less refunds and cancels, bounces added."""
-    raw: bytes
+    raw: Blob
 
 
 @runtime_checkable

@@ -1,0 +1,225 @@
+"""`plugin_call`: calls of a confined plugin against a ping-pong between two processes (isolation.md section 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import psutil
+import uvloop
+from pydantic import TypeAdapter
+
+from benchmarks.figures import Figure, Goal, Rounds
+from benchmarks.options import Options
+from benchmarks.ping_pong import partner, ping
+from benchmarks.plugin_bundle import PLUGIN_ID, VERSION, plugin_bundle
+from platform_core.contracts.results import Verdict
+from platform_core.contracts.runtime import Answered, Ask, Binding, Fault, OutsideCall, Told
+from sandbox.runtime.install import install
+from sandbox.runtime.levels import Level
+from sandbox.runtime.limits import PoolLimits
+from sandbox.runtime.requests import ZygoteSettings
+from sandbox.runtime.spawner import Spawner
+from sandbox.runtime.supervisor import Supervisor
+
+NAME = "plugin_call"
+ROUNDS = 15
+CALLS = 400
+SPAWNS = 20
+_RESULT: Final = TypeAdapter(Verdict)
+_CODE: Final = """
+from platform_core.contracts.hooks import hookimpl
+from platform_core.contracts.results import Verdict
+
+
+@hookimpl
+def check_payment(ctx, payment):
+    if payment.subject == "ask":
+        ctx.state.get("velocity")
+    while payment.subject == "loop":
+        pass
+    return Verdict.review("large", "More than 5,000.00 in one payment, which is unusual for this store.")
+"""
+"""The verdict is about 200 bytes as a frame."""
+
+
+class _Gate:
+    async def tell(self, ask: Ask) -> Told:
+        """Nothing is stored."""
+        return Told()
+
+
+class Confined:
+    """Calls of one plugin through the supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._gate = _Gate()
+
+    def begin(
+        self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = "mer_bench", deadline_s: float = 5.0
+    ) -> Awaitable[Answered | Fault]:
+        """One call, sent before this returns."""
+        binding = Binding(
+            plugin_id=plugin_id,
+            version=VERSION,
+            merchant_id=merchant_id,
+            mode="test",
+            locale="en",
+            revision=1,
+            config=b"{}",
+        )
+        call = OutsideCall(
+            id=secrets.token_hex(16),
+            handle=secrets.token_hex(16),
+            binding=binding,
+            target="check_payment",
+            major=1,
+            context=_CONTEXT,
+            arguments=b'{"amount":{"amount_minor":510000,"currency":"CNY"},"subject":"%b"}' % subject.encode(),
+            deadline=time.monotonic() + deadline_s,
+            result=_RESULT,
+            gate=self._gate,
+        )
+        return self._supervisor.begin(call).outcome()
+
+    async def ask(self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = "mer_bench") -> None:
+        """One call, which must be answered."""
+        answer = await self.begin(subject, plugin_id=plugin_id, merchant_id=merchant_id)
+        assert isinstance(answer, Answered), answer
+
+
+_CONTEXT: Final = json.dumps(
+    {
+        "call_id": "cal_bench",
+        "hook": "check_payment",
+        "contract": "1.0",
+        "store_id": None,
+        "now": "2026-11-22T12:00:00Z",
+        "deadline_ms": 150,
+        "idempotency_key": "tra_bench",
+    }
+).encode()
+
+
+def run(options: Options) -> list[Figure]:
+    """On uvloop, as the server runs, and on asyncio's own loop."""
+    rounds = 1 if options.rounds == 1 else ROUNDS
+    with tempfile.TemporaryDirectory(prefix="arsenal-bench-") as folder:
+        plugins = Path(folder) / "plugins"
+        ids = (PLUGIN_ID, f"{PLUGIN_ID}2", f"{PLUGIN_ID}3")
+        for plugin_id in ids:
+            install(plugin_bundle(Path(folder), _CODE, plugin_id=plugin_id), plugins=plugins)
+        on_uvloop = uvloop.run(_measure(plugins, ids, rounds=rounds))
+        on_asyncio = asyncio.run(_measure(plugins, ids, rounds=rounds))
+    return [*_figures(on_uvloop, "uvloop"), *_figures(on_asyncio, "asyncio")]
+
+
+def _figures(rounds: Rounds, loop: str) -> Iterator[Figure]:
+    def ratio(name: str, against: str, goal: Goal) -> Figure:
+        return Figure(NAME, f"{loop}.{name}_to_{against}", rounds.ratios(name, against), "x", goal)
+
+    yield ratio("call", "ping_200", Goal("<=", 3.0, 2.6))
+    yield ratio("call_4k", "ping_4k", Goal("<=", 6.5, 4.8))
+    yield ratio("with_capability", "ping_200", Goal("<=", 5.5, 4.8))
+    yield ratio("three_at_once", "call", Goal("<=", 2.0, 2.0))
+    yield ratio("three_at_once", "three_in_turn", Goal("<=", 0.75, 0.66))
+    for name in ("ping_200", "call", "call_4k", "with_capability", "three_at_once"):
+        yield Figure(NAME, f"{loop}.{name}_us", rounds.of(name), "us")
+    yield Figure(NAME, f"{loop}.ready_ms", rounds.of("ready_ms"), "ms", Goal("<=", 15.0, 7.0))
+    yield Figure(NAME, f"{loop}.private_mib", rounds.of("private_mib"), "MiB", Goal("<=", 4.0, 2.6))
+    yield Figure(NAME, f"{loop}.loop_wait_ms", rounds.of("loop_wait_ms"), "ms", Goal("<=", 60.0, 57.0))
+    yield Figure(NAME, f"{loop}.after_kill_ms", rounds.of("after_kill_ms"), "ms", Goal("<=", 3.0, 0.2))
+    yield Figure(NAME, f"{loop}.quarantined_us", rounds.of("quarantined_us"), "us", Goal("<=", 20.0, 1.0))
+
+
+async def _measure(plugins: Path, ids: tuple[str, ...], *, rounds: int) -> Rounds:
+    kept = Rounds()
+    async with AsyncExitStack() as stack:
+        spawner = Spawner(ZygoteSettings(required=Level.L2, plugins=plugins))
+        await spawner.start()
+        stack.push_async_callback(spawner.close)
+        limits = PoolLimits(workers_per_plugin_max=SPAWNS + 2)
+        supervisor = Supervisor(spawner, plugins=plugins, required=Level.L2, limits=limits)
+        stack.push_async_callback(supervisor.close)
+        confined, pong = Confined(supervisor), stack.enter_context(partner())
+        await _against_ping_pong(kept, confined, pong, ids, rounds=rounds)
+        await _workers(kept, supervisor, plugins_id=ids[0])
+        await _looping(kept, confined, times=3 if rounds > 1 else 1)
+        supervisor.quarantine(ids[2], VERSION)
+        began = time.perf_counter()
+        for _ in range(CALLS):
+            await confined.begin(plugin_id=ids[2])
+        kept.add({"quarantined_us": (time.perf_counter() - began) / CALLS * 1e6})
+    return kept
+
+
+async def _against_ping_pong(
+    kept: Rounds, confined: Confined, pong: socket.socket, ids: tuple[str, ...], *, rounds: int
+) -> None:
+    async def in_turn() -> None:
+        for plugin_id in ids:
+            await confined.ask(plugin_id=plugin_id)
+
+    async def at_once() -> None:
+        pending = [confined.begin(plugin_id=plugin_id) for plugin_id in ids]
+        for each in pending:
+            assert isinstance(await each, Answered)
+
+    variants: dict[str, Callable[[], Awaitable[None]]] = {
+        "ping_200": lambda: ping(pong, b"x" * 200),
+        "call": confined.ask,
+        "ping_4k": lambda: ping(pong, b"x" * 4096),
+        "call_4k": lambda: confined.ask("x" * 3800),
+        "with_capability": lambda: confined.ask("ask"),
+        "three_in_turn": in_turn,
+        "three_at_once": at_once,
+    }
+    for variant in variants.values():
+        await _p50_us(variant, calls=CALLS)
+    for _ in range(rounds):
+        kept.add({name: await _p50_us(variant, calls=CALLS) for name, variant in variants.items()})
+
+
+async def _p50_us(variant: Callable[[], Awaitable[None]], *, calls: int) -> float:
+    lasted = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        await variant()
+        lasted.append(time.perf_counter() - began)
+    return statistics.median(lasted) * 1e6
+
+
+async def _workers(kept: Rounds, supervisor: Supervisor, *, plugins_id: str) -> None:
+    """How long a worker takes to be ready, and what it keeps for itself while idle after one call."""
+    confined = Confined(supervisor)
+    for _ in range(SPAWNS):
+        await supervisor.end(plugins_id)
+        began = time.perf_counter()
+        await supervisor.warm(plugins_id, VERSION)
+        kept.add({"ready_ms": (time.perf_counter() - began) * 1000})
+    for number in range(SPAWNS):
+        await confined.ask(merchant_id=f"mer_{number}")
+    for pid in supervisor.pids(plugins_id):
+        kept.add({"private_mib": psutil.Process(pid).memory_full_info().uss / 2**20})
+
+
+async def _looping(kept: Rounds, confined: Confined, *, times: int) -> None:
+    """What the caller waits for a plugin that loops under a deadline of 50 ms, and the call after it."""
+    for _ in range(times):
+        await confined.ask()
+        await asyncio.sleep(0.2)  # A spare is ready by then.
+        began = time.perf_counter()
+        await confined.begin("loop", deadline_s=0.05)
+        waited = time.perf_counter()
+        await confined.ask()
+        kept.add({"loop_wait_ms": (waited - began) * 1000, "after_kill_ms": (time.perf_counter() - waited) * 1000})

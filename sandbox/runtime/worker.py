@@ -1,0 +1,182 @@
+"""What a worker does once it is confined: load the plugin, then answer one call after the other.
+
+Everything here runs beside a plugin that may change any of it; the host trusts nothing that comes out. What this module
+promises, it promises to honest plugins: their mistakes are told apart, and cost nobody a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import time
+from typing import Any, Final, Protocol
+
+from platform_core.contracts.plugin import HookContext
+from sandbox.runtime import frames
+from sandbox.runtime.release import WorkerRelease
+from sandbox.runtime.worker_clients import WorkerClients
+from sandbox.runtime.worker_line import HostGone, Line
+from sandbox.runtime.worker_plugin import Loaded, NotLoadable, load, prepare
+from sandbox.runtime.worker_targets import CallBegun, Target, ValueRefused
+
+__all__ = ["LockedFacts", "prepare", "run"]
+
+_UNBOUND: Final = "a call came before the worker was configured"
+
+
+class LockedFacts(Protocol):
+    """What the lockdown found when it tried the doors."""
+
+    @property
+    def level(self) -> int: ...
+    @property
+    def landlock_abi(self) -> int: ...
+    @property
+    def has_seccomp(self) -> bool: ...
+    @property
+    def namespaces(self) -> tuple[str, ...]: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def holes(self) -> tuple[str, ...]: ...
+    @property
+    def lock_ms(self) -> float: ...
+
+
+def run(channel: socket.socket, facts: LockedFacts, release: WorkerRelease) -> None:
+    """Report the lockdown, load the plugin, answer calls until the host hangs up.
+
+    Called in the worker when nothing of the plugin has run yet: the report is the first that the channel carries.
+    """
+    line = Line(channel)
+    line.send(_locked(facts))
+    began = time.perf_counter()
+    try:
+        loaded = load(release)
+    except NotLoadable as error:
+        line.send(frames.Failed(error_type=error.error_type, detail=error.detail).model_dump_json().encode())
+        return
+    ready = frames.Ready(hooks=loaded.hooks, providers=loaded.providers, import_ms=(time.perf_counter() - began) * 1000)
+    line.send(ready.model_dump_json().encode())
+    try:
+        _Worker(line, loaded).serve()
+    except HostGone:
+        return
+
+
+def _locked(facts: LockedFacts) -> bytes:
+    locked = frames.Locked(
+        level=int(facts.level),
+        landlock_abi=facts.landlock_abi,
+        has_seccomp=facts.has_seccomp,
+        namespaces=tuple(facts.namespaces),
+        uid=facts.uid,
+        holes=tuple(facts.holes),
+        lock_ms=facts.lock_ms,
+    )
+    return locked.model_dump_json().encode()
+
+
+class _Worker:
+    """The loop, and what outlives a call: the configuration and the providers' event loop."""
+
+    def __init__(self, line: Line, loaded: Loaded) -> None:
+        self._line = line
+        self._loaded = loaded
+        self._configured: frames.Configure | None = None
+        self._runner: asyncio.Runner | None = None
+
+    def serve(self) -> None:
+        """Read and answer until the host hangs up."""
+        while True:
+            begun = self._line.receive(self._loaded.reader)[0]
+            if isinstance(begun, frames.Configure):
+                self._configured = begun
+                continue
+            self._line.send_all(*self._answer(begun))
+
+    def _answer(self, begun: CallBegun) -> tuple[bytes, tuple[bytes, ...]]:
+        """A result frame's JSON, and its blobs."""
+        clients = WorkerClients(self._line, call_id=begun.id, handle=begun.handle)
+        target = self._loaded.targets[begun.target]
+        try:
+            value = self._call(target, begun, clients)
+            clients.end()
+            json, out = target.dump(value)
+        except MemoryError:
+            return _refusal(begun.id, frames.MEMORY, "the worker's memory is spent"), ()
+        except ValueRefused as error:
+            return _refusal(begun.id, frames.BAD_RESULT, str(error)), ()
+        except HostGone:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the worker's own loop: sys.exit() of a plugin is an error of it too
+            return _refusal(begun.id, type(error).__name__, self._loaded.where(error)), ()
+        finally:
+            clients.end()
+        body = b'{"t":"result","id":"%b","value":%b%b}' % (begun.id.encode(), json, frames.lengths_json(out))
+        if len(body) > frames.ASK_BYTES_MAX or not _may_go(out, target):
+            size = len(body) + sum(map(len, out))
+            return _refusal(begun.id, frames.OVERSIZE, f"the answer has {size} bytes"), ()
+        return body, out
+
+    def _call(self, target: Target, begun: CallBegun, clients: WorkerClients) -> object:
+        configured = self._configured
+        if configured is None:
+            raise AssertionError(_UNBOUND)
+        facts = begun.ctx
+        ctx = HookContext(
+            call_id=facts.call_id,
+            hook=facts.hook,
+            contract=facts.contract,
+            merchant_id=configured.merchant_id,
+            store_id=facts.store_id,
+            mode=configured.mode,
+            now=facts.now,
+            deadline_ms=facts.deadline_ms,
+            locale=configured.locale,
+            idempotency_key=facts.idempotency_key,
+            config=configured.config,
+            clients=clients,
+        )
+        value = target.invoke(ctx, begun.args)
+        if not inspect.isawaitable(value):
+            return value
+        if not target.is_async:
+            getattr(value, "close", lambda: None)()
+            raise ValueRefused("an awaitable came back; a hook returns its answer at once")
+        return self._wait_for(value)
+
+    def _wait_for(self, value: Any) -> object:  # Any: an awaitable of the plugin's
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+
+        async def finish() -> object:
+            return await value
+
+        return self._runner.run(finish())
+
+
+def _refusal(call_id: str, error_type: str, detail: str) -> bytes:
+    result = frames.Result(
+        t="result",
+        id=call_id,
+        error_type=_printable(error_type)[: frames.ERROR_TYPE_MAX] or "Exception",
+        detail=_printable(detail)[: frames.DETAIL_MAX],
+    )
+    return result.model_dump_json(exclude={"value", "blobs"}).encode()
+
+
+def _printable(text: str) -> str:
+    """Text that JSON can carry: lone surrogates and control characters escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _may_go(blobs: tuple[bytes, ...], target: Target) -> bool:
+    try:
+        frames.check_blobs([len(blob) for blob in blobs])
+    except frames.FrameFault:
+        return False
+    return not blobs or target.has_blobs

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -69,19 +70,10 @@ class Confined:
         self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = "mer_bench", deadline_s: float = 5.0
     ) -> Awaitable[Answered | Fault]:
         """One call, sent before this returns."""
-        binding = Binding(
-            plugin_id=plugin_id,
-            version=VERSION,
-            merchant_id=merchant_id,
-            mode="test",
-            locale="en",
-            revision=1,
-            config=b"{}",
-        )
         call = OutsideCall(
             id=secrets.token_hex(16),
             handle=secrets.token_hex(16),
-            binding=binding,
+            binding=self._binding(plugin_id, merchant_id),
             target="check_payment",
             major=1,
             context=_CONTEXT,
@@ -91,6 +83,18 @@ class Confined:
             gate=self._gate,
         )
         return self._supervisor.begin(call).outcome()
+
+    @cache  # noqa: B019 - one object for the whole run; the host keeps a binding as long as nothing of it changes too
+    def _binding(self, plugin_id: str, merchant_id: str) -> Binding:
+        return Binding(
+            plugin_id=plugin_id,
+            version=VERSION,
+            merchant_id=merchant_id,
+            mode="test",
+            locale="en",
+            revision=1,
+            config=b"{}",
+        )
 
     async def ask(self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = "mer_bench") -> None:
         """One call, which must be answered."""
@@ -211,6 +215,7 @@ async def _workers(kept: Rounds, supervisor: Supervisor, *, plugins_id: str) -> 
         await confined.ask(merchant_id=f"mer_{number}")
     for pid in supervisor.pids(plugins_id):
         kept.add({"private_mib": psutil.Process(pid).memory_full_info().uss / 2**20})
+    await supervisor.end(plugins_id)
 
 
 async def _looping(kept: Rounds, confined: Confined, *, times: int) -> None:

@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Final, Self, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -46,11 +46,15 @@ class View(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    _may_be_absent: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a twin (`as_sent`) that need not have come."""
+
     @model_validator(mode="after")
     def _leave_out_what_did_not_come(self) -> Self:
-        for name in type(self).model_fields.keys() - self.model_fields_set:
-            if self.__dict__[name] is _UNSENT:
-                del self.__dict__[name]
+        values = self.__dict__
+        for name in self._may_be_absent - self.__pydantic_fields_set__:
+            if values[name] is _UNSENT:
+                del values[name]
         return self
 
     def __getattr__(self, name: str) -> Any:  # Any: pydantic's own signature
@@ -170,12 +174,14 @@ def as_sent(shape: type[V]) -> type[V]:
         nested = _view_in(info)
         annotation = info.annotation
         if nested is not None:
-            twin = as_sent(nested)
-            annotation = twin if annotation is nested else Union[twin, None]  # type: ignore[assignment]  # noqa: UP007 - at run time
+            inner = as_sent(nested)
+            annotation = inner if annotation is nested else Union[inner, None]  # type: ignore[assignment]  # noqa: UP007 - at run time
         default = info.default if name == "withheld" else _UNSENT
         marked = Annotated[(annotation, *info.metadata)] if info.metadata else annotation
         fields[name] = (marked, Field(default=default))
-    return cast("type[V]", create_model(shape.__name__, __base__=shape, __module__=shape.__module__, **fields))
+    twin = create_model(shape.__name__, __base__=shape, __module__=shape.__module__, **fields)
+    twin._may_be_absent = frozenset(fields) - {"withheld"}
+    return twin
 
 
 class Cut:

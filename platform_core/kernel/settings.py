@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from platform_core.kernel.i18n import Language
@@ -163,6 +163,19 @@ class Settings(BaseSettings):
         "or type without an entry cannot be granted under a metered scope, except to a merchant's own app.",
     )
 
+    sandbox_require: Literal["L1", "L2", "L3", "L4"] = Field(
+        default="L2",
+        description="Least level of confinement for plugins that are not trusted (docs/explanation/isolation.md). On a "
+        "machine that attains less none of them is loaded. L1 is no isolation, and needs sandbox_accept.",
+    )
+    sandbox_accept: str | None = Field(
+        default=None,
+        pattern=r"^[^:\n]{2,80}: [^\n]{3,400}$",
+        validate_default=True,
+        description='Who takes the blame for a sandbox_require below L2, and why, as "name: reason". It is shown at '
+        "every start and on every page of a plugin, and kept in the audit log.",
+    )
+
     language: Language = Field(
         default="en", description="Language of answers when a caller's Accept-Language names none of ours: en or zh."
     )
@@ -186,6 +199,13 @@ class Settings(BaseSettings):
     otel_sample_ratio: float = Field(
         default=0.1, ge=0, le=1, description="Share of traces kept when the caller has not decided."
     )
+
+    @field_validator("sandbox_accept")
+    @classmethod
+    def _less_isolation_is_answered_for(cls, accepted: str | None, known: ValidationInfo) -> str | None:
+        if known.data.get("sandbox_require") == "L1" and accepted is None:
+            raise ValueError('SANDBOX_REQUIRE=L1 is no isolation: say who answers for it, as "name: reason"')
+        return accepted
 
 
 def variable_of(field: str) -> str:

@@ -193,12 +193,13 @@ def _landlock(birth: Birth) -> None:
 
 def _measure(birth: Birth, *, left: tuple[str, ...], began: float) -> LockFacts:
     holes = find_holes(birth.host)
+    namespaces_left = tuple(sorted({*left, "pid"})) if os.getpid() == 1 else left
     is_confined = birth.target >= Level.L2
     return LockFacts(
-        level=attained(holes, target=birth.target),
+        level=attained(holes, left=namespaces_left, target=birth.target),
         landlock_abi=birth.landlock_abi if is_confined else 0,
         has_seccomp=libc.prctl(libc.PR_GET_SECCOMP) == _SECCOMP_MODE_FILTER,
-        namespaces=tuple(sorted({*left, "pid"})) if os.getpid() == 1 else left,
+        namespaces=namespaces_left,
         uid=os.getuid(),
         holes=holes,
         lock_ms=round((time.monotonic() - began) * 1000, 3),

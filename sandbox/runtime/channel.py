@@ -22,7 +22,7 @@ from platform_core.contracts.runtime import Answered, Ask, Fault, FaultKind, Out
 from sandbox.runtime import frames
 from sandbox.runtime.frames import FrameFault
 from sandbox.runtime.pending import RunningCall
-from sandbox.runtime.spawner import SpawnedWorker
+from sandbox.runtime.spawner import Spawned
 
 HANDLE_INVALID: Final = "plugin.handle_invalid"
 """What the gate says to a handle that is not this call's."""
@@ -91,6 +91,7 @@ class Channel:
         "_owner",
         "_pidfd",
         "_poller",
+        "_previous_id",
         "_reader",
         "_sequence",
         "_socket",
@@ -100,10 +101,10 @@ class Channel:
         "state",
     )
 
-    def __init__(self, spawned: SpawnedWorker, *, owner: ChannelOwner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, spawned: Spawned, *, owner: ChannelOwner, loop: asyncio.AbstractEventLoop) -> None:
         """Takes over what `spawned` holds: `end` and then `bury` give it back."""
         self.state = State.BOOTING
-        self.last_call_id = ""
+        self.last_call_id = self._previous_id = ""
         self._socket = spawned.channel
         self._spawned = spawned
         self._pidfd = spawned.pidfd
@@ -145,14 +146,13 @@ class Channel:
         running.holder = self
         self._sequence = 0
         self._reader = frames.LOOSE if call.blobs or _may_have_blobs(call.target) else frames.reader_of(call.result)
-        self.last_call_id = call.id
+        self._previous_id, self.last_call_id = self.last_call_id, call.id
         self.state = State.IN_CALL
         if not self._send(message):
             self._call, running.holder = None, None
             self.end(None)
             return False
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         return True
 
     def expire(self) -> None:
@@ -174,8 +174,7 @@ class Channel:
             self._loop.remove_writer(self._socket)
         if self._task is not None:
             self._task.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._socket.close()
         if running is not None and fault is not None:
             running.finish(fault)
@@ -241,7 +240,9 @@ class Channel:
             fault = self._owner.locked(frames.read(frames.LOCKED, body))
             if fault is not None:
                 self.end(fault)
-            self.state = State.LOCKED if fault is None else State.DEAD
+                return
+            self.state = State.LOCKED
+            self._send(frames.GO)
             return
         frame = frames.read(frames.BOOTED, body)
         if self._inbox:
@@ -309,6 +310,8 @@ class Channel:
         if self._inbox:
             raise FrameFault(FaultKind.UNSOLICITED, "more came with the answer")
         if not compare_digest(said_id.encode(), running.call.id.encode()):
+            if said_id == self._previous_id:
+                raise FrameFault(FaultKind.UNSOLICITED, "an earlier call was answered a second time")
             raise FrameFault(FaultKind.FORGED_ID, "the answer names another call")
         if isinstance(outcome, Fault) and outcome.kind not in _KEPT:
             self.end(outcome)
@@ -390,8 +393,13 @@ class Channel:
 
     def _freeze(self) -> None:
         self.state = State.IDLE
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:  # noqa: SIM105 - `suppress` costs as much as the signal, and every call sends two
+            signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            pass
 
     def _is_quiet(self) -> bool:
         """Whether it was only the log that had something. Anything on the channel itself ends the worker."""

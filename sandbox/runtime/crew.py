@@ -12,7 +12,7 @@ from platform_core.contracts.runtime import Binding, Fault, FaultKind, Hosted
 from sandbox.runtime import frames
 from sandbox.runtime.channel import Channel, State
 from sandbox.runtime.pending import RunningCall
-from sandbox.runtime.spawner import SpawnedWorker
+from sandbox.runtime.spawner import Spawned
 
 _CPU_OF_PROCESS = 2
 """CPUCLOCK_SCHED: with it `~pid << 3 | 2` is the id of a process's CPU clock (linux/include/linux/posix-timers.h)."""
@@ -92,8 +92,13 @@ class Version:
         return bool(self.thirsty or self.warming) or any(key.size for key in self.keys.values())
 
     def wanted(self) -> tuple[int, int]:
-        """How many more workers waiting calls need, and how many spares there should be."""
+        """How many more workers waiting calls need, and how many spares there should be.
+
+        As long as none was ever ready there is one at most: it may never be.
+        """
         assert self.facts is not None
+        if self.hosted is None:
+            return int(self.is_in_use), 0
         most = self.facts.workers_max
         needed = sum(min(len(key.waiting), most - key.size) for key in self.thirsty)
         spares = (most if self.facts.is_per_call else 1) if self.is_in_use else 0
@@ -150,7 +155,7 @@ class Worker:
 
     def __init__(
         self,
-        spawned: SpawnedWorker,
+        spawned: Spawned,
         *,
         version: Version,
         facts: Facts,

@@ -56,6 +56,7 @@ Id = Annotated[str, Field(min_length=32, max_length=32)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+_CALL: Final = b'{"t":"call","target":"'
 _TO_HOST: Final = frozenset({"locked", "ready", "failed", "capability", "result"})
 
 
@@ -149,6 +150,9 @@ class Told(Frame):
     hint: str = ""
     blobs: tuple[int, ...] = ()
 
+
+GO: Final = HEADER.pack(JSON, 10) + b'{"t":"go"}'
+"""The host's answer to `locked`: the worker may import the plugin. Until then nothing of it runs."""
 
 LOCKED: Final[TypeAdapter[Any]] = TypeAdapter(Locked)
 BOOTED: Final[TypeAdapter[Any]] = TypeAdapter(Annotated[Ready | Failed, Field(discriminator="t")])
@@ -272,8 +276,15 @@ def lengths_json(blobs: Sequence[bytes]) -> bytes:
 
 @lru_cache(maxsize=1024)
 def call_prefix(target: str, major: int) -> bytes:
-    """The first part of a `call` frame, up to its id."""
-    return b'{"t":"call","target":%b,"version":%d,"id":"' % (json.dumps(target).encode(), major)
+    """The first part of a `call` frame, up to its id. `target`: a name without quotes and backslashes."""
+    return b'%b%b","version":%d,"id":"' % (_CALL, target.encode("ascii"), major)
+
+
+def target_of(body: bytes) -> str | None:
+    """The target of a `call` frame as the host writes it; None for any other frame."""
+    if not body.startswith(_CALL):
+        return None
+    return body[len(_CALL) : body.index(b'"', len(_CALL))].decode("ascii")
 
 
 def configure_frame(*, merchant_id: str, mode: str, locale: str, revision: int, config: bytes) -> bytes:

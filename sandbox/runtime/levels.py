@@ -57,6 +57,8 @@ class Gap:
     """Why a level is out of reach."""
 
     level: Level
+    part: str
+    """`system`, `architecture`, `landlock`, `seccomp`, `user namespaces` or `uid per worker`."""
     words: str
     repair: str
 
@@ -80,23 +82,32 @@ def gaps(machine: Machine) -> list[Gap]:
     found: list[Gap] = []
     if machine.system != "Linux":
         words = f"{machine.system} has no counterpart of Landlock and seccomp"
-        return [Gap(Level.L2, words, "Run Arsenal in its Linux container")]
+        return [Gap(Level.L2, "system", words, "Run Arsenal in its Linux container")]
     if machine.architecture not in ("x86_64", "aarch64"):
         words = f"there is no table of kernel calls for {machine.architecture}"
-        found.append(Gap(Level.L2, words, "Use a machine with x86_64 or aarch64"))
+        found.append(Gap(Level.L2, "architecture", words, "Use a machine with x86_64 or aarch64"))
     if machine.landlock_abi < 1:
         words = f"the kernel {machine.kernel} offers no Landlock"
         repair = "Use Linux 5.13 or newer and add landlock to the kernel's parameter lsm=, then restart the machine"
-        found.append(Gap(Level.L2, words, repair))
+        found.append(Gap(Level.L2, "landlock", words, repair))
     if not machine.has_seccomp:
         words = "seccomp filters cannot be installed"
-        found.append(Gap(Level.L2, words, "Use a kernel with CONFIG_SECCOMP_FILTER=y, outside of other sandboxes"))
+        found.append(
+            Gap(Level.L2, "seccomp", words, "Use a kernel with CONFIG_SECCOMP_FILTER=y, outside of other sandboxes")
+        )
     if machine.uid != 0 and machine.user_namespace_bar:
         words = f"user namespaces are closed to ordinary users by {machine.user_namespace_bar}"
-        found.append(Gap(Level.L3, words, _repair_of_namespaces(machine.user_namespace_bar)))
+        found.append(Gap(Level.L3, "user namespaces", words, _repair_of_namespaces(machine.user_namespace_bar)))
     if machine.uid != 0:
         words = "the zygote is not root and cannot give each worker a uid"
-        found.append(Gap(Level.L4, words, "Run the worker host as root: docs/explanation/isolation.md, section Levels"))
+        found.append(
+            Gap(
+                Level.L4,
+                "uid per worker",
+                words,
+                "Run the worker host as root: docs/explanation/isolation.md, section Levels",
+            )
+        )
     return found
 
 

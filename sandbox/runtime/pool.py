@@ -19,7 +19,7 @@ from sandbox.runtime.crew import Facts, Key, Version, Worker
 from sandbox.runtime.frames import FrameFault
 from sandbox.runtime.limits import PoolLimits
 from sandbox.runtime.pending import Deadlines, RunningCall
-from sandbox.runtime.spawner import ExitStatus, SpawnedWorker, SpawnFailed
+from sandbox.runtime.spawner import ExitStatus, Spawned, SpawnFailed
 
 _SWEEP_S = 1.0
 _BACKOFF_DOUBLINGS_MAX = 16
@@ -34,8 +34,8 @@ _REAPS_MAX = 10
 class Starts(Protocol):
     """What of `spawner.Spawner` the pool uses."""
 
-    async def spawn(self, plugin_id: str, version: str, slot: int) -> SpawnedWorker: ...
-    async def reap(self, worker: SpawnedWorker) -> ExitStatus: ...
+    async def spawn(self, plugin_id: str, version: str, slot: int) -> Spawned: ...
+    async def reap(self, worker: Spawned) -> ExitStatus: ...
 
 
 class Watch(Protocol):
@@ -433,10 +433,14 @@ class Pool:
 
     # Ending.
 
-    def refuse(self, plugin_id: str, version: str, fault: Fault) -> None:
-        """From here on every call of the version has this outcome; what runs of it is killed."""
+    def refuse(self, plugin_id: str, version: str, fault: Fault, *, cause: Fault | None = None) -> None:
+        """From here on every call of the version has this outcome; what runs of it is killed.
+
+        Whoever waits for its first worker hears of the `cause`.
+        """
         found = self.version(plugin_id, version)
         found.refusal = fault
+        found.warmed(fault if cause is None else cause)
         self._dismiss(found, fault)
         for worker in tuple(found.workers):
             worker.is_retired = True

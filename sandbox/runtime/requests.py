@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, field_validator
 
 from sandbox.runtime.levels import Level
 from sandbox.runtime.lockdown.privileges import WorkerLimits
@@ -34,9 +34,9 @@ class ZygoteSettings(_Message):
     required: Level
     """Below it no worker is started."""
     plugins: Path
-    """Folder of the installed releases: `<plugin id>/<version>/release.json`."""
-    entry: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] = WORKER_ENTRY
-    """What runs in a worker, `module:function`, imported before the first fork."""
+    """Folder of the installed releases: `<plugin id>/<version>/release.json`. Absolute: a zygote's own is `/`."""
+    entry: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = WORKER_ENTRY
+    """What runs in a worker, `module:function`, imported before the first fork. None: the level is proven, no more."""
     level_max: Level = Level.L4
     """No higher level is tried: for tests, and machines where namespaces are not wanted."""
     limits: WorkerLimits = WorkerLimits()
@@ -47,6 +47,13 @@ class ZygoteSettings(_Message):
     """How many there are; the last one is the zygote's own, for its proofs."""
     spawn_within_s: float = Field(default=0.9, gt=0, le=60)
     """When a worker that is not locked down yet is given up; less than what the host waits."""
+
+    @field_validator("plugins")
+    @classmethod
+    def _is_absolute(cls, plugins: Path) -> Path:
+        if not plugins.is_absolute():
+            raise ValueError(f"{plugins} is not absolute")
+        return plugins
 
 
 class SpawnRequest(_Message):
@@ -70,6 +77,7 @@ class Unproven(_Message):
 
     level: Level
     step: str
+    path: str
     words: str
 
 

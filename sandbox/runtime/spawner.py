@@ -25,10 +25,10 @@ from sandbox.runtime.levels import Level
 from sandbox.runtime.requests import (
     ANSWER,
     LINE_BYTES_MAX,
+    Born,
     Reaped,
     ReapRequest,
     Refused,
-    Born,
     SpawnRequest,
     Started,
     Unproven,
@@ -52,6 +52,7 @@ _DEPENDENCIES: Final = (
     "annotated_types",
     "typing_extensions",
     "typing_inspection",
+    "tzdata",
 )
 _STUB: Final = (
     "import sys; sys.dont_write_bytecode = True; sys.path += sys.argv[1:]; "
@@ -130,11 +131,17 @@ class _Zygote:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = [str(python), "-I", "-S", "-X", "utf8", "-c", _STUB, *import_path()]
+        starting = asyncio.ensure_future(asyncio.to_thread(_exec, command, control=theirs))
         try:
-            process = await asyncio.to_thread(_exec, command, control=theirs)
+            process = await asyncio.shield(starting)
         except OSError as error:
             ours.close()
             raise SpawnFailed("zygote", error.strerror or str(error), str(python)) from error
+        except asyncio.CancelledError:
+            # The thread cannot be stopped: what it started is ended here. Without a host it would end by itself.
+            ours.close()
+            (await starting).communicate()
+            raise
         finally:
             theirs.close()
         return cls(process, ours)
@@ -208,8 +215,10 @@ class _Zygote:
     def _end(self) -> None:
         """The connection is over: no answer can come any more, and no worker can live."""
         self.kill()
-        if self.ended.is_set():
-            return
+        if not self.ended.is_set():
+            self._hang_up()
+
+    def _hang_up(self) -> None:
         self.ended.set()
         self._loop.remove_reader(self._control)
         self._control.close()
@@ -238,9 +247,13 @@ class _Zygote:
         if self._process.returncode is None:
             self._process.kill()
 
-    async def close(self) -> None:
-        """Kill it and leave no zombie and no descriptor."""
-        self._end()
+    async def close(self, *, within_s: float) -> None:
+        """Hang up, and leave no process, no zombie and no descriptor. It gets a moment to see its workers die."""
+        if not self.ended.is_set():
+            self._hang_up()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, within_s)
+        self.kill()
         await asyncio.to_thread(self._process.wait)
         assert self._process.stderr is not None
         self._process.stderr.close()
@@ -249,7 +262,7 @@ class _Zygote:
 def _exec(command: list[str], *, control: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own stub, run by the interpreter that runs us
         command,
-        stdin=control,
+        stdin=control.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
@@ -365,7 +378,7 @@ class Spawner:
             self._keeper = None
         self._is_ready.clear()
         if self._zygote is not None:
-            await self._zygote.close()
+            await self._zygote.close(within_s=self._answer_within_s)
             self._zygote = None
 
     async def _ready(self) -> _Zygote:
@@ -381,7 +394,7 @@ class Spawner:
         try:
             self._started, _ = await zygote.ask(self._settings.line(), Started, within_s=self._start_within_s)
         except BaseException:
-            await zygote.close()
+            await zygote.close(within_s=self._answer_within_s)
             raise
         self._zygote = zygote
         self._is_ready.set()
@@ -395,7 +408,7 @@ class Spawner:
             since = loop.time()
             await self._zygote.ended.wait()
             self._is_ready.clear()
-            await self._zygote.close()
+            await self._zygote.close(within_s=self._answer_within_s)
             if loop.time() - since >= STEADY_AFTER_S:
                 pause_s = BACK_OFF_S
             while not self._is_ready.is_set():

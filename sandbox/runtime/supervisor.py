@@ -136,7 +136,8 @@ class Supervisor:
 
     def security(self, plugin_id: str, version: str, fault: Fault, *, is_told: bool) -> None:
         """Quarantine the version."""
-        self.quarantine(plugin_id, version, detail=f"{fault.kind}: {fault.detail}")
+        refusal = Fault(FaultKind.QUARANTINED, f"{fault.kind}: {fault.detail}"[: frames.DETAIL_MAX])
+        self._pool.refuse(plugin_id, version, refusal, cause=fault)
         if self._listener is not None and not is_told:
             self._listener.heard(plugin_id, version, fault)
 

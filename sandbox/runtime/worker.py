@@ -7,10 +7,11 @@ promises, it promises to honest plugins: their mistakes are told apart, and cost
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
 import time
 from typing import Any, Final, Protocol
+
+from pydantic import TypeAdapter
 
 from platform_core.contracts.plugin import HookContext
 from sandbox.runtime import frames
@@ -22,6 +23,7 @@ from sandbox.runtime.worker_targets import CallBegun, Target, ValueRefused
 
 __all__ = ["LockedFacts", "prepare", "run"]
 
+_CONFIGURE: Final = TypeAdapter(frames.Configure)
 _UNBOUND: Final = "a call came before the worker was configured"
 
 
@@ -50,19 +52,28 @@ def run(channel: socket.socket, facts: LockedFacts, release: WorkerRelease) -> N
     Called in the worker when nothing of the plugin has run yet: the report is the first that the channel carries.
     """
     line = Line(channel)
-    line.send(_locked(facts))
+    try:
+        line.send(_locked(facts))
+        line.next_frame()  # `go`: the host found the level high enough.
+        loaded = _load(line, release)
+        if loaded is not None:
+            _Worker(line, loaded).serve()
+    except HostGone:
+        return
+
+
+def _load(line: Line, release: WorkerRelease) -> Loaded | None:
+    """Load the plugin and tell the host, either way."""
     began = time.perf_counter()
     try:
         loaded = load(release)
     except NotLoadable as error:
         line.send(frames.Failed(error_type=error.error_type, detail=error.detail).model_dump_json().encode())
-        return
-    ready = frames.Ready(hooks=loaded.hooks, providers=loaded.providers, import_ms=(time.perf_counter() - began) * 1000)
+        return None
+    import_ms = (time.perf_counter() - began) * 1000
+    ready = frames.Ready(hooks=loaded.hooks, providers=loaded.providers, import_ms=import_ms)
     line.send(ready.model_dump_json().encode())
-    try:
-        _Worker(line, loaded).serve()
-    except HostGone:
-        return
+    return loaded
 
 
 def _locked(facts: LockedFacts) -> bytes:
@@ -90,16 +101,17 @@ class _Worker:
     def serve(self) -> None:
         """Read and answer until the host hangs up."""
         while True:
-            begun = self._line.receive(self._loaded.reader)[0]
-            if isinstance(begun, frames.Configure):
-                self._configured = begun
+            body = self._line.next_frame()
+            target = frames.target_of(body)
+            if target is None:
+                self._configured = _CONFIGURE.validate_json(body)
                 continue
-            self._line.send_all(*self._answer(begun))
+            self._line.send_all(*self._answer(self._loaded.targets[target], body))
 
-    def _answer(self, begun: CallBegun) -> tuple[bytes, tuple[bytes, ...]]:
+    def _answer(self, target: Target, body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
         """A result frame's JSON, and its blobs."""
+        begun, _ = self._line.read(target.reader, body)
         clients = WorkerClients(self._line, call_id=begun.id, handle=begun.handle)
-        target = self._loaded.targets[begun.target]
         try:
             value = self._call(target, begun, clients)
             clients.end()
@@ -114,11 +126,11 @@ class _Worker:
             return _refusal(begun.id, type(error).__name__, self._loaded.where(error)), ()
         finally:
             clients.end()
-        body = b'{"t":"result","id":"%b","value":%b%b}' % (begun.id.encode(), json, frames.lengths_json(out))
-        if len(body) > frames.ASK_BYTES_MAX or not _may_go(out, target):
-            size = len(body) + sum(map(len, out))
+        result = b'{"t":"result","id":"%b","value":%b%b}' % (begun.id.encode(), json, frames.lengths_json(out))
+        if len(result) > frames.ASK_BYTES_MAX or not _may_go(out, target):
+            size = len(result) + sum(map(len, out))
             return _refusal(begun.id, frames.OVERSIZE, f"the answer has {size} bytes"), ()
-        return body, out
+        return result, out
 
     def _call(self, target: Target, begun: CallBegun, clients: WorkerClients) -> object:
         configured = self._configured
@@ -140,12 +152,7 @@ class _Worker:
             clients=clients,
         )
         value = target.invoke(ctx, begun.args)
-        if not inspect.isawaitable(value):
-            return value
-        if not target.is_async:
-            getattr(value, "close", lambda: None)()
-            raise ValueRefused("an awaitable came back; a hook returns its answer at once")
-        return self._wait_for(value)
+        return self._wait_for(value) if target.is_async else value
 
     def _wait_for(self, value: Any) -> object:  # Any: an awaitable of the plugin's
         if self._runner is None:

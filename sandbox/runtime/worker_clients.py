@@ -60,7 +60,7 @@ class WorkerClients:
                 self._sequence -= 1
                 raise Refused("plugin.ask_too_large", f"{operation} would send {len(body)} bytes; 65,536 may go out.")
             self._line.send_all(body, blobs)
-            told, received = self._line.receive(_TOLD)
+            told, received = self._line.read(_TOLD, self._line.next_frame())
         if told.code is not None:
             raise Refused(told.code, told.hint)
         return told.value, received

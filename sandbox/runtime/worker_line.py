@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
 from sandbox.runtime import frames
 
 _READ_BYTES: Final = 64 * 1024
+T = TypeVar("T")
 
 
 class _Announced(BaseModel):
     """Which blobs follow a frame; the rest of it is read when they are there."""
 
     blobs: tuple[int, ...] = ()
+
+
+_ANNOUNCED: Final = TypeAdapter(_Announced)
 
 
 class HostGone(BaseException):
@@ -44,12 +48,15 @@ class Line:
         """One JSON frame and its blobs."""
         self._write(frames.with_blobs(body, blobs) if blobs else frames.frame(body))
 
-    def receive(self, reader: TypeAdapter[Any]) -> tuple[Any, tuple[bytes, ...]]:  # Any: a frame of the reader's
-        """The next JSON frame as `reader` reads it, and its blobs."""
-        body = self._take(frames.JSON, frames.CALL_BYTES_MAX)
+    def next_frame(self) -> bytes:
+        """The next JSON frame, unread."""
+        return self._take(frames.JSON, frames.CALL_BYTES_MAX)
+
+    def read(self, reader: TypeAdapter[T], body: bytes) -> tuple[T, tuple[bytes, ...]]:
+        """A JSON frame as `reader` reads it, and the blobs that follow it."""
         if b',"blobs":[' not in body:
             return reader.validate_json(body), ()
-        lengths = _Announced.model_validate_json(body).blobs
+        lengths = _ANNOUNCED.validate_json(body).blobs
         frames.check_blobs(lengths)
         blobs = tuple(self._take(frames.BLOB, length) for length in lengths)
         return reader.validate_json(body, context={"blobs": blobs}), blobs

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Any
 
 import pluggy
-from pydantic import Field, TypeAdapter
 
 from platform_core import contracts
 from platform_core.contracts.hooks import CATALOGUE, PROJECT
 from platform_core.contracts.inspection import Implementation, fault_of_object, marked_functions
-from sandbox.runtime.frames import DETAIL_MAX, Configure
+from sandbox.runtime.frames import DETAIL_MAX
 from sandbox.runtime.release import WorkerRelease
 from sandbox.runtime.worker_targets import Target, hook_shape, hook_target, promised, provider_targets
 
@@ -42,8 +41,6 @@ class Loaded:
     targets: Mapping[str, Target]
     hooks: tuple[str, ...]
     providers: tuple[str, ...]
-    reader: TypeAdapter[Any]  # Any: of Configure, or a call of one of the targets
-    """Reads every frame that the host may send between calls."""
 
     def where(self, error: BaseException) -> str:
         """What was raised, and the last line of the plugin's own that it came through."""
@@ -52,7 +49,7 @@ class Loaded:
 
 def prepare() -> None:
     """Import the contract and make what is the same for every plugin. The zygote calls it once, before any fork."""
-    _catalogue()
+    _manager()
     for hook in CATALOGUE.values():
         if hook.payload is not None:
             hook_shape(hook)
@@ -61,7 +58,17 @@ def prepare() -> None:
 
 
 @cache
-def _catalogue() -> None:
+def _manager() -> pluggy.PluginManager:
+    """A manager with every hookspec of the contract; a worker registers its one plugin with it."""
+    _import_contract()
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(
+        type("Hookspecs", (), {hook.name: staticmethod(hook.function) for hook in CATALOGUE.values()})
+    )
+    return manager
+
+
+def _import_contract() -> None:
     """Every hookspec: the modules and packages of `contracts` that a plugin may need, not their tests or versions."""
     for module in pkgutil.iter_modules(contracts.__path__, prefix=f"{contracts.__name__}."):
         if module.name.rpartition(".")[2] not in ("testing", "versions", "fixtures"):
@@ -95,7 +102,6 @@ def load(release: WorkerRelease) -> Loaded:
         targets=targets,
         hooks=tuple(sorted(found)),
         providers=tuple(providers),
-        reader=_reader(targets),
     )
 
 
@@ -111,10 +117,7 @@ def _import(release: WorkerRelease) -> object:
 
 def _registered(namespace: object, release: WorkerRelease) -> pluggy.PluginManager:
     """pluggy's own checks, by the manager that the plugin's author knows."""
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(
-        type("Hookspecs", (), {hook.name: staticmethod(hook.function) for hook in CATALOGUE.values()})
-    )
+    manager = _manager()
     try:
         manager.register(namespace, name=release.plugin_id)
         manager.check_pending()
@@ -136,19 +139,11 @@ def _handed_over(name: str, function: Implementation, release: WorkerRelease) ->
     return object_id, made
 
 
-def _reader(targets: Mapping[str, Target]) -> TypeAdapter[Any]:  # Any: a union that only this plugin has
-    calls = [target.begun for target in targets.values()]
-    if not calls:
-        return TypeAdapter(Configure)
-    call: Any = calls[0]
-    if len(calls) > 1:
-        call = Annotated[Union[tuple(calls)], Field(discriminator="target")]  # noqa: UP007 - made at run time
-    return TypeAdapter(Annotated[Union[call, Configure], Field(discriminator="t")])  # noqa: UP007 - made at run time
-
-
 def _words(error: BaseException) -> str:
+    """The error's text, after its code where it has one, as `NoticeRefused` does."""
     try:
-        return str(error)[:DETAIL_MAX]
+        text, code = str(error)[:DETAIL_MAX], getattr(error, "code", None)
+        return f"{code}: {text}" if isinstance(code, str) and not text.startswith(code) else text
     except BaseException:  # noqa: BLE001 - `__str__` of a plugin's exception may raise anything too
         return "(its text could not be had)"
 

@@ -19,6 +19,7 @@ from sandbox.runtime.frames import Frame, Id, Name
 
 Blobs = tuple[bytes, ...]
 _CONTEXT: Final = "ctx"
+_NO_ARGUMENT: Final[Any] = dict[str, Any]
 
 
 class ValueRefused(Exception):
@@ -38,7 +39,7 @@ class CallFacts(Frame):
 
 
 class CallBegun(Frame):
-    """A `call` frame; one subclass for each target gives `args` its type."""
+    """A `call` frame; a subclass for each type of `args` reads it."""
 
     t: Literal["call"]
     target: Name
@@ -58,7 +59,7 @@ class Target:
     name: str
     invoke: Callable[[HookContext, Any], object]
     """Takes the context and the arguments as read; returns what the plugin returned."""
-    begun: type[CallBegun]
+    reader: TypeAdapter[Any]  # Any: of CallBegun with `args` of the target's payload type
     result: TypeAdapter[Any]
     is_async: bool
     has_blobs: bool
@@ -71,6 +72,9 @@ class Target:
                 return beside.dump(self.result, checked)
             return self.result.dump_json(checked), ()
         except ValidationError as error:
+            if inspect.isawaitable(value):
+                getattr(value, "close", lambda: None)()
+                raise ValueRefused("an awaitable came back; a hook returns its answer at once") from None
             wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(str(part) for part in wrong["loc"]) or "value"
             raise ValueRefused(f"{type(value).__name__} came back; {where}: {wrong['msg']}") from None
@@ -80,7 +84,7 @@ class Target:
 class Shape:
     """What goes in and comes out of one hook or method; the same for every plugin, made before any is loaded."""
 
-    begun: type[CallBegun]
+    reader: TypeAdapter[Any]
     result: TypeAdapter[Any]
 
 
@@ -89,7 +93,7 @@ def hook_shape(hook: HookSpec) -> Shape:
     """Of a hook with a payload."""
     assert hook.payload is not None, hook.name
     payload: Any = as_sent(hook.payload)  # Any: mypy does not see that a type is hashable
-    return Shape(_begun(hook.name, payload), TypeAdapter(hook.result))
+    return Shape(_reader(payload), TypeAdapter(hook.result))
 
 
 @cache
@@ -100,7 +104,9 @@ def promised(hook: HookSpec) -> Mapping[str, tuple[Any, TypeAdapter[Any]]]:
         if not name.startswith("_"):
             hints = get_type_hints(function)
             result = hints.pop("return")
-            methods[name] = (next(iter(hints.values()), None), TypeAdapter(result))
+            argument = next(iter(hints.values()), None)
+            _reader(_NO_ARGUMENT if argument is None else parts_of(argument))
+            methods[name] = (argument, TypeAdapter(result))
     return methods
 
 
@@ -110,7 +116,7 @@ def hook_target(hook: HookSpec, function: Callable[..., object]) -> Target:
     return Target(
         name=hook.name,
         invoke=_as_named(function, takes=tuple(inspect.signature(function).parameters), known=hook.arguments),
-        begun=shape.begun,
+        reader=shape.reader,
         result=shape.result,
         is_async=False,
         has_blobs=hook.kind == "render",
@@ -142,7 +148,7 @@ def provider_targets(hook: HookSpec, object_id: str, made: object) -> dict[str, 
         targets[name] = Target(
             name=name,
             invoke=_without_argument(bound) if argument is None else _with_argument(bound, argument),
-            begun=_begun(name, dict[str, Any] if argument is None else parts_of(argument)),
+            reader=_reader(_NO_ARGUMENT if argument is None else parts_of(argument)),
             result=result,
             is_async=inspect.iscoroutinefunction(bound),
             has_blobs=True,
@@ -187,7 +193,5 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:  # Any: what create_model
 
 
 @cache
-def _begun(target: str, args: Any) -> type[CallBegun]:  # Any: a type
-    # The tag is a Literal of the name, so that one union tells all targets apart in a single pass.
-    tag: Any = Literal[target]
-    return create_model("Call", __base__=CallBegun, target=(tag, ...), args=(args, ...))
+def _reader(args: Any) -> TypeAdapter[Any]:  # Any: a type
+    return TypeAdapter(create_model("Call", __base__=CallBegun, args=(args, ...)))

@@ -6,6 +6,7 @@ reads its settings, imports what every worker needs, proves its level and then s
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -16,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,10 +37,10 @@ from sandbox.runtime.release import ReleaseUnreadable, WorkerRelease, read_relea
 from sandbox.runtime.requests import (
     LINE_BYTES_MAX,
     REQUEST,
+    Born,
     Reaped,
     ReapRequest,
     Refused,
-    Born,
     SpawnRequest,
     Started,
     Unproven,
@@ -102,7 +104,7 @@ class _Watch:
 class Zygote:
     """Forks workers at the level that it has proven."""
 
-    def __init__(self, settings: ZygoteSettings, entry: Entry) -> None:
+    def __init__(self, settings: ZygoteSettings, entry: Entry | None) -> None:
         self.level = Level.L1
         self._settings = settings
         self._entry = entry
@@ -117,7 +119,7 @@ class Zygote:
             target=Level.L1,
             sources=(),
             root=namespaces.plan_root(()),
-            host=Host(uid=os.geteuid(), roots=frozenset()),
+            host=Host(uid=os.geteuid()),
             namespaces=namespaces.identities(),
             landlock_abi=machine.landlock_abi,
             program=compile_filter(known) if known else None,
@@ -140,7 +142,8 @@ class Zygote:
             except NotBorn as error:
                 if level == Level.L1:
                     raise
-                unproven.append(Unproven(level=Level(level), step=error.refusal.step, words=str(error)))
+                refusal = error.refusal
+                unproven.append(Unproven(level=Level(level), step=refusal.step, path=refusal.path, words=refusal.words))
                 continue
             self.level = Level(level)
             break
@@ -182,6 +185,8 @@ class Zygote:
         if self.level < self._settings.required:
             words = f"attained {self.level.name}, required {self._settings.required.name}"
             raise NotBorn("level", words)
+        if self._entry is None:
+            raise NotBorn("request", "this zygote proves its level and bears no workers")
         if request.slot >= self._settings.uid_count - 1 or request.slot in self._slots.values():
             raise NotBorn("request", f"slot {request.slot} is taken or does not exist")
         try:
@@ -236,7 +241,8 @@ class Zygote:
             worker = int(str(watch.wait_for("pid")))
             os.waitpid(child, 0)
             child = 0
-            os.write(go, b"g")
+            with contextlib.suppress(BrokenPipeError):  # it has died already: the watch says at which step
+                os.write(go, b"g")
             return worker, LockFacts.model_validate(watch.wait_for("locked"), strict=False)
         except NotBorn as error:
             raise _undone(error, child=child, worker=worker) from error
@@ -245,16 +251,17 @@ class Zygote:
             os.close(reply)
 
     def end(self) -> None:
-        """Kill every worker. Those that this does not reach die with the zygote."""
+        """Kill every worker and wait until it is gone. Were the zygote killed instead, they would die by its death."""
         for pid in self._slots:
             os.kill(pid, signal.SIGKILL)
+        for pid in self._slots:
+            os.waitpid(pid, 0)
 
 
 def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
     """The same birth with other sources: everything about them is worked out here, before the fork."""
     kept = tuple(namespaces.without_nested(sources))
-    tops = frozenset(source.path.parts[1] for source in kept)
-    return replace(birth, sources=kept, root=namespaces.plan_root(kept), host=replace(birth.host, roots=tops))
+    return replace(birth, sources=kept, root=namespaces.plan_root(kept))
 
 
 def _undone(error: NotBorn, *, child: int, worker: int | None) -> NotBorn:
@@ -290,21 +297,28 @@ def _enter(entry: Entry, release: WorkerRelease, channel: socket.socket, facts: 
     entry(channel, facts, release)
 
 
-def preload(entry: str) -> Entry:
+def preload(entry: str | None) -> Entry | None:
     """Import what every worker needs, then close the import path behind it: what is left is the standard library.
 
-    Not even `pydantic` may load plugins here: it would look for them among all distributions of the host.
+    Not even `pydantic` may load plugins here: it would look for them among all distributions of the host. Time zones
+    come from `tzdata` at every level: at L2 the system's could be seen and not be read, above they are not there.
     """
     os.environ[_NO_PYDANTIC_PLUGINS] = "__all__"
     contracts = importlib.import_module("platform_core.contracts")
     for name in (
         "pluggy",
+        "tzdata",
         *(each.name for each in pkgutil.walk_packages(contracts.__path__, f"{contracts.__name__}.")),
     ):
         importlib.import_module(name)
-    module, _, function = entry.partition(":")
-    found: Entry = getattr(importlib.import_module(module), function)
+    found: Entry | None = None
+    if entry is not None:
+        module, _, function = entry.partition(":")
+        entered = importlib.import_module(module)
+        found = getattr(entered, function)
+        getattr(entered, "prepare", lambda: None)()  # What the entry can make once for all workers.
     del os.environ[_NO_PYDANTIC_PLUGINS]
+    zoneinfo.reset_tzpath(())
     given = set(sys.argv[1:])
     sys.path[:] = [each for each in sys.path if each not in given]
     for name in _CLOSED_PACKAGES:

@@ -24,6 +24,7 @@ DIRECTION = "Capabilities use each other in one direction only; the way back is 
 BOTTOM = "Payments builds on no other capability"
 CONTRACTS = "Plugins and packs import platform_core.contracts and nothing else of ours"
 STRANGERS = "No plugin or pack imports another"
+RUNTIME = "The confined runtime imports platform_core.contracts and nothing else of ours"
 ALONE = "The core imports no plugin, no pack and no sandbox; bootstrap alone wires the sandbox"
 
 # A capability and a plugin that .importlinter has never heard of: wildcards must cover them.
@@ -103,8 +104,14 @@ VIOLATIONS = {
     "bootstrap imports a plugin": ({"platform_core/bootstrap/planted.py": "import plugins.stranger"}, {ALONE}),
     "the core imports a pack": ({"platform_core/packages/planted.py": "import capability_packs.bakery"}, {ALONE}),
     "the core imports the sandbox": ({"platform_core/plugin_host/planted.py": "import sandbox.planted"}, {ALONE}),
+    "the runtime imports the core": (
+        {"sandbox/runtime/planted.py": "from platform_core.kernel import settings"},
+        {RUNTIME},
+    ),
+    "the runtime imports the testbed": ({"sandbox/runtime/planted.py": "import sandbox.testbed"}, {RUNTIME}),
 }
 ALLOWED = {
+    "sandbox/runtime/planted.py": "import platform_core.contracts.hooks, sandbox.runtime.levels",
     "platform_core/bootstrap/planted.py": "import sandbox.planted, platform_core.consoles, platform_core.kernel",
     f"{LOYALTY}/router.py": "from platform_core.capabilities.loyalty import service, models",
     f"{LOYALTY}/service.py": "from platform_core.capabilities.gifts import service",

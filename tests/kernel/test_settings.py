@@ -47,12 +47,26 @@ def test_the_environment_is_read_and_secrets_stay_covered(monkeypatch: pytest.Mo
         ("ARSENAL_CURSOR_KEY", "short"),
         ("ARSENAL_LANGUAGE", "fr"),
         ("ARSENAL_LOG_LEVEL", "loud"),
+        ("ARSENAL_SANDBOX_REQUIRE", "L0"),
+        ("ARSENAL_SANDBOX_REQUIRE", "L1"),
+        ("ARSENAL_SANDBOX_ACCEPT", "because"),
     ],
 )
 def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+def test_less_than_isolation_needs_somebody_to_answer_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().sandbox_require == "L2"
+    monkeypatch.setenv("ARSENAL_SANDBOX_REQUIRE", "L1")
+    monkeypatch.setenv("ARSENAL_SANDBOX_ACCEPT", "Li Wei: laptop without Landlock, own plugins only")
+    settings = Settings()
+    assert (settings.sandbox_require, settings.sandbox_accept) == (
+        "L1",
+        "Li Wei: laptop without Landlock, own plugins only",
+    )
 
 
 def test_every_setting_is_described() -> None:

@@ -9,6 +9,7 @@ from platform_core.bootstrap.doctor import (
     look_at_process,
     unstarted_database,
 )
+from platform_core.bootstrap.doctor_sandbox import look_at_sandbox
 from platform_core.bootstrap.environment import load_settings, located_database, quiet_logs, run_async
 from platform_core.bootstrap.platform import secrets_key
 from platform_core.bootstrap.terminal import CliFailure, JsonOption, Terminal, reporting
@@ -18,11 +19,11 @@ _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "failed": 
 
 @reporting
 def doctor(*, is_json: JsonOption = False) -> None:
-    """Look at Python, settings, keys, plugins, database and broker. Exit 1 if something must be repaired."""
+    """Look at Python, settings, keys, plugins, sandbox, database and broker. Exit 1 if something must be repaired."""
     terminal = Terminal(is_json=is_json)
     quiet_logs()
     settings = load_settings()
-    findings = look_at_process(settings)
+    findings = [*look_at_process(settings), *run_async(look_at_sandbox(settings))]
     absent = unstarted_database(settings)
     if absent is not None:
         findings.append(absent)

@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.runtime.lockdown.calls import ABSENT, ALL_BITS, FATAL, OWN_PID, Among, Architecture, Call, Null, allowed
+from sandbox.runtime.lockdown.calls import (
+    ABSENT,
+    ALL_BITS,
+    ALLOWED,
+    FATAL,
+    OWN_PID,
+    Architecture,
+    Call,
+    Condition,
+    Null,
+    OnlyReads,
+)
 
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -60,13 +71,13 @@ def compile_filter(architecture: Architecture) -> Program:
     ]
     if architecture == "x86_64":
         program += [(_NOT_BELOW, 0, 1, X32_BIT), (_RETURN, 0, 0, KILL)]
-    verdicts = [(call, ALLOW) for call in allowed(architecture)]
+    verdicts = [(call, ALLOW) for call in ALLOWED]
     verdicts += [(call, ERRNO | call.refusal) for call in ABSENT]
     verdicts += [(call, KILL) for call in FATAL]
     for call, verdict in verdicts:
         number = call.number(architecture)
         if number is not None:
-            block = _block(call, verdict)
+            block = _block(call, verdict, architecture)
             program += [(_EQUAL, 0, len(block), number), *block]
     program.append((_RETURN, 0, 0, ERRNO | _EPERM))
     code = b"".join(struct.pack("=HBBI", *each) for each in program)
@@ -74,10 +85,10 @@ def compile_filter(architecture: Architecture) -> Program:
     return Program(code, pids)
 
 
-def _block(call: Call, verdict: int) -> list[Instruction]:
+def _block(call: Call, verdict: int, architecture: Architecture) -> list[Instruction]:
     """What follows once the number is known; always ends in a return."""
     block: list[Instruction] = []
-    tests = [test for condition in call.conditions for test in _tests(condition)]
+    tests = [test for condition in call.conditions for test in _tests(condition, architecture)]
     left = sum(len(test) for test in tests) + 1
     for test in tests:
         left -= len(test)
@@ -92,7 +103,9 @@ def _block(call: Call, verdict: int) -> list[Instruction]:
 _REFUSE: Final = 255
 
 
-def _tests(condition: Among | Null) -> Iterator[list[Instruction]]:
+def _tests(condition: Condition, architecture: Architecture) -> Iterator[list[Instruction]]:
+    if isinstance(condition, OnlyReads):
+        condition = condition.on(architecture)
     low = _AT_ARGUMENTS + 8 * condition.argument
     if isinstance(condition, Null):
         yield [(_LOAD, 0, 0, low), (_EQUAL, 0, _REFUSE, 0)]

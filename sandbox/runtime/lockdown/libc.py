@@ -98,13 +98,14 @@ def capset_nothing() -> None:
     _checked(int(_libc.capset(header, bytes(24))))
 
 
-def has_capability(number: int) -> bool:
-    """Whether a capability is effective: capget(2)."""
+def capabilities() -> int:
+    """Every effective, permitted and inheritable capability, as bits: capget(2)."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     data = ctypes.create_string_buffer(24)
     _checked(int(_libc.capget(header, data)))
-    effective = struct.unpack_from("=I", data, 12 * (number // 32))[0]
-    return bool(effective >> (number % 32) & 1)
+    low = struct.unpack_from("=III", data, 0)
+    high = struct.unpack_from("=III", data, 12)
+    return int(low[0] | low[1] | low[2] | (high[0] | high[1] | high[2]) << 32)
 
 
 def install_filter(program: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from typing import Final
@@ -46,7 +47,7 @@ def become(uid: int) -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability and every way back: bounding and ambient set, secure bits, exec, other's eyes."""
-    if libc.has_capability(_CAP_SETPCAP):
+    if libc.capabilities() >> _CAP_SETPCAP & 1:
         for number in range(_CAPABILITIES_MAX):
             try:
                 libc.prctl(libc.PR_CAPBSET_DROP, number)
@@ -55,6 +56,8 @@ def drop_capabilities() -> None:
         libc.prctl(libc.PR_SET_SECUREBITS, _ALL_SECUREBITS_LOCKED)
     libc.prctl(libc.PR_CAP_AMBIENT, libc.PR_CAP_AMBIENT_CLEAR_ALL)
     libc.capset_nothing()
+    if libc.capabilities():
+        raise OSError(errno.EPERM, "capabilities stayed although they were given up")
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
 

@@ -91,7 +91,7 @@ class ConfinedHost:
             case "lift":
                 self.supervisor.lift(told["plugin"], told["version"])
             case "end":
-                await self.supervisor.end(told["plugin"])
+                await self.supervisor.end(told["plugin"], merchant_id=told["merchant"])
             case "pids":
                 return {"pids": list(self.supervisor.pids(told["plugin"])), "level": self.supervisor.level}
             case "logs":

@@ -77,6 +77,8 @@ class PlainHost:
 
     async def decide(self, told: Json) -> Json:
         """One call of one plugin; all plugins of a decision are shown the same payload."""
+        if not self._manager.has_plugin(told["plugin"]):
+            self._register(told["plugin"], told["version"])
         if told["decision"] not in self._payloads:
             payload = PAYLOADS[told["hook"]].model_validate_json(payload_json(told))
             self._payloads = {told["decision"]: payload}
@@ -99,7 +101,7 @@ class PlainHost:
         except ValidationError:
             return {"outcome": "bad_result"}
         except Exception as error:  # noqa: BLE001 - what L0 promises is that exceptions are contained
-            return {"outcome": "exception", "detail": type(error).__name__}
+            return {"outcome": "exception", "detail": type.__getattribute__(type(error), "__mro__")[1].__name__}
         if time.monotonic() - began > told["deadline_s"]:
             return {"outcome": "timeout"}
         return score_of(value)

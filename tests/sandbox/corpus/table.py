@@ -150,7 +150,8 @@ _add("kernel", "process_madvise", "forbidden_call", l0="allow", l1="allow")
 # Exhaustion and hangs.
 _add("exhaustion", "loop deaf_loop c_loop regex hashing sleep deadlock swallow_big_number", "timeout",
      deadline_s=DEADLINE_S, is_late=True, up_to=0, harm="blocked")  # fmt: skip
-_add("exhaustion", "membomb memory_in_c", "memory", l0="allow", up_to=0, harm="memory")
+_add("exhaustion", "membomb", "memory", l0="allow", up_to=0, harm="memory")
+_add("exhaustion", "memory_in_c", up_to=0, harm="memory")
 _add("exhaustion", "leak", steps=5)
 _add("exhaustion", "threads", up_to=0, harm="threads")
 _add("exhaustion", "thread_burn timer_burn", lingers=True, up_to=0, harm="cpu")
@@ -159,7 +160,8 @@ _add("exhaustion", "diskfill inode_fill", up_to=1, harm="file")
 _add("exhaustion", "log_flood log_long_line", "timeout", l0="allow", deadline_s=DEADLINE_S, up_to=0, harm="log")
 
 # Crash and exit.
-_add("crash", "raise_error recursion big_exception error_chain hostile_exception long_name", "exception")
+_add("crash", "raise_error recursion big_exception error_chain long_name", "exception")
+_add("crash", "hostile_exception", "died", l0="exception")
 _add("crash", "raise_base keyboard_interrupt sysexit", "exception", l0="gone", up_to=0, harm="host")
 _add("crash", "raise_host_gone osexit thread_exit segv abort stack_overflow corrupt_interpreter", "died",
      l0="gone", up_to=0, harm="host")  # fmt: skip
@@ -171,20 +173,22 @@ _add("crash", "close_everything", "died", l0="gone", up_to=0, harm="host")
 _add("wire", "own_result duplicate_decision reply_and_leave pass_descriptors", "allow")
 _add("wire", "malformed plain_text empty_frame json_array not_utf8 lone_surrogate unknown_kind blob_for_json unknown_frame "
              "no_type no_value extra_key nan_value infinity_value deep_value deep_objects blobs_negative blobs_empty "
-             "blobs_short blobs_uninvited short_id junk_flood two_halves byte_before_answer patch_frames",
+             "blobs_short blobs_uninvited short_id junk_flood ansi_key bigger_number",
      "malformed", l0="allow")  # fmt: skip
-_add("wire", "huge_reply lenbomb just_over_limit blobs_too_many blobs_too_big blobs_long long_error long_detail",
+_add("wire", "byte_before_answer patch_frames huge_reply lenbomb just_over_limit blobs_too_many blobs_too_big blobs_long long_error long_detail",
      "oversize", l0="allow")  # fmt: skip
 _add("wire", "forged_id duplicate_id", "forged_id", l0="allow")
-_add("wire", "answer_on_thaw repeat_last_answer", "forged_id", l0="allow", steps=2)
+_add("wire", "repeat_last_answer", "unsolicited", l0="allow", steps=2)
+_add("wire", "answer_on_thaw", "unsolicited|forged_id", l0="allow", steps=2)
 _add("wire", "double_reply prefetch_reply trailing_byte locked_again ready_again thread_answers",
      "unsolicited", l0="allow")  # fmt: skip
 _add("wire", "call_to_host", "malformed", l0="allow")
-_add("wire", "extra_field wrong_types raw_bad_verdict null_value float_value big_number bigger_number",
+_add("wire", "extra_field wrong_types raw_bad_verdict null_value float_value big_number",
      "bad_result", l0="allow")  # fmt: skip
 _add("wire", "forged_memory", "memory", l0="allow")
 _add("wire", "forged_kind ansi_detail", "exception", l0="allow")
-_add("wire", "half_frame half_header drop_outgoing", "timeout", l0="allow", deadline_s=DEADLINE_S)
+_add("wire", "half_frame half_header two_halves", "timeout", l0="allow", deadline_s=DEADLINE_S)
+_add("wire", "drop_outgoing", "timeout", l0="allow", deadline_s=DEADLINE_S, steps=2)
 _add("wire", "drip late_answer", "timeout", l0="allow", deadline_s=DEADLINE_S)
 _add("wire", "half_frame_and_leave close_channel shut_channel", "died", l0="allow")
 _add("wire", "steal_next_frame", "allow", steps=2)
@@ -194,9 +198,9 @@ _add("capabilities", "invented_handle", "foreign_handle", l0="allow")
 _add("capabilities", "stale_handle", "foreign_handle", l0="allow", steps=2)
 _add("capabilities", "revived_context", "forged_id", l0="allow", steps=2)
 _add("capabilities", "forged_ask_id", "forged_id", l0="allow")
-_add("capabilities", "short_handle sequence_ahead sequence_zero sequence_huge arguments_array arguments_nan ask_extra_key "
+_add("capabilities", "short_handle sequence_ahead sequence_zero arguments_array arguments_nan ask_extra_key "
                      "operation_empty", "malformed", l0="allow")  # fmt: skip
-_add("capabilities", "ask_too_large operation_long", "oversize", l0="allow")
+_add("capabilities", "ask_too_large operation_long sequence_huge", "oversize", l0="allow")
 _add("capabilities", "ask_with_blobs", "malformed", l0="allow")
 _add("capabilities", "ask_ahead ask_with_answer", "unsolicited", l0="allow")
 _add("capabilities", "half_ask", "timeout", l0="allow", deadline_s=DEADLINE_S)
@@ -210,12 +214,15 @@ _add("capabilities", "capability_flood", l0="allow", outcome="capability_flood",
 # Values and texts.
 _add("values", "bad_verdict plain_dict nothing_at_all awaitable future generator liar wrong_result_type own_class module "
                "big_value", "bad_result")  # fmt: skip
-_add("values", "subclass", "bad_result", l0="allow", up_to=0, harm="decision")
+_add("values", "subclass", up_to=0, harm="decision")
 _add("values", "unchecked_score negative_score", "bad_result", l0="allow", up_to=0, harm="decision")
 _add("values", "unchecked_decision", "bad_result", l0="approve", up_to=0, harm="decision")
-_add("values", "float_score text_of_its_own ring", "bad_result", l0="allow")
+_add("values", "float_score", "bad_result", l0="allow")
+_add("values", "text_of_its_own", l0="deny")
+_add("values", "ring", "exception", l0="allow")
 _add("values", "deny_without_reason", "bad_result", l0="deny")
-_add("values", "negative_discount many_discounts", "bad_result", hook="amend_basket", l0="BasketOperations")
+_add("values", "many_discounts", "oversize", hook="amend_basket", l0="BasketOperations")
+_add("values", "negative_discount", "bad_result", hook="amend_basket", l0="BasketOperations")
 _add("values", "huge_blob", "oversize", hook="render_receipt", l0="Rendered")
 _add("values", "media_type_injected", "bad_result", hook="render_receipt", l0="Rendered")
 _add("values", "patched_serializer", "bad_result", l0="allow")
@@ -238,7 +245,7 @@ _add("boot", "boot_loop boot_c_loop", "boot_timeout", mode="loop", l0="ready")
 _add("boot", "boot_sleep", "boot_timeout", l0="ready")
 _add("boot", "boot_locked boot_result", "unsolicited", l0="ready")
 _add("boot", "boot_ready", "unsolicited", l0="allow", calls_after=True)
-_add("boot", "boot_ready_alone", "timeout", l0="allow", calls_after=True)
+_add("boot", "boot_ready_alone", "timeout", l0="allow", calls_after=True, deadline_s=DEADLINE_S)
 _add("boot", "boot_garbage", "malformed", l0="ready")
 _add("boot", "boot_lenbomb", "oversize", l0="ready")
 _add("boot", "boot_ansi boot_ansi_raw boot_ansi_hooks", "load", l0="ready")

@@ -40,7 +40,7 @@ async def test_hostile_behaviour(level: Level, behaviour: Behaviour, stages: dic
     found = await try_out(stages[level], behaviour)
     expected = behaviour.harms[level]
     seen = "; ".join(found.details)
-    assert found.outcome == behaviour.outcomes[level], seen
+    assert found.outcome in behaviour.outcomes[level].split("|"), seen
     if expected:
         assert expected in found.harms, seen
     else:

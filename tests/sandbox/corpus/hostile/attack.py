@@ -1,6 +1,7 @@
 """What all modes share."""
 
 import base64
+import contextlib
 import ctypes
 import os
 import time
@@ -35,7 +36,8 @@ class At:
 
     def note(self, error):
         """Say what was refused."""
-        os.write(2, f"refused: {type(error).__name__} {error.errno}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"refused: {type(error).__name__} {error.errno}\n".encode())
 
 
 def collect():

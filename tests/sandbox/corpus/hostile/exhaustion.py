@@ -179,7 +179,8 @@ def log_flood(at):
 
 @mode
 def log_long_line(at):
-    os.write(2, b"y" * (int(at.log_mib) * MIB))
+    for _ in range(int(at.log_mib)):
+        os.write(2, b"y" * MIB)
 
 
 @mode

@@ -67,7 +67,10 @@ def open_by_handle(at):
         syscall(303, -100, at.key.encode(), handle, ctypes.byref(mount), 0)
     except OSError as refused:
         at.note(refused)  # Even so the next call is tried.
-    folder = os.open("/", os.O_RDONLY)
+    try:
+        folder = os.open("/", os.O_RDONLY)
+    except OSError:
+        folder = -1
     at.loot(os.read(syscall(304, folder, handle, 0), 2000))
 
 

@@ -133,15 +133,12 @@ def patched_serializer(at):
         def __getattr__(self, name):
             return getattr(honest, name)
 
-    for module in list(sys.modules.values()):
-        for target in getattr(module, "__dict__", {}).values():
-            if type(target).__name__ == "TypeAdapter":
-                target.serializer = Other()
-    import gc
-
-    for each in gc.get_objects():
-        if type(each).__name__ == "TypeAdapter":
-            each.serializer = Other()
+    frame = sys._getframe()
+    while frame is not None:
+        result = getattr(frame.f_locals.get("target"), "result", None)
+        if result is not None:
+            result.serializer = Other()
+        frame = frame.f_back
 
 
 @mode

@@ -77,7 +77,7 @@ class PlainHost:
 
     async def decide(self, told: Json) -> Json:
         """One call of one plugin; all plugins of a decision are shown the same payload."""
-        if not self._manager.has_plugin(told["plugin"]):
+        if told["plugin"] == HOSTILE and not self._manager.has_plugin(HOSTILE):
             self._register(told["plugin"], told["version"])
         if told["decision"] not in self._payloads:
             payload = PAYLOADS[told["hook"]].model_validate_json(payload_json(told))

@@ -185,7 +185,7 @@ class Scene:
             for entry in self.look().entries - self._untouched.entries:
                 path = Path(str(entry[0]))
                 if path.is_dir() and not path.is_symlink():
-                    path.rmdir()
+                    shutil.rmtree(path)
                 elif path not in (self.key, self.database):
                     path.unlink(missing_ok=True)
         for leftover in self.leftovers():

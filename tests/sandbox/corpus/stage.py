@@ -175,10 +175,7 @@ class Victim:
 
     def state(self) -> str:
         """By the letter of proc(5); X when there is none."""
-        try:
-            return _fields(self.pid)[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return "X"
+        return state_of(self.pid)
 
     def is_well(self) -> bool:
         """Whether it lives, runs and speaks."""
@@ -249,6 +246,14 @@ class Victim:
 def _fields(pid: int) -> list[str]:
     """From the third on: proc(5), stat."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def state_of(pid: int) -> str:
+    """By the letter of proc(5); X when there is no such process."""
+    try:
+        return _fields(pid)[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def cpu_ticks(pid: int) -> int:
@@ -326,7 +331,7 @@ class Stage:
     def _exec(self, line: socket.socket, *, log: int | None, role: str) -> subprocess.Popen[bytes]:
         module = "tests.sandbox.corpus.victim"
         return subprocess.Popen(
-            [sys.executable, "-m", module, str(line.fileno()), role, self.scene.tokens["command"]],
+            [sys.executable, "-B", "-m", module, str(line.fileno()), role, self.scene.tokens["command"]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,

@@ -104,8 +104,8 @@ _add = _table.add
 _add("secrets", "read_passwd read_db read_key read_dotdot read_mapped", up_to=1, harm="secret")
 _add("secrets", "openat_from_own_folder openat2 open_by_path_descriptor", up_to=1, harm="secret")
 _add("secrets", "open_by_handle", "forbidden_call", l0="allow", l1="allow", up_to=1, harm="secret")
-_add("secrets", "env working_directory frames fds", up_to=0, harm="secret")
-_add("secrets", "proc_environ proc_root proc_cmdline proc_mem", up_to=1, harm="secret")
+_add("secrets", "env frames fds", up_to=0, harm="secret")
+_add("secrets", "working_directory proc_environ proc_root proc_cmdline proc_mem", up_to=1, harm="secret")
 _add("secrets", "sibling_mem", harms={1: "secret"})
 _add("secrets", "own_mem", up_to=0, harm="secret")
 _add("secrets", "process_vm_readv pidfd_getfd", "forbidden_call", l0="allow", l1="allow", up_to=1, harm="secret")
@@ -117,8 +117,10 @@ _add("secrets", "crosstenant_file", steps=2, is_for_another=True, up_to=1, harm=
 
 # Tampering.
 _add("tampering", "mutate_args unregister_neighbour monkeypatch_results monkeypatch_pluggy", up_to=0, harm="neighbour")
-_add("tampering", "monkeypatch_json replace_modules", up_to=0, harm="host", l0="gone")
-_add("tampering", "write_file append_to_db write_self truncate_db truncate_by_reading", up_to=1, harm="file")
+_add("tampering", "monkeypatch_json", up_to=0, harm="host", l0="gone")
+_add("tampering", "replace_modules")
+_add("tampering", "write_file write_self truncate_db truncate_by_reading", up_to=1, harm="file")
+_add("tampering", "append_to_db", up_to=0, harm="file")
 _add("tampering", "create_by_reading chmod_db chown_db utime_db unlink_db rename_db", up_to=1, harm="file")
 _add("tampering", "symlink hardlink make_fifo make_folder", up_to=1, harm="file")
 _add("tampering", "oom_score renice_host limit_host pin_host", up_to=1, harm="standing")
@@ -138,7 +140,7 @@ _add("network", "channel_to_path stream_pair_reconnect")
 _add("kernel", "shell posix_spawn", up_to=1, harm="file")
 _add("kernel", "execve execveat", "forbidden_call", l0="gone", l1="died", harms={0: "host", 1: "file"})
 _add("kernel", "forkbomb fork_call clone_process clone3_process clone_into_namespace", up_to=1, harm="processes")
-_add("kernel", "daemonize", up_to=1, harm="file")
+_add("kernel", "daemonize", lingers=True, up_to=1, harm="file")
 _add("kernel", "session memfd memwx set_clock syslog accounting quota fanotify message_queue secret_memory")
 _add("kernel", "unknown_call landlock_again setuid capabilities seccomp_loosen prctl_loosen setlimit realtime terminal")
 _add("kernel", "int80 x32 iouring userns setns mount new_mount chroot pivot_root bpf perf userfaultfd",
@@ -212,15 +214,13 @@ _add("capabilities", "merchant_in_arguments operation_injected internal_operatio
 _add("capabilities", "capability_flood", l0="allow", outcome="capability_flood", up_to=0, harm="flood")
 
 # Values and texts.
-_add("values", "bad_verdict plain_dict nothing_at_all awaitable future generator liar wrong_result_type own_class module "
+_add("values", "bad_verdict plain_dict nothing_at_all awaitable future generator wrong_result_type own_class module "
                "big_value", "bad_result")  # fmt: skip
-_add("values", "subclass", up_to=0, harm="decision")
-_add("values", "unchecked_score negative_score", "bad_result", l0="allow", up_to=0, harm="decision")
-_add("values", "unchecked_decision", "bad_result", l0="approve", up_to=0, harm="decision")
-_add("values", "float_score", "bad_result", l0="allow")
+_add("values", "subclass")
+_add("values", "liar unchecked_score negative_score float_score", "bad_result", l0="allow", up_to=0, harm="decision")
+_add("values", "unchecked_decision deny_without_reason", "bad_result")
 _add("values", "text_of_its_own", l0="deny")
 _add("values", "ring", "exception", l0="allow")
-_add("values", "deny_without_reason", "bad_result", l0="deny")
 _add("values", "many_discounts", "oversize", hook="amend_basket", l0="BasketOperations")
 _add("values", "negative_discount", "bad_result", hook="amend_basket", l0="BasketOperations")
 _add("values", "huge_blob", "oversize", hook="render_receipt", l0="Rendered")
@@ -248,11 +248,12 @@ _add("boot", "boot_ready", "unsolicited", l0="allow", calls_after=True)
 _add("boot", "boot_ready_alone", "timeout", l0="allow", calls_after=True, deadline_s=DEADLINE_S)
 _add("boot", "boot_garbage", "malformed", l0="ready")
 _add("boot", "boot_lenbomb", "oversize", l0="ready")
-_add("boot", "boot_ansi boot_ansi_raw boot_ansi_hooks", "load", l0="ready")
-_add("boot", "boot_fewer_hooks boot_more_hooks boot_coroutine boot_generator boot_wrapper boot_tryfirst boot_arguments "
+_add("boot", "boot_ansi boot_arguments", "load")
+_add("boot", "boot_ansi_raw boot_ansi_hooks", "load", l0="ready")
+_add("boot", "boot_fewer_hooks boot_more_hooks boot_coroutine boot_generator boot_wrapper boot_tryfirst "
              "boot_getattr boot_replaced_module", "load", l0="ready")  # fmt: skip
 _add("boot", "boot_thread", "ready", lingers=True, up_to=0, harm="cpu")
-_add("boot", "boot_log", "boot_timeout", mode="log_flood", l0="ready")
+_add("boot", "boot_log", "boot_timeout", mode="log_flood", l0="ready", up_to=0, harm="log")
 _add("boot", "boot_shadow boot_meta_path boot_audit_hook", "allow", calls_after=True)
 _add("boot", "boot_hide_contracts boot_patched_worker", "load", l0="ready")
 

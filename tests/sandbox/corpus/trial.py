@@ -16,8 +16,9 @@ from platform_core.contracts.runtime import SECURITY_FAULTS, FaultKind
 from sandbox.runtime.levels import Level
 from tests.sandbox.corpus.bundles import HOSTILE, NEIGHBOUR, VERSION
 from tests.sandbox.corpus.scene import MERCHANTS, Scene
-from tests.sandbox.corpus.stage import Gone, Json, Stage, Victim, cpu_ticks
+from tests.sandbox.corpus.stage import Gone, Json, Stage, Victim, cpu_ticks, state_of
 from tests.sandbox.corpus.table import Behaviour
+from tests.support.patience import HEARD_S
 
 PROCESSES_MAX: Final = 18
 """Zygote, workers and spares of two plugins, and some that are just being born."""
@@ -26,7 +27,7 @@ THREADS_MORE_MAX: Final = 100
 DESCRIPTORS_MORE_MAX: Final = 100
 LOG_BYTES_MAX: Final = 1 << 20
 ASKED_MAX: Final = 51
-TICKS_MAX: Final = 8
+TICKS_MAX: Final = 2
 """Of 10 ms, in `LINGER_S` after the answer."""
 LINGER_S: Final = 0.4
 PATIENT_S: Final = 30.0
@@ -57,6 +58,7 @@ class Trial:
         self._texts: list[str] = []
         self._standing = victim.standing()
         self._port = 0
+        self._siblings: list[int] = []
 
     async def run(self) -> Found:
         """Attack, look, and see whether the victim still does its work."""
@@ -65,6 +67,9 @@ class Trial:
         victim.output.size = 0
         victim.watched = type(victim.watched)()
         victim.watch(port=0)
+        with suppress(Gone):
+            await self._benign(NEIGHBOUR, "mer_a")
+            self._siblings = (await victim.ask("pids", plugin=NEIGHBOUR))["pids"]
         before = (victim.watched.threads, victim.watched.descriptors)
         victim.watched = type(victim.watched)()
         sampling = asyncio.create_task(self._sample())
@@ -89,12 +94,11 @@ class Trial:
 
     async def _known(self, step: int) -> Json:
         behaviour, victim = self._behaviour, self._victim
-        siblings = await victim.ask("pids", plugin=NEIGHBOUR)
         facts = {name: value for name, value in victim.facts.items() if name != "id"}
         return self._scene.known() | facts | {
             "host": victim.pid,
             "host_name": os.uname().nodename,
-            "siblings": siblings["pids"],
+            "siblings": self._siblings,
             "zygote": victim.zygote() or victim.pid,
             "level": int(self._stage.level),
             "step": step,
@@ -132,6 +136,8 @@ class Trial:
         else:
             for step in range(1, behaviour.steps + 1):
                 await self._step(step)
+        if killed := [pid for pid in self._siblings if state_of(pid) in "ZX"]:
+            self._harm("neighbour", f"its workers {killed} were killed")
         if behaviour.lingers:
             await self._linger()
         if behaviour.leaves and self._stage.level == Level.L0:
@@ -184,8 +190,11 @@ class Trial:
         asked = await self._victim.ask("pids", plugin=HOSTILE)
         pids = asked["pids"] or [self._victim.pid]
         before = {pid: cpu_ticks(pid) for pid in pids}
-        await asyncio.sleep(LINGER_S)
-        burnt = max(cpu_ticks(pid) - before[pid] for pid in pids)
+        burnt, loop = 0, asyncio.get_running_loop()
+        until = loop.time() + (HEARD_S if self._behaviour.harms[self._stage.level] == "cpu" else LINGER_S)
+        while burnt <= TICKS_MAX and loop.time() < until:
+            await asyncio.sleep(0.05)
+            burnt = max(cpu_ticks(pid) - before[pid] for pid in pids)
         if burnt > TICKS_MAX:
             self._harm("cpu", f"{burnt} ticks after the answer")
 
@@ -250,6 +259,7 @@ class Trial:
 
     def _look(self, *, threads: int, descriptors: int) -> None:
         victim, scene, seen = self._victim, self._scene, self._victim.watched
+        victim.watch(port=0)
         if not scene.is_untouched():
             self._harm("file", "files changed")
         if scene.listeners.hits:
@@ -306,7 +316,7 @@ async def try_out(stage: Stage, behaviour: Behaviour) -> Found:
     victim = await stage.victim()
     found = await Trial(stage, victim, behaviour).run()
     stage.scene.restore()
-    is_fit = victim.is_well() and not found.harms - {"file", "network", "secret", "log", "processes"}
+    is_fit = victim.is_well() and not found.harms - {"file", "network", "secret", "log"}
     if stage.level == Level.L0 or not is_fit:
         await stage.discard()
     return found

@@ -59,8 +59,9 @@ asks("half_ask", lambda at: ask(at)[:30])
 @mode
 def stale_handle(at):
     """Step 2 shows the handle of step 1."""
+    handle = begun().handle
     if at.step == 1:
-        KEPT["handle"] = begun().handle
+        KEPT["handle"] = handle
         return
     send(ask(at, handle=KEPT["handle"]))
     park()

@@ -18,7 +18,7 @@ SECONDS = 1.5
 
 
 def _command(at):
-    return ["/bin/sh", "-c", f"mkdir {at.scene}/by-shell"]
+    return ["/bin/sh", "-c", f"/bin/mkdir {at.scene}/by-shell"]
 
 
 @mode
@@ -101,7 +101,7 @@ def daemonize(at):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            for beat in range(15):
+            for beat in range(3):
                 os.mkdir(f"{at.scene}/beat-{beat}")
                 time.sleep(0.1)
         os._exit(0)

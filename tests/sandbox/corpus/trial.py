@@ -27,8 +27,8 @@ THREADS_MORE_MAX: Final = 100
 DESCRIPTORS_MORE_MAX: Final = 100
 LOG_BYTES_MAX: Final = 1 << 20
 ASKED_MAX: Final = 51
-TICKS_MAX: Final = 2
-"""Of 10 ms, in `LINGER_S` after the answer."""
+TICKS_MAX: Final = 8
+"""Of 10 ms, in `LINGER_S` after the answer; a spare that is just being born takes some too."""
 LINGER_S: Final = 0.4
 PATIENT_S: Final = 30.0
 """Deadline of calls that are not about deadlines."""

@@ -204,7 +204,7 @@ def boot_thread(at, names):
     """A thread that burns from the import on."""
 
     def burn():
-        until = time.monotonic() + 1.5
+        until = time.monotonic() + 3.0
         while time.monotonic() < until:
             pass
 

@@ -9,7 +9,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
@@ -116,7 +116,11 @@ _CONTEXT: Final = json.dumps(
 
 
 def run(options: Options) -> list[Figure]:
-    """On uvloop, as the server runs, and on asyncio's own loop."""
+    """On uvloop, as all our processes run, and on asyncio's own loop, which no goal is set for.
+
+    There the ping-pong's answer has often come before `sock_recv` first looks, so that it never waits: a plugin cannot
+    be that quick.
+    """
     rounds = 1 if options.rounds == 1 else ROUNDS
     with tempfile.TemporaryDirectory(prefix="arsenal-bench-") as folder:
         plugins = Path(folder) / "plugins"
@@ -125,25 +129,28 @@ def run(options: Options) -> list[Figure]:
             install(plugin_bundle(Path(folder), _CODE, plugin_id=plugin_id), plugins=plugins)
         on_uvloop = uvloop.run(_measure(plugins, ids, rounds=rounds))
         on_asyncio = asyncio.run(_measure(plugins, ids, rounds=rounds))
-    return [*_figures(on_uvloop, "uvloop"), *_figures(on_asyncio, "asyncio")]
+    return [*_figures(on_uvloop, "uvloop", has_goals=True), *_figures(on_asyncio, "asyncio", has_goals=False)]
 
 
-def _figures(rounds: Rounds, loop: str) -> Iterator[Figure]:
-    def ratio(name: str, against: str, goal: Goal) -> Figure:
-        return Figure(NAME, f"{loop}.{name}_to_{against}", rounds.ratios(name, against), "x", goal)
+def _figures(rounds: Rounds, loop: str, *, has_goals: bool) -> Iterator[Figure]:
+    def figure(name: str, values: Sequence[float], *, unit: str, goal: tuple[float, float]) -> Figure:
+        return Figure(NAME, f"{loop}.{name}", values, unit, Goal("<=", *goal) if has_goals else None)
 
-    yield ratio("call", "ping_200", Goal("<=", 3.0, 2.6))
-    yield ratio("call_4k", "ping_4k", Goal("<=", 6.5, 4.8))
-    yield ratio("with_capability", "ping_200", Goal("<=", 5.5, 4.8))
-    yield ratio("three_at_once", "call", Goal("<=", 2.0, 2.0))
-    yield ratio("three_at_once", "three_in_turn", Goal("<=", 0.75, 0.66))
+    for name, against, goal in (
+        ("call", "ping_200", (3.0, 2.6)),
+        ("call_4k", "ping_4k", (6.5, 4.8)),
+        ("with_capability", "ping_200", (5.5, 4.8)),
+        ("three_at_once", "call", (2.0, 1.9)),
+        ("three_at_once", "three_in_turn", (0.75, 0.66)),
+    ):
+        yield figure(f"{name}_to_{against}", rounds.ratios(name, against), unit="x", goal=goal)
     for name in ("ping_200", "call", "call_4k", "with_capability", "three_at_once"):
         yield Figure(NAME, f"{loop}.{name}_us", rounds.of(name), "us")
-    yield Figure(NAME, f"{loop}.ready_ms", rounds.of("ready_ms"), "ms", Goal("<=", 15.0, 7.0))
-    yield Figure(NAME, f"{loop}.private_mib", rounds.of("private_mib"), "MiB", Goal("<=", 4.0, 2.6))
-    yield Figure(NAME, f"{loop}.loop_wait_ms", rounds.of("loop_wait_ms"), "ms", Goal("<=", 60.0, 57.0))
-    yield Figure(NAME, f"{loop}.after_kill_ms", rounds.of("after_kill_ms"), "ms", Goal("<=", 3.0, 0.2))
-    yield Figure(NAME, f"{loop}.quarantined_us", rounds.of("quarantined_us"), "us", Goal("<=", 20.0, 1.0))
+    yield figure("ready_ms", rounds.of("ready_ms"), unit="ms", goal=(15.0, 7.0))
+    yield figure("private_mib", rounds.of("private_mib"), unit="MiB", goal=(4.0, 2.6))
+    yield figure("loop_wait_ms", rounds.of("loop_wait_ms"), unit="ms", goal=(60.0, 57.0))
+    yield figure("after_kill_ms", rounds.of("after_kill_ms"), unit="ms", goal=(3.0, 0.2))
+    yield figure("quarantined_us", rounds.of("quarantined_us"), unit="us", goal=(20.0, 1.0))
 
 
 async def _measure(plugins: Path, ids: tuple[str, ...], *, rounds: int) -> Rounds:

@@ -83,9 +83,9 @@ def _parts(machine: Machine, *, required: Level, lacking: list[Gap]) -> Iterator
         else:
             state: State = "failed" if gap.level <= required else "ok"
             yield Finding(name, state, f"{gap.words} (for {gap.level.name})", gap.repair)
-    controllers = ", ".join(sorted(machine.cgroup_controllers))
-    if controllers:
-        yield Finding("cgroups", "ok", f"version 2 may be divided further: {controllers}")
+    if machine.group is not None:
+        yield Finding("cgroups", "ok", f"one for each plugin, below {machine.group}")
     else:
         words = "no part of cgroup version 2 is handed to us: memory is bounded by worker and by their number"
-        yield Finding("cgroups", "ok", words, "Give the service Delegate=yes in its systemd unit")
+        repair = "Give the service Delegate=yes and DelegateSubgroup=host in its systemd unit"
+        yield Finding("cgroups", "ok", words, repair)

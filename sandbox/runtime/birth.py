@@ -20,10 +20,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn
 
 from sandbox.runtime.levels import Level
-from sandbox.runtime.lockdown import landlock, libc, namespaces, privileges
+from sandbox.runtime.lockdown import cgroups, landlock, libc, namespaces, privileges
 from sandbox.runtime.lockdown.filters import Program
 from sandbox.runtime.lockdown.namespaces import HOST_NAME, Root, Source
 from sandbox.runtime.lockdown.privileges import WorkerLimits
@@ -31,6 +32,7 @@ from sandbox.runtime.selftest import Host, LockFacts, attained, find_holes
 
 STEPS: Final = (
     "descriptors",
+    "cgroup",
     "namespaces",
     "root",
     "uid",
@@ -71,7 +73,11 @@ class Birth:
     limits: WorkerLimits
     memory_mb: int
     uid: int
-    """At L4."""
+    """Its own at L4; below, what a root zygote's workers are counted by."""
+    has_counts_by_namespace: bool
+    """Whether the kernel counts processes for each user namespace apart (Linux 5.14, user_namespaces(7))."""
+    group: Path | None
+    """The plugin's cgroup, prepared."""
     run: Callable[[socket.socket, LockFacts], None]
 
 
@@ -121,15 +127,19 @@ def intermediate(birth: Birth, wires: Wires, *, began: float) -> NoReturn:
     with steps("descriptors"):
         _place_descriptors(wires, steps)
         os.umask(0o077)
+    if birth.group is not None:
+        with steps("cgroup"):
+            cgroups.join(birth.group)
     if birth.target >= Level.L3:
         with steps("namespaces"):
             namespaces.enter(is_root=is_root)
             left = namespaces.left(birth.namespaces)
         with steps("root"):
             namespaces.build_root(birth.root)
-    if birth.target >= Level.L4:
+    if is_root and birth.target >= Level.L2:
         with steps("uid"):
-            privileges.become(birth.uid)
+            take_uid = privileges.become if birth.target >= Level.L4 else privileges.be_counted_as
+            take_uid(birth.uid)
     with steps("fork"):
         child = os.fork()
         if child == 0:
@@ -157,7 +167,8 @@ def _worker(birth: Birth, steps: Steps, *, left: tuple[str, ...], began: float) 
         with steps("privileges"):
             privileges.drop_capabilities()
     with steps("limits"):
-        privileges.limit(birth.limits, memory_mb=birth.memory_mb, is_uid_own=birth.target >= Level.L4)
+        is_counted_alone = os.getuid() == birth.uid or ("user" in left and birth.has_counts_by_namespace)
+        privileges.limit(birth.limits, memory_mb=birth.memory_mb, is_counted_alone=is_counted_alone)
     if birth.target >= Level.L2:
         with steps("landlock"):
             _landlock(birth)
@@ -214,7 +225,7 @@ def _measure(birth: Birth, *, left: tuple[str, ...], began: float) -> LockFacts:
         landlock_abi=birth.landlock_abi if is_confined else 0,
         has_seccomp=libc.prctl(libc.PR_GET_SECCOMP) == _SECCOMP_MODE_FILTER,
         namespaces=namespaces_left,
-        uid=os.getuid(),
+        uid=os.geteuid(),
         holes=holes,
         lock_ms=round((time.monotonic() - began) * 1000, 3),
     )

@@ -11,12 +11,8 @@ import platform
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
 
-from sandbox.runtime.lockdown import landlock, libc
-
-CGROUPS: Final = Path("/sys/fs/cgroup")
-CONTROLLERS: Final = frozenset({"memory", "pids", "cpu"})
+from sandbox.runtime.lockdown import cgroups, landlock, libc
 
 
 class Level(IntEnum):
@@ -48,8 +44,8 @@ class Machine:
     """Whether a filter may kill a process (SECCOMP_RET_KILL_PROCESS, Linux 4.14)."""
     user_namespace_bar: str
     """The sysctl that forbids user namespaces to ordinary users; empty when none is known to."""
-    cgroup_controllers: frozenset[str]
-    """Controllers of cgroup v2 that this process may hand on."""
+    group: Path | None
+    """The cgroup (version 2) in which groups may be made for plugins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ def look_at_machine() -> Machine:
         landlock_abi=landlock.abi(),
         has_seccomp=libc.can_kill_by_filter(),
         user_namespace_bar=_bar(),
-        cgroup_controllers=_delegated(),
+        group=cgroups.delegated_group(),
     )
 
 
@@ -142,15 +138,3 @@ def _bar() -> str:
         if found == value:
             return name
     return ""
-
-
-def _delegated() -> frozenset[str]:
-    """Controllers of the cgroup v2 that this process is in, if it may make groups below it (cgroups(7))."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-        own = next(line[3:] for line in lines if line.startswith("0::"))
-        folder = CGROUPS / own.lstrip("/")
-        controllers = frozenset((folder / "cgroup.controllers").read_text(encoding="ascii").split())
-    except (OSError, StopIteration):
-        return frozenset()
-    return controllers & CONTROLLERS if os.access(folder, os.W_OK) else frozenset()

@@ -508,7 +508,8 @@ class Pool:
                 worker.retire()
         for name, version in tuple(self._versions.items()):
             is_empty = not (version.workers or version.keys or version.starting or version.is_opening)
-            if is_empty and version.refusal is None and version.retry_at < now:
+            # A version that failed is remembered for as long as a back-off may last, so that it goes on growing.
+            if is_empty and version.refusal is None and version.retry_at + limits.backoff_s_max < now:
                 del self._versions[name]
         self._pump_all()
 

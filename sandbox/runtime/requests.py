@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, field_validator
 
 from sandbox.runtime.levels import Level
+from sandbox.runtime.lockdown.cgroups import GroupLimits
 from sandbox.runtime.lockdown.privileges import WorkerLimits
 from sandbox.runtime.release import PluginId, Version
 from sandbox.runtime.selftest import LockFacts
@@ -45,6 +46,9 @@ class ZygoteSettings(_Message):
     containers (systemd, UIDS-GIDS, read 2026-11-22)."""
     uid_count: int = Field(default=4096, ge=2, le=65_536)
     """How many there are; the last one is the zygote's own, for its proofs."""
+    group: Path | None = None
+    """The cgroup below which each plugin gets one at L4 (`levels.look_at_machine().group`); None: no cgroups."""
+    group_limits: GroupLimits = GroupLimits()
     spawn_within_s: float = Field(default=0.9, gt=0, le=60)
     """When a worker that is not locked down yet is given up; less than what the host waits."""
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 from array import array
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -58,7 +60,9 @@ _STUB: Final = (
     "import sys; sys.dont_write_bytecode = True; sys.path += sys.argv[1:]; "
     "from sandbox.runtime.zygote import main; main()"
 )
+log = logging.getLogger(__name__)
 A = TypeVar("A", Started, Born, Reaped)
+R = TypeVar("R")
 
 
 class SpawnFailed(Exception):
@@ -101,6 +105,8 @@ class Spawned:
     slot: int
     facts: LockFacts
     """As the zygote heard them, before any code of a plugin was there."""
+    generation: int = 0
+    """Which of the spawner's zygotes bore it."""
 
     def close(self) -> None:
         """Close channel, log and pidfd. A worker still running loses its host and is not waited for: reap it first."""
@@ -271,6 +277,14 @@ def _exec(command: list[str], *, control: socket.socket) -> subprocess.Popen[byt
     )
 
 
+async def _dispose(task: asyncio.Task[R], unwanted: Callable[[R], Coroutine[Any, Any, None]] | None) -> None:
+    """See a conversation to its end whose result nobody waits for."""
+    with contextlib.suppress(SpawnFailed, ProcessLookupError):
+        result = await task
+        if unwanted is not None:
+            await unwanted(result)
+
+
 class Spawner:
     """Workers from a zygote. All its methods but `close` raise SpawnFailed."""
 
@@ -287,9 +301,11 @@ class Spawner:
         self._start_within_s = start_within_s
         self._answer_within_s = answer_within_s
         self._zygote: _Zygote | None = None
+        self._generation = 0
         self._started: Started | None = None
         self._is_ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def level(self) -> Level:
@@ -312,12 +328,19 @@ class Spawner:
         self._keeper = asyncio.create_task(self._keep(), name="zygote keeper")
 
     async def spawn(self, plugin_id: str, version: str, slot: int) -> Spawned:
-        """A locked worker of an installed release, about to run its entry. `slot`: free, less than `uid_count` - 1."""
+        """A locked worker of an installed release, about to run its entry. `slot`: free, less than `uid_count` - 1.
+
+        Who is cancelled meanwhile leaves nothing: the worker is put down as soon as it is there.
+        """
+        return await self._unharmed(self._spawn(plugin_id, version, slot), unwanted=self._put_down)
+
+    async def _spawn(self, plugin_id: str, version: str, slot: int) -> Spawned:
         try:
             request = SpawnRequest(plugin_id=plugin_id, version=version, slot=slot).line()
         except ValidationError as error:
             raise SpawnFailed("request", str(error.errors(include_url=False, include_input=False))) from error
         zygote = await self._ready()
+        generation = self._generation
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         log, log_theirs = os.pipe2(os.O_CLOEXEC)
@@ -333,27 +356,53 @@ class Spawner:
         finally:
             theirs.close()
             os.close(log_theirs)
-        return Spawned(answer.pid, pidfd, ours, log, slot, answer.facts)
+        return Spawned(answer.pid, pidfd, ours, log, slot, answer.facts, generation)
 
     async def reap(self, worker: Spawned) -> ExitStatus:
         """Wait for a worker's end, learn how it ended, free its slot. Its descriptors stay open, for what is unread.
 
         SpawnFailed `deadline` when it still runs after the deadline: kill it first. When the zygote is gone the worker
-        was killed with it, and that is the answer.
+        was killed with it, and that is the answer. Who is cancelled meanwhile does not learn it, and the slot is free.
         """
-        zygote = self._zygote
+        return await self._unharmed(self._reap(worker))
+
+    async def _reap(self, worker: Spawned) -> ExitStatus:
         await self._wait_for_end(worker)
-        if zygote is None or zygote.ended.is_set():
+        zygote = self._zygote
+        if zygote is None or zygote.ended.is_set() or worker.generation != self._generation:
             return ExitStatus(code=None, signal=signal.SIGKILL)
         try:
             answer, _ = await zygote.ask(ReapRequest(pid=worker.pid).line(), Reaped, within_s=self._answer_within_s)
         except SpawnFailed:
-            if zygote.ended.is_set() or zygote is not self._zygote:
+            if zygote.ended.is_set():
                 return ExitStatus(code=None, signal=signal.SIGKILL)
             raise
         if os.WIFSIGNALED(answer.status):
             return ExitStatus(code=None, signal=os.WTERMSIG(answer.status))
         return ExitStatus(code=os.WEXITSTATUS(answer.status), signal=None)
+
+    async def _unharmed(
+        self, work: Coroutine[Any, Any, R], *, unwanted: Callable[[R], Coroutine[Any, Any, None]] | None = None
+    ) -> R:
+        """Finish a conversation with the zygote even if the caller is cancelled: half of one puts it out of step."""
+        task = asyncio.create_task(work)
+        self._hold(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._hold(asyncio.create_task(_dispose(task, unwanted)))
+            raise
+
+    def _hold(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _put_down(self, worker: Spawned) -> None:
+        try:
+            signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+            await self._reap(worker)
+        finally:
+            worker.close()
 
     async def _wait_for_end(self, worker: Spawned) -> None:
         loop = asyncio.get_running_loop()
@@ -380,6 +429,8 @@ class Spawner:
         if self._zygote is not None:
             await self._zygote.close(within_s=self._answer_within_s)
             self._zygote = None
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
     async def _ready(self) -> _Zygote:
         try:
@@ -397,6 +448,7 @@ class Spawner:
             await zygote.close(within_s=self._answer_within_s)
             raise
         self._zygote = zygote
+        self._generation += 1
         self._is_ready.set()
 
     async def _keep(self) -> None:
@@ -408,14 +460,17 @@ class Spawner:
             since = loop.time()
             await self._zygote.ended.wait()
             self._is_ready.clear()
+            log.error("the zygote has ended, and all its workers with it; another is started")
             await self._zygote.close(within_s=self._answer_within_s)
             if loop.time() - since >= STEADY_AFTER_S:
                 pause_s = BACK_OFF_S
             while not self._is_ready.is_set():
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACK_OFF_S_MAX)
-                with contextlib.suppress(SpawnFailed):
+                try:
                     await self._launch()
+                except SpawnFailed as failed:
+                    log.error("no zygote can be started, next try in %.1f s: %s", pause_s, failed)
 
 
 def import_path() -> list[str]:

@@ -12,6 +12,7 @@ import time
 from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from platform_core.contracts.plugin import HookContext
 from sandbox.runtime import frames
@@ -71,22 +72,24 @@ def _load(line: Line, release: WorkerRelease) -> Loaded | None:
         line.send(frames.Failed(error_type=error.error_type, detail=error.detail).model_dump_json().encode())
         return None
     import_ms = (time.perf_counter() - began) * 1000
-    ready = frames.Ready(hooks=loaded.hooks, providers=loaded.providers, import_ms=import_ms)
-    line.send(ready.model_dump_json().encode())
+    ready = {"t": "ready", "hooks": loaded.hooks, "providers": loaded.providers, "import_ms": import_ms}
+    line.send(to_json(ready))
     return loaded
 
 
 def _locked(facts: LockedFacts) -> bytes:
-    locked = frames.Locked(
-        level=int(facts.level),
-        landlock_abi=facts.landlock_abi,
-        has_seccomp=facts.has_seccomp,
-        namespaces=tuple(facts.namespaces),
-        uid=facts.uid,
-        holes=tuple(facts.holes),
-        lock_ms=facts.lock_ms,
-    )
-    return locked.model_dump_json().encode()
+    """The frame `frames.Locked`, without a model: every object touched here is a page of each worker's own."""
+    told = {
+        "t": "locked",
+        "level": int(facts.level),
+        "landlock_abi": facts.landlock_abi,
+        "has_seccomp": facts.has_seccomp,
+        "namespaces": facts.namespaces,
+        "uid": facts.uid,
+        "holes": facts.holes,
+        "lock_ms": facts.lock_ms,
+    }
+    return to_json(told)
 
 
 class _Worker:

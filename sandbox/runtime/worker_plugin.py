@@ -47,8 +47,12 @@ class Loaded:
         return f"{_words(error)}{_place(error, self.release.folder)}"
 
 
+@cache
 def prepare() -> None:
-    """Import the contract and make what is the same for every plugin. The zygote calls it once, before any fork."""
+    """Import the contract and make what is the same for every plugin. The zygote calls it once, before any fork.
+
+    A worker that did it again would touch, and so keep for itself, a page for each hook of the contract.
+    """
     _manager()
     for hook in CATALOGUE.values():
         if hook.payload is not None:

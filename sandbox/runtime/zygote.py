@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import importlib.machinery
 import json
 import os
 import pkgutil
+import re
 import select
 import signal
 import socket
@@ -30,7 +32,7 @@ from sandbox.runtime import birth as births
 from sandbox.runtime import sources
 from sandbox.runtime.birth import Birth, Wires
 from sandbox.runtime.levels import Level, best_promised, look_at_machine
-from sandbox.runtime.lockdown import libc, namespaces
+from sandbox.runtime.lockdown import cgroups, libc, namespaces
 from sandbox.runtime.lockdown.filters import AUDIT_ARCHITECTURE, compile_filter
 from sandbox.runtime.lockdown.namespaces import Source
 from sandbox.runtime.release import ReleaseUnreadable, WorkerRelease, read_release
@@ -126,6 +128,8 @@ class Zygote:
             limits=settings.limits,
             memory_mb=PROOF_MEMORY_MB,
             uid=settings.uid_first + settings.uid_count - 1,
+            has_counts_by_namespace=_version(machine.kernel) >= (5, 14),
+            group=None,
             run=_pass,
         )
         self._pattern = _may_read(self._pattern, shared)
@@ -151,10 +155,10 @@ class Zygote:
 
     def _prove(self, level: Level) -> LockFacts:
         pattern = replace(self._pattern, target=level)
-        worker, facts = self._throw_away(pattern)
-        if worker != 0 or facts.level != level:
+        status, facts = self._throw_away(pattern)
+        if status != 0 or facts.level != level:
             holes = ", ".join(facts.holes) or "none"
-            raise NotBorn("selftest", f"attained {facts.level.name}; holes: {holes}; exit status {worker}")
+            raise NotBorn("selftest", f"attained {facts.level.name}; holes: {holes}; wait status {status}")
         if level >= Level.L2:
             status, _ = self._throw_away(replace(pattern, run=_forbidden))
             if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGSYS:
@@ -198,11 +202,31 @@ class Zygote:
             target=self.level,
             memory_mb=release.memory_mb,
             uid=self._settings.uid_first + request.slot,
+            group=self._group_of(release),
             run=partial(_enter, self._entry, release),
         )
         pid, facts = self._bear(birth, channel=channel, log=log)
         self._slots[pid] = request.slot
         return Born(pid=pid, facts=facts), os.pidfd_open(pid)
+
+    def _group_of(self, release: WorkerRelease) -> Path | None:
+        """The plugin's cgroup, made when its first worker comes. NotBorn where a group that was promised fails."""
+        top = self._settings.group
+        if top is None or self.level < Level.L4:
+            return None
+        group = top / release.plugin_id
+        try:
+            if not group.is_dir():
+                cgroups.open_to_children(top)
+            cgroups.prepare(
+                group,
+                limits=self._settings.group_limits,
+                memory_mb=release.memory_mb,
+                processes=self._settings.limits.processes,
+            )
+        except OSError as error:
+            raise NotBorn("cgroup", error.strerror or str(error), str(error.filename or group)) from error
+        return group
 
     def _pattern_of(self, folder: Path) -> Birth:
         """The pattern that lets a plugin's folder be read as well; worked out once for each."""
@@ -225,19 +249,16 @@ class Zygote:
         return Reaped(status=status)
 
     def _bear(self, birth: Birth, *, channel: int, log: int) -> tuple[int, LockFacts]:
-        _assert_single_thread()
         began = time.monotonic()
         go_theirs, go = os.pipe()
         reply, reply_theirs = os.pipe()
-        child = os.fork()
-        if child == 0:
-            wires = Wires(channel=channel, log=log, go=go_theirs, reply=reply_theirs)
-            births.intermediate(birth, wires, began=began)
-        os.close(go_theirs)
-        os.close(reply_theirs)
-        watch = _Watch(reply, began + self._settings.spawn_within_s)
         worker: int | None = None
+        child = 0
         try:
+            child = _fork_intermediate(
+                birth, Wires(channel=channel, log=log, go=go_theirs, reply=reply_theirs), began=began
+            )
+            watch = _Watch(reply, began + self._settings.spawn_within_s)
             worker = int(str(watch.wait_for("pid")))
             os.waitpid(child, 0)
             child = 0
@@ -258,10 +279,33 @@ class Zygote:
             os.waitpid(pid, 0)
 
 
+def _fork_intermediate(birth: Birth, wires: Wires, *, began: float) -> int:
+    """The pid of the intermediate, whose ends of the pipes are closed here. NotBorn when there is no room for it."""
+    _assert_single_thread()
+    try:
+        child = os.fork()
+        if child == 0:
+            try:
+                births.intermediate(birth, wires, began=began)
+            finally:
+                os._exit(1)  # whatever happened there, a second zygote must not go on from here
+        return child
+    except OSError as error:
+        raise NotBorn("fork", f"the zygote cannot fork: {error.strerror}") from error
+    finally:
+        os.close(wires.go)
+        os.close(wires.reply)
+
+
 def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
     """The same birth with other sources: everything about them is worked out here, before the fork."""
     kept = tuple(namespaces.without_nested(sources))
     return replace(birth, sources=kept, root=namespaces.plan_root(kept))
+
+
+def _version(kernel: str) -> tuple[int, ...]:
+    """The first two numbers of a kernel's release."""
+    return tuple(int(each) for each in re.findall(r"\d+", kernel)[:2])
 
 
 def _undone(error: NotBorn, *, child: int, worker: int | None) -> NotBorn:
@@ -324,6 +368,8 @@ def preload(entry: str | None) -> Entry | None:
     for name in _CLOSED_PACKAGES:
         sys.modules[name].__path__ = []
     sys.path_importer_cache.clear()
+    # Have the folders listed once, here: each worker would do it at its first import, and keep the lists for itself.
+    importlib.machinery.PathFinder.find_spec("no_module_of_this_name")
     sys.argv[:] = ["worker"]
     sys.orig_argv[:] = []
     return found
@@ -349,6 +395,8 @@ def _serve(zygote: Zygote, control: socket.socket) -> None:
                 raise NotBorn("request", f"{len(descriptors)} descriptors came with a spawn, not 2")
         except NotBorn as error:
             answer = error.refusal.line()
+        except OSError as error:  # descriptors or memory have run out: the workers that live shall go on living
+            answer = Refused(step="request", words=f"the zygote: {error.strerror}").line()
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -74,7 +74,7 @@ def test_a_gap_names_the_line_that_repairs_it(line: CommandLine, monkeypatch: py
         landlock_abi=0,
         has_seccomp=True,
         user_namespace_bar="user.max_user_namespaces",
-        cgroup_controllers=frozenset({"memory", "pids", "cpu"}),
+        group=Path("/sys/fs/cgroup/arsenal.service"),
     )
     monkeypatch.setattr(doctor_sandbox, "look_at_machine", lambda: bare)
     found = findings(line, 1)
@@ -82,7 +82,7 @@ def test_a_gap_names_the_line_that_repairs_it(line: CommandLine, monkeypatch: py
     assert "lsm=" in found["landlock"]["next_step"]
     namespaces = found["user namespaces"]
     assert (namespaces["state"], namespaces["next_step"]) == ("ok", "Run: sysctl -w user.max_user_namespaces=15000")
-    assert found["cgroups"]["words"] == "version 2 may be divided further: cpu, memory, pids"
+    assert found["cgroups"]["words"] == "one for each plugin, below /sys/fs/cgroup/arsenal.service"
     assert findings(line, 1, ARSENAL_SANDBOX_REQUIRE="L3")["user namespaces"]["state"] == "failed"
 
 

@@ -78,6 +78,10 @@ _PLAIN_FUTEX: Final = (0, 1, 3, 4, 5, 9, 10)
 """WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP and the BITSET twins; nothing that inherits priorities."""
 _FUTEX_FLAGS: Final = 128 | 256
 """PRIVATE and CLOCK_REALTIME."""
+_MSG_OOB: Final = 1
+_SOL_SOCKET: Final = 1
+_SOCKET_TRAITS: Final = (3, 4, 7, 8, 38, 39)
+"""SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_PROTOCOL, SO_DOMAIN; not SO_PEERPIDFD, which hands out the host."""
 _SOCK_TYPE_MASK: Final = 0xF
 _STREAM_OR_SEQPACKET: Final = (1, 5)
 """Not datagram: such a socket can be sent from to any socket file by its path, even when it was born in a pair."""
@@ -191,7 +195,8 @@ ALLOWED: Final = (
     Call("epoll_wait", 232, None, "asyncio"),
     Call("epoll_pwait", 281, 22, "asyncio on aarch64; uvloop"),
     Call("epoll_pwait2", 441, 441, "newer event loops"),
-    # Sockets: none can be made but a connected Unix pair, for asyncio to wake itself.
+    # Sockets: none can be made but a connected Unix pair, for asyncio to wake itself. Neither sendmsg nor recvmsg:
+    # nobody here needs to pass descriptors, and the kernel's book-keeping of those in flight has often been attacked.
     Call(
         "socketpair",
         53,
@@ -199,12 +204,12 @@ ALLOWED: Final = (
         "asyncio's self-pipe; Unix streams only",
         (Among(0, (1,)), Among(1, _STREAM_OR_SEQPACKET, _SOCK_TYPE_MASK)),
     ),
-    Call("sendto", 44, 206, "socket.send on the channel; never with an address", (Null(4),)),
-    Call("sendmsg", 46, 211, "socket.sendmsg: header and body of a frame at once"),
-    Call("recvfrom", 45, 207, "socket.recv on the channel"),
-    Call("recvmsg", 47, 212, "socket.recvmsg"),
+    Call("sendto", 44, 206, "socket.send; never with an address or out of band", (Null(4), Among(3, (0,), _MSG_OOB))),
+    Call("recvfrom", 45, 207, "socket.recv; never out of band", (Among(3, (0,), _MSG_OOB),)),
     Call("shutdown", 48, 210, "asyncio transports"),
-    Call("getsockopt", 55, 209, "socket.socket(fileno=)"),
+    Call(
+        "getsockopt", 55, 209, "socket.socket(fileno=): its type", (Among(1, (_SOL_SOCKET,)), Among(2, _SOCKET_TRAITS))
+    ),
     Call("getsockname", 51, 204, "asyncio transports"),
     Call("getpeername", 52, 205, "asyncio transports"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -34,7 +35,10 @@ class WorkerLimits(BaseModel):
     thread_stack_bytes: int = Field(default=512 * 1024, ge=64 * 1024, le=8 * _MIB)
     """Of every further thread; they count against the address space."""
     processes: int = Field(default=64, ge=1, le=1024)
-    """Threads; at L4 only, since the kernel counts by uid."""
+    """Threads, wherever the kernel can count them for each worker."""
+    processes_of_user: int = Field(default=4096, ge=64, le=65_536)
+    """Where it cannot (ordinary user, no namespace): all threads of the host's uid, beyond which no worker gets more.
+    Without a bound one worker could fill the machine's process table. The host itself is not bound by it."""
 
 
 def become(uid: int) -> None:
@@ -43,6 +47,15 @@ def become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+
+
+def be_counted_as(uid: int) -> None:
+    """Take on a real uid of one's own and stay who one is: RLIMIT_NPROC counts by it, and spares the real uid 0.
+
+    Where the uid is not to be had (no CAP_SETUID, not mapped), threads stay unbounded; only L4 promises that bound.
+    """
+    with contextlib.suppress(OSError):
+        os.setresuid(uid, -1, -1)
 
 
 def drop_capabilities() -> None:
@@ -62,8 +75,11 @@ def drop_capabilities() -> None:
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def limit(limits: WorkerLimits, *, memory_mb: int, is_uid_own: bool) -> None:
-    """Set every limit, soft and hard alike. A limit above what the zygote itself may use becomes the zygote's."""
+def limit(limits: WorkerLimits, *, memory_mb: int, is_counted_alone: bool) -> None:
+    """Set every limit, soft and hard alike. A limit above what the zygote itself may use becomes the zygote's.
+
+    `is_counted_alone`: no other process has this real uid in this user namespace.
+    """
     wanted = {
         resource.RLIMIT_AS: memory_mb * _MIB,
         resource.RLIMIT_CPU: limits.cpu_s,
@@ -73,9 +89,8 @@ def limit(limits: WorkerLimits, *, memory_mb: int, is_uid_own: bool) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         _RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NPROC: limits.processes if is_counted_alone else limits.processes_of_user,
     }
-    if is_uid_own:
-        wanted[resource.RLIMIT_NPROC] = limits.processes
     for name, value in wanted.items():
         hard = resource.getrlimit(name)[1]
         least = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -5,6 +5,7 @@ What is broken is the leaf that a step calls, never what reports it. This module
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -53,6 +54,8 @@ def __getattr__(name: str) -> object:
     how, _, step = name.partition("_")
     if how in HOW and step in LEAVES:
         _after_the_proof(lambda: setattr(*LEAVES[step], HOW[how]))
+    elif name == "no_room":
+        _after_the_proof(_forbid_two_forks)
     elif name == "missing_source":
         shared = sources.interpreter_sources
         sources.interpreter_sources = lambda: [*shared(), Source(MISSING, is_folder=True)]
@@ -67,6 +70,18 @@ def __getattr__(name: str) -> object:
     else:
         raise AttributeError(name)
     return entries.obey
+
+
+def _forbid_two_forks() -> None:
+    fork, failures = os.fork, iter((errno.EAGAIN, errno.ENOMEM))
+
+    def fork_or_fail() -> int:
+        number = next(failures, None)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        return fork()
+
+    os.fork = fork_or_fail
 
 
 def _after_the_proof(plant: Callable[[], None]) -> None:

@@ -63,9 +63,12 @@ class Listener:
     """Remembers what was heard."""
 
     faults: list[tuple[str, Fault]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """Monotonic seconds."""
 
     def heard(self, plugin_id: str, version: str, fault: Fault, /) -> None:
         """Take note."""
+        self.times.append(time.monotonic())
         self.faults.append((plugin_id, fault))
 
 

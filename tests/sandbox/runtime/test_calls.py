@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -413,15 +412,6 @@ async def test_a_notice_reaches_its_provider_byte_by_byte(stage: Stage) -> None:
     assert answered.value.result.error.message == "v"
     fault = await stage.fault(plugin, arguments=notice | {"raw_body": []}, **options)
     assert fault.detail.startswith("NoticeRefused: bad_signature: Not genuine.")
-
-
-async def test_a_late_host_still_takes_an_answer_that_came_in_time(stage: Stage) -> None:
-    plugin = stage.plugin("@hookimpl\ndef check_payment(ctx, payment):\n    return say('in time')\n")
-    assert await stage.say(plugin) == "in time"
-    pending = stage.begin(plugin, deadline_s=0.2)
-    time.sleep(0.5)  # noqa: ASYNC251 - the loop is what must stand still
-    answered = await pending.outcome()
-    assert isinstance(answered, Answered), answered
 
 
 SLEEPER = """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ import pytest
 
 from sandbox.runtime.levels import Level
 from sandbox.runtime.release import WorkerRelease
+from sandbox.runtime.spawner import Spawner
 from tests.support.confined import CONFINED, PLAIN, VERSION, install, name_of, plugins_folder, spawning, working
 
 LIBRARIES: Final[dict[str, tuple[str, object]]] = {
@@ -159,7 +161,7 @@ logging.getLogger('plugin').warning('said')
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bundle() -> Iterator[Path]:
     """A release with the libraries in its folder: this environment's own, which is locked by hashes."""
     with plugins_folder() as plugins:
@@ -171,11 +173,19 @@ def bundle() -> Iterator[Path]:
         yield plugins
 
 
+@pytest.fixture(scope="module")
+async def spawners(bundle: Path) -> AsyncIterator[Mapping[Level, Spawner]]:
+    """A spawner for each level."""
+    async with AsyncExitStack() as stack:
+        yield {level: await stack.enter_async_context(spawning(bundle, level=level)) for level in CONFINED}
+
+
 @pytest.mark.parametrize("level", CONFINED, ids=name_of)
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_honest_libraries_work_in_a_worker(bundle: Path, level: Level, library: str) -> None:
+async def test_honest_libraries_work_in_a_worker(spawners: Mapping[Level, Spawner], level: Level, library: str) -> None:
     code, expected = LIBRARIES[library]
-    async with spawning(bundle, level=level) as spawner, working(spawner) as worker:
+    async with working(spawners[level]) as worker:
+        assert worker.spawned.facts.level == level
         assert await worker.run(code) == expected
 
 

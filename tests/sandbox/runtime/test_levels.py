@@ -116,9 +116,48 @@ async def test_the_kernel_confirms_the_limits(plugins: Path, level: Level) -> No
         "Max locked memory": 0,
         "Max msgqueue size": 0,
     }
-    if level >= Level.L4:
-        expected["Max processes"] = 64
+    alone = level >= Level.L2 if os.geteuid() == 0 else level >= Level.L3
+    expected["Max processes"] = 64 if alone else 4096
     assert {name: found[name] for name in expected} == {name: [str(value)] * 2 for name, value in expected.items()}
+
+
+BOMB = """
+import threading
+threading.stack_size(64 * 1024)
+never = threading.Event()
+result = 0
+try:
+    while result < 2000:
+        threading.Thread(target=never.wait, daemon=True).start()
+        result += 1
+except RuntimeError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("level", [level for level in CONFINED if os.geteuid() == 0 or level >= Level.L3], ids=name_of)
+async def test_a_worker_s_threads_are_bounded(plugins: Path, level: Level) -> None:
+    """The machine has one table of processes: 2,000 threads fit into this worker's memory, but not into its share."""
+    install(plugins, plugin_id="com.example.bomb", memory_mb=1024)
+    async with spawning(plugins, level=level) as spawner, working(spawner, plugin_id="com.example.bomb") as worker:
+        started = await worker.run(BOMB)
+        assert 32 <= started < 64
+        assert worker.status()["Threads"] == str(started + 1)
+        async with working(spawner, slot=1) as another:
+            assert await another.run(BOMB) == started
+
+
+async def test_an_ordinary_user_s_threads_are_bounded_in_a_namespace(plugins: Path) -> None:
+    install(plugins, plugin_id="com.example.bomb", memory_mb=1024)
+    level = min(TEST_LEVEL, Level.L3)
+    python = ordinary_python(plugins)
+    bomb = "com.example.bomb"
+    async with spawning(plugins, level=level, python=python) as spawner, working(spawner, plugin_id=bomb) as worker:
+        if level >= Level.L3:
+            assert 32 <= await worker.run(BOMB) < 64
+        else:
+            lines = worker.said_by_kernel("limits").splitlines()
+            assert [line.split()[2:4] for line in lines if "processes" in line] == [["4096", "4096"]]
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=name_of)
@@ -284,7 +323,7 @@ def a_machine(**changed: object) -> Machine:
         "landlock_abi": 4,
         "has_seccomp": True,
         "user_namespace_bar": "",
-        "cgroup_controllers": frozenset(),
+        "group": None,
     }
     return Machine(**{**told, **changed})  # type: ignore[arg-type]  # values by name
 

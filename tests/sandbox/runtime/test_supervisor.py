@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,17 +57,19 @@ async def test_a_plugin_that_cannot_be_loaded_is_named_with_the_reason(stage: St
     assert stage.supervisor.pids(plugin) == ()
 
 
-async def test_failed_loads_are_tried_again_later_and_later(stage: Stage) -> None:
-    plugin = stage.plugin("raise ValueError('no')")
-    first = await stage.fault(plugin)
-    at_once = [await stage.fault(plugin) for _ in range(50)]
-    assert set(at_once) == {first}
-    heard = len(stage.listener.faults)
-    assert heard <= 3
-    await asyncio.sleep(0.5)
-    assert await stage.fault(plugin) == first
-    await until(lambda: len(stage.listener.faults) > heard)
-    assert stage.supervisor.pids(plugin) == ()
+async def test_failed_loads_are_tried_again_later_and_later(spawner: Spawner, plugins: Path) -> None:
+    limits = replace(PATIENT, backoff_s=0.1, backoff_s_max=1.0)
+    async with open_stage(spawner, plugins, limits=limits) as stage:
+        plugin = stage.plugin("raise ValueError('no')")
+        first = await stage.fault(plugin)
+        assert [await stage.fault(plugin) for _ in range(50)].count(first) == 50
+        while len(stage.listener.times) < 6:
+            assert await stage.fault(plugin) == first
+            await asyncio.sleep(0.005)
+        waits = [later - earlier for earlier, later in itertools.pairwise(stage.listener.times)]
+        for waited, least in zip(waits, (0.1, 0.2, 0.4, 0.8, 1.0), strict=True):
+            assert waited >= least, waits
+        assert stage.supervisor.pids(plugin) == ()
 
 
 async def test_a_plugin_that_does_not_come_up_is_ended(spawner: Spawner, plugins: Path) -> None:

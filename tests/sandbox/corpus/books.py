@@ -71,10 +71,10 @@ def payload_json(told: Json) -> bytes:
         made: Json = {"basket_id": "bas_1", "store_id": mode, "lines": [], "total": amount, "operations": []}
         return json.dumps(made).encode()
     if hook == "render_receipt":
-        made = {"payment_id": "pay_1", "out_trade_no": mode, "merchant_card": {"name": "m", "store": None, "phone": None},
-                "lines": [], "tenders": [], "total": amount, "paid_at": "2026-11-22T12:00:00Z", "time_zone": "UTC",
-                "points_earned": None, "invoice_ticket_url": None, "locale": "en",
-                "media_type": "text/html"}  # fmt: skip
+        card = {"name": "m", "store": None, "phone": None}
+        made = {"payment_id": "pay_1", "out_trade_no": mode, "merchant_card": card, "lines": [], "tenders": [],
+                "total": amount, "paid_at": "2026-11-22T12:00:00Z", "time_zone": "UTC", "points_earned": None,
+                "invoice_ticket_url": None, "locale": "en", "media_type": "text/html"}  # fmt: skip
         return json.dumps(made).encode()
     made = {"payment_id": "pay_1", "out_trade_no": "o-1", "subject": mode, "form": "app", "channel": None,
             "amount": amount, "store_id": None, "terminal_id": None, "operator_id": None, "attempt": 1,

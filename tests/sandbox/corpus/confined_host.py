@@ -30,15 +30,13 @@ class ConfinedHost:
     async def start(self) -> None:
         """Start zygote and supervisor."""
         plugins = Path(self._told["plugins"])
-        required = Level(self._told.get("required", self._level))
+        required = Level(self._told["required"])
         settings = ZygoteSettings(
             required=min(required, self._level), plugins=plugins, level_max=self._level, spawn_within_s=8.0
         )
         self._spawner = Spawner(settings, start_within_s=60, answer_within_s=9.0)
         await self._spawner.start()
-        self._supervisor = Supervisor(
-            self._spawner, plugins=plugins, required=required, listener=self, log=self._log
-        )
+        self._supervisor = Supervisor(self._spawner, plugins=plugins, required=required, listener=self, log=self._log)
 
     @property
     def supervisor(self) -> Supervisor:

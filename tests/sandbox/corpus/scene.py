@@ -14,12 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from sandbox.runtime.installed import delete_tree
 from tests.sandbox.corpus.bundles import HOSTILE, VERSION, install_hostile, install_neighbour, version_of
 from tests.sandbox.corpus.table import BOOTS
 
 MERCHANTS: Final = {"mer_a": 5, "mer_b": 47}
 """Each with its salt, the figure in its configuration that its plugins' answers depend on."""
-SECRETS: Final = ("file", "database", "environment", "command", "memory", "name", "folder", "shared", "segment", "sealed")
+SECRETS: Final = (
+    "file",
+    "database",
+    "environment",
+    "command",
+    "memory",
+    "name",
+    "folder",
+    "shared",
+    "segment",
+    "sealed",
+)
 _DOORS: Final = 16
 _IPC_CREAT: Final = 0o1000
 _IPC_RMID: Final = 0
@@ -53,13 +65,13 @@ class Listeners:
         self._open = [tcp]
         for path in (unix_path, "\0" + unix_abstract):
             self._open.append(await asyncio.start_unix_server(self._unix, path))
-        os.chmod(unix_path, 0o777)
+        os.chmod(unix_path, 0o777)  # noqa: S103 - whoever is let may
         loop = asyncio.get_running_loop()
         datagram, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self.hits, "udp"), ("127.0.0.1", 0))
         self.udp_port = datagram.get_extra_info("sockname")[1]
         mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         mailbox.bind(unix_datagram)
-        os.chmod(unix_datagram, 0o777)
+        os.chmod(unix_datagram, 0o777)  # noqa: S103 - whoever is let may
         unix, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self.hits, "unix datagram"), sock=mailbox)
         self._open += [datagram, unix]
 
@@ -144,16 +156,14 @@ class Scene:
         libc.shmat.restype = ctypes.c_void_p
         place = libc.shmat(self.segment, None, 0)
         ctypes.memmove(place, self.tokens["segment"].encode() + b"\0", len(self.tokens["segment"]) + 1)
+        libc.shmdt(ctypes.c_void_p(place))
 
     async def clear_away(self) -> None:
         """Leave nothing."""
         await self.listeners.close()
         ctypes.CDLL(None).shmctl(self.segment, _IPC_RMID, None)
-        self.shared.unlink(missing_ok=True)
-        for at, folders, _ in os.walk(self.folder):
-            Path(at).chmod(0o755)
-            del folders[:0]
-        shutil.rmtree(self.folder)
+        os.unlink(self.shared)
+        await asyncio.to_thread(delete_tree, self.folder)
 
     def known(self) -> dict[str, Any]:
         """What the attacker knows of it."""

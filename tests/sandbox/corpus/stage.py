@@ -1,4 +1,4 @@
-"""The victim's process as the witnesses hold it: started, asked, watched from outside, started anew when it is ruined."""
+"""The victim's process as the witnesses hold it: asked, watched from outside, and started anew when it is ruined."""
 
 from __future__ import annotations
 
@@ -283,9 +283,11 @@ def opening(scene: Scene, level: Level) -> Json:
 class Stage:
     """One level's victim, over and over."""
 
-    def __init__(self, scene: Scene, level: Level) -> None:
+    def __init__(self, scene: Scene, level: Level, *, required: Level | None = None) -> None:
+        """`required`: what the victim asks for, when that is more than it gets."""
         self.scene = scene
         self.level = level
+        self._required = level if required is None else required
         self._victim: Victim | None = None
         self._nursery: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
@@ -297,7 +299,9 @@ class Stage:
             await self.discard()
         if self._victim is None:
             self._victim = await self._start()
-            self._victim.facts = await self._victim.ask("open", **opening(self.scene, self.level))
+            self._victim.facts = await self._victim.ask(
+                "open", **opening(self.scene, self.level), required=int(self._required)
+            )
         return self._victim
 
     async def discard(self) -> None:

@@ -1,8 +1,8 @@
 """The corpus as data: every behaviour, how it ends at each level, and up to which level it harms.
 
-`outcomes` are what the host decides: `allow` and other answers, a fault of isolation.md section 6, `ready` for a release
-that loads, or `gone` when there is no host any more. `harms` names the witness that sees the harm, for each level at
-which there is one. `docs/explanation/isolation.md` shows this table.
+`outcomes` are what the host decides: `allow` and other answers, a fault of isolation.md section 6, `ready` for a
+release that loads, or `gone` when there is no host any more; `|` stands between two of which either may come. `harms`
+names the witness that sees the harm, for each level at which there is one. `docs/explanation/isolation.md` sums it up.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Table:
         They harm at the levels up to `up_to`, seen by the witness `harm`, or as `harms` says.
         """
         ends = (l0 or outcome, l1 or outcome, l2 or outcome, outcome, outcome)
-        seen = harms or {level: harm for level in range(up_to + 1)}
+        seen = harms or dict.fromkeys(range(up_to + 1), harm)
         for name in names.split():
             if group == "boot":
                 self.boots += 1
@@ -116,10 +116,10 @@ _add("secrets", "crosstenant", steps=2, is_for_another=True, up_to=0, harm="secr
 _add("secrets", "crosstenant_file", steps=2, is_for_another=True, up_to=1, harm="secret")
 
 # Tampering.
-_add("tampering", "mutate_args unregister_neighbour monkeypatch_results monkeypatch_pluggy", up_to=0, harm="neighbour")
+_add("tampering", "mutate_args monkeypatch monkeypatch_results monkeypatch_pluggy", up_to=0, harm="neighbour")
 _add("tampering", "monkeypatch_json", up_to=0, harm="host", l0="gone")
 _add("tampering", "replace_modules")
-_add("tampering", "write_file write_self truncate_db truncate_by_reading", up_to=1, harm="file")
+_add("tampering", "write_outside write_self truncate_db truncate_by_reading", up_to=1, harm="file")
 _add("tampering", "append_to_db", up_to=0, harm="file")
 _add("tampering", "create_by_reading chmod_db chown_db utime_db unlink_db rename_db", up_to=1, harm="file")
 _add("tampering", "symlink hardlink make_fifo make_folder", up_to=1, harm="file")
@@ -127,7 +127,7 @@ _add("tampering", "oom_score renice_host limit_host pin_host", up_to=1, harm="st
 _add("tampering", "poke_memory", "forbidden_call", l0="allow", l1="allow", up_to=1, harm="money")
 _add("tampering", "kill_host stop_host kill_host_thread", l0="gone", l1="gone", up_to=1, harm="host")
 _add("tampering", "kill_host_by_pidfd queue_signal_to_host signal_by_io", l0="gone", l1="gone", up_to=1, harm="host")
-_add("tampering", "kill_group", l0="gone", l1="died", up_to=0, harm="host")
+_add("tampering", "kill_pgrp", l0="gone", l1="died", up_to=0, harm="host")
 _add("tampering", "kill_zygote", l0="gone", l1="died", harms={0: "host", 1: "neighbour"})
 _add("tampering", "kill_sibling", harms={1: "neighbour"})
 _add("tampering", "atexit_handler", up_to=0, harm="file", leaves=True)
@@ -138,8 +138,8 @@ _add("network", "tcp tcp_by_call http udp udp_v6 unix_path unix_abstract pair_to
 _add("network", "channel_to_path stream_pair_reconnect")
 
 # Other programs, other processes, the kernel.
-_add("kernel", "shell posix_spawn", up_to=1, harm="file")
-_add("kernel", "execve execveat", "forbidden_call", l0="gone", l1="died", harms={0: "host", 1: "file"})
+_add("kernel", "exec posix_spawn", up_to=1, harm="file")
+_add("kernel", "execve_direct execveat", "forbidden_call", l0="gone", l1="died", harms={0: "host", 1: "file"})
 _add("kernel", "forkbomb fork_call clone_process clone3_process clone_into_namespace", up_to=1, harm="processes")
 _add("kernel", "daemonize", lingers=True, up_to=1, harm="file")
 _add("kernel", "session memfd memwx set_clock syslog accounting quota fanotify message_queue secret_memory")
@@ -151,16 +151,16 @@ _add("kernel", "keyring request_key kernel_module kexec reboot swap port_access 
 _add("kernel", "process_madvise", "forbidden_call", l0="allow", l1="allow")
 
 # Exhaustion and hangs.
-_add("exhaustion", "loop deaf_loop c_loop regex hashing sleep deadlock swallow_big_number", "timeout",
+_add("exhaustion", "loop deaf_loop cloop regex hashing sleep deadlock swallow_big_number", "timeout",
      deadline_s=DEADLINE_S, is_late=True, up_to=0, harm="blocked")  # fmt: skip
 _add("exhaustion", "membomb", "memory", l0="allow", up_to=0, harm="memory")
 _add("exhaustion", "memory_in_c", up_to=0, harm="memory")
 _add("exhaustion", "leak", steps=5)
 _add("exhaustion", "threads", up_to=0, harm="threads")
-_add("exhaustion", "thread_burn timer_burn", lingers=True, up_to=0, harm="cpu")
+_add("exhaustion", "bg_burn timer_burn", lingers=True, up_to=0, harm="cpu")
 _add("exhaustion", "fd_exhaust socket_exhaust", up_to=0, harm="descriptors")
 _add("exhaustion", "diskfill inode_fill", up_to=1, harm="file")
-_add("exhaustion", "log_flood log_long_line", "timeout", l0="allow", deadline_s=DEADLINE_S, up_to=0, harm="log")
+_add("exhaustion", "stderr log_long_line", "timeout", l0="allow", deadline_s=DEADLINE_S, up_to=0, harm="log")
 
 # Crash and exit.
 _add("crash", "raise_error recursion big_exception error_chain long_name", "exception")
@@ -174,11 +174,12 @@ _add("crash", "close_everything", "died", l0="gone", up_to=0, harm="host")
 
 # Replies and protocol; at L0 there is no channel to write to.
 _add("wire", "own_result duplicate_decision reply_and_leave pass_descriptors", "allow")
-_add("wire", "malformed plain_text empty_frame json_array not_utf8 lone_surrogate unknown_kind blob_for_json unknown_frame "
-             "no_type no_value extra_key nan_value infinity_value deep_value deep_objects blobs_negative blobs_empty "
-             "blobs_short blobs_uninvited short_id junk_flood ansi_key bigger_number",
+_add("wire", "malformed plain_text empty_frame json_array not_utf8 lone_surrogate unknown_kind blob_for_json "
+             "unknown_frame no_type no_value extra_key nan_value infinity_value deep_value deep_objects blobs_negative "
+             "blobs_empty blobs_short blobs_uninvited short_id junk_flood ansi_key bigger_number",
      "malformed", l0="allow")  # fmt: skip
-_add("wire", "byte_before_answer patch_frames huge_reply lenbomb just_over_limit blobs_too_many blobs_too_big blobs_long long_error long_detail",
+_add("wire", "byte_before_answer patch_frames huge_reply lenbomb just_over_limit blobs_too_many blobs_too_big "
+             "blobs_long long_error long_detail",
      "oversize", l0="allow")  # fmt: skip
 _add("wire", "forged_id duplicate_id", "forged_id", l0="allow")
 _add("wire", "repeat_last_answer", "unsolicited", l0="allow", steps=2)
@@ -198,7 +199,7 @@ _add("wire", "steal_next_frame", "allow", steps=2)
 
 # Capabilities.
 _add("capabilities", "invented_handle", "foreign_handle", l0="allow")
-_add("capabilities", "stale_handle", "foreign_handle", l0="allow", steps=2)
+_add("capabilities", "stale_token", "foreign_handle", l0="allow", steps=2)
 _add("capabilities", "revived_context", "forged_id", l0="allow", steps=2)
 _add("capabilities", "forged_ask_id", "forged_id", l0="allow")
 _add("capabilities", "short_handle sequence_ahead sequence_zero arguments_array arguments_nan ask_extra_key "
@@ -212,7 +213,7 @@ _add("capabilities", "thread_asks_late", steps=2)
 _add("capabilities", "scope", up_to=0, harm="money")
 _add("capabilities", "other_merchants_payment", up_to=0, harm="secret")
 _add("capabilities", "merchant_in_arguments operation_injected internal_operation egress_in_decision huge_arguments")
-_add("capabilities", "capability_flood", l0="allow", outcome="capability_flood", up_to=0, harm="flood")
+_add("capabilities", "capflood", l0="allow", outcome="capability_flood", up_to=0, harm="flood")
 
 # Values and texts.
 _add("values", "bad_verdict plain_dict nothing_at_all awaitable future generator wrong_result_type own_class module "
@@ -231,10 +232,10 @@ _add("values", "log_injection log_binary", up_to=0, harm="log")
 _add("values", "log_closed log_through_c patched_streams")
 
 # While it is imported.
-_add("boot", "boot_read", "ready", mode="read_key", up_to=1, harm="secret")
+_add("boot", "import_time", "ready", mode="read_key", up_to=1, harm="secret")
 _add("boot", "boot_write", "ready", mode="make_folder", up_to=1, harm="file")
 _add("boot", "boot_tcp", "ready", mode="tcp", up_to=1, harm="network")
-_add("boot", "boot_shell", "ready", mode="shell", up_to=1, harm="file")
+_add("boot", "boot_shell", "ready", mode="exec", up_to=1, harm="file")
 _add("boot", "boot_fork", "ready", mode="forkbomb", up_to=1, harm="processes")
 _add("boot", "boot_fatal", "forbidden_call", mode="iouring", l0="ready", l1="ready")
 _add("boot", "boot_memory", "load", mode="membomb", l0="ready", up_to=0, harm="memory")
@@ -254,10 +255,22 @@ _add("boot", "boot_ansi_raw boot_ansi_hooks", "load", l0="ready")
 _add("boot", "boot_fewer_hooks boot_more_hooks boot_coroutine boot_generator boot_wrapper boot_tryfirst "
              "boot_getattr boot_replaced_module", "load", l0="ready")  # fmt: skip
 _add("boot", "boot_thread", "ready", lingers=True, up_to=0, harm="cpu")
-_add("boot", "boot_log", "boot_timeout", mode="log_flood", l0="ready", up_to=0, harm="log")
+_add("boot", "boot_log", "boot_timeout", mode="stderr", l0="ready", up_to=0, harm="log")
 _add("boot", "boot_shadow boot_meta_path boot_audit_hook", "allow", calls_after=True)
 _add("boot", "boot_hide_contracts boot_patched_worker", "load", l0="ready")
 
 TABLE: Final = tuple(_table.behaviours)
 BOOTS: Final = tuple(each for each in TABLE if each.boots)
 """In the order of their releases."""
+
+
+def summary() -> list[str]:
+    """How many behaviours of each group harm at each level, as lines of a table in Markdown."""
+    lines = ["| group | behaviours | L0 | L1 | L2 | L3 | L4 |", "|---|---|---|---|---|---|---|"]
+    groups: dict[str, list[Behaviour]] = {}
+    for behaviour in TABLE:
+        groups.setdefault(behaviour.group, []).append(behaviour)
+    for name, members in [*groups.items(), ("all", list(TABLE))]:
+        harmful = (str(sum(bool(each.harms[level]) for each in members)) for level in range(LEVELS))
+        lines.append(f"| {name} | {len(members)} | {' | '.join(harmful)} |")
+    return lines

@@ -157,7 +157,12 @@ class Trial:
         decision = str(next(_decisions))
         merchant = "mer_b" if behaviour.is_for_another and step == 2 else "mer_a"
         deadline_s = behaviour.deadline_s if step == behaviour.steps else PATIENT_S
-        shared: Json = {"mode": behaviour.mode, "amount": amount, "known": await self._known(step), "decision": decision}
+        shared: Json = {
+            "mode": behaviour.mode,
+            "amount": amount,
+            "known": await self._known(step),
+            "decision": decision,
+        }
         attacked = self._decide(
             plugin=HOSTILE, merchant=merchant, **shared | {"hook": behaviour.hook, "deadline_s": deadline_s}
         )
@@ -293,7 +298,9 @@ class Trial:
             self._harm("log", "a line that looks like two")
         loot = output.loot()
         own = self._scene.tokens["mer_b" if self._behaviour.is_for_another else "mer_a"].encode()
-        stolen = [name for name, token in self._scene.tokens.items() if token.encode() in loot and token.encode() != own]
+        stolen = [
+            name for name, token in self._scene.tokens.items() if token.encode() in loot and token.encode() != own
+        ]
         lines = loot.splitlines()
         if Path("/etc/passwd").read_bytes()[-200:] in loot:
             stolen.append("passwd")

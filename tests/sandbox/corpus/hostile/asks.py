@@ -57,7 +57,7 @@ asks("half_ask", lambda at: ask(at)[:30])
 
 
 @mode
-def stale_handle(at):
+def stale_token(at):
     """Step 2 shows the handle of step 1."""
     handle = begun().handle
     if at.step == 1:
@@ -148,7 +148,7 @@ def internal_operation(at):
 
 
 @mode
-def capability_flood(at):
+def capflood(at):
     """A hundred thousand, or as many as the host allows."""
     for _ in range(100_000 if at.level > 0 else 500):
         at.ctx.call("payments.get", id=at.own_payment)

@@ -103,7 +103,9 @@ def boot_ansi(at, names):
 @boot
 def boot_ansi_raw(at, names):
     """The same without the worker's help."""
-    _write_and_stay(pack({"t": "failed", "error_type": "E\x1b[2J", "detail": "no\n[info] plugin approved\x1b[2J\u202e"}))
+    _write_and_stay(
+        pack({"t": "failed", "error_type": "E\x1b[2J", "detail": "no\n[info] plugin approved\x1b[2J\u202e"})
+    )
 
 
 @boot
@@ -244,6 +246,6 @@ def boot_audit_hook(at, names):
 @boot
 def boot_patched_worker(at, names):
     """The worker's own report says what the plugin wants."""
-    module = sys.modules.get("sandbox.runtime.frames")
+    module = sys.modules.get("sandbox.runtime.worker_line")
     if module is not None:
-        module.Ready.model_dump_json = lambda self: '{"t":"ready","hooks":["*"],"providers":[],"import_ms":0.1}'
+        module.Line.send = lambda self, body: _write(pack(_READY | {"hooks": ["*"]}))

@@ -42,7 +42,7 @@ def deaf_loop(at):
 
 
 @mode
-def c_loop(at):
+def cloop(at):
     """In C, deaf to anything of Python's."""
     sum(itertools.repeat(1, int(at.seconds * 40_000_000)))
 
@@ -117,7 +117,7 @@ def threads(at):
 
 
 @mode
-def thread_burn(at):
+def bg_burn(at):
     """Burn the processor after the answer."""
 
     def burn():
@@ -171,7 +171,7 @@ def inode_fill(at):
 
 
 @mode
-def log_flood(at):
+def stderr(at):
     """250 MiB of log; at a host that reads it all, 4."""
     for _ in range(int(at.log_mib)):
         os.write(2, (b"x" * 1023 + b"\n") * 1024)

@@ -22,7 +22,7 @@ def _command(at):
 
 
 @mode
-def shell(at):
+def exec(at):
     subprocess.run(_command(at), check=False)
 
 
@@ -32,7 +32,7 @@ def posix_spawn(at):
 
 
 @mode
-def execve(at):
+def execve_direct(at):
     os.execve("/bin/sh", _command(at), {})
 
 

@@ -23,7 +23,7 @@ def mutate_args(at):
 
 
 @mode
-def unregister_neighbour(at):
+def monkeypatch(at):
     """Take another plugin out of whatever manager there is."""
     import pluggy
 
@@ -77,7 +77,7 @@ def replace_modules(at):
 
 
 @mode
-def write_file(at):
+def write_outside(at):
     with open(os.path.join(at.scene, "written-by-plugin"), "wb"):
         pass
 
@@ -184,7 +184,7 @@ def stop_host(at):
 
 
 @mode
-def kill_group(at):
+def kill_pgrp(at):
     os.killpg(0, signal.SIGKILL)
     time.sleep(0.2)
 

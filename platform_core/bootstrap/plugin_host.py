@@ -42,7 +42,6 @@ from platform_core.plugin_host.outside_objects import outside_plugins
 from platform_core.plugin_host.problem_book import Noted, ProblemBook
 from platform_core.plugin_host.problems import Problem
 from platform_core.plugin_host.registry import Registry, load_installed
-from platform_core.plugin_host.secret_book import RowSecrets
 from platform_core.plugin_host.telling import plugin_change_of
 from platform_core.plugin_host.trusted import TrustedRuns
 from sandbox.runtime.levels import Level
@@ -54,7 +53,6 @@ class PluginHost:
 
     life: PluginLife
     gate: PluginGate
-    secrets: RowSecrets
     breaker_rows: BreakerRows
     dispatcher: Dispatcher
     generations: Generations | None
@@ -67,7 +65,6 @@ class PluginHost:
         """After the committer and the feed; what it opens closes with the stack."""
         await self.gate.start()
         stack.push_async_callback(self.gate.stop)
-        stack.push_async_callback(self.secrets.stop)
         await self.breaker_rows.start()
         stack.push_async_callback(self.breaker_rows.stop)
         stack.callback(self.trusted.close)
@@ -197,9 +194,8 @@ def make_plugin_host(
         settings=settings,
         clock=clock,
     )
-    secrets = RowSecrets(deps.database, deps.committer, feed, clock=deps.clock)
     egress = Egress(simulators=settings.egress_simulators)
-    gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock, secrets=secrets)
+    gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock)
     confined = Confined(
         settings.home / "plugins",
         required=Level[settings.sandbox_require],
@@ -239,4 +235,4 @@ def make_plugin_host(
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
     warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    return PluginHost(life, gate, secrets, rows, dispatcher, generations, confined, warmth, tools.trusted)
+    return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted)

@@ -26,7 +26,7 @@ from typing import Final, NoReturn
 from sandbox.runtime.levels import Level
 from sandbox.runtime.lockdown import cgroups, landlock, libc, namespaces, privileges
 from sandbox.runtime.lockdown.filters import Program
-from sandbox.runtime.lockdown.namespaces import Root, Source
+from sandbox.runtime.lockdown.namespaces import HOST_NAME, Root, Source
 from sandbox.runtime.lockdown.privileges import WorkerLimits
 from sandbox.runtime.selftest import Host, LockFacts, attained, find_holes
 
@@ -51,6 +51,8 @@ _ABOVE_ALL: Final = 64
 """Descriptors are moved up here before they are put in place, so that none is overwritten while it is still needed."""
 _WORDS_MAX: Final = 500
 _SECCOMP_MODE_FILTER: Final = 2
+_MACHINE: Final = os.uname()
+_SHOWN_MACHINE: Final = os.uname_result((_MACHINE.sysname, HOST_NAME, _MACHINE.release, "", _MACHINE.machine))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +180,19 @@ def _worker(birth: Birth, steps: Steps, *, left: tuple[str, ...], began: float) 
     steps.tell(locked=facts.model_dump(mode="json"))
     os.close(GO)
     os.close(REPLY)
+    if birth.target >= Level.L2:
+        _hide_host_name()
     _run(birth, facts)
+
+
+def _hide_host_name() -> None:
+    """Give Python a name where the kernel's call is refused, since a name of its own takes a namespace (L3).
+
+    This is for honest libraries, which ask `platform` for the system and the machine. What keeps the host's name away
+    is the filter.
+    """
+    os.uname = lambda: _SHOWN_MACHINE
+    socket.gethostname = lambda: HOST_NAME
 
 
 def _wait_for_go() -> None:

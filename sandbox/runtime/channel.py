@@ -248,7 +248,8 @@ class Channel:
         if self._inbox:
             raise FrameFault(FaultKind.UNSOLICITED, "more came with the report that the plugin is loaded")
         if isinstance(frame, frames.Failed):
-            self.end(Fault(FaultKind.LOAD, f"{frame.error_type}: {frame.detail}"[: frames.DETAIL_MAX]))
+            told = frames.shown(f"{frame.error_type}: {frame.detail}")
+            self.end(Fault(FaultKind.LOAD, told[: frames.DETAIL_MAX]))
             return
         self._freeze()
         self._owner.ready(frame)
@@ -290,7 +291,7 @@ class Channel:
         if frame.error_type is not None:
             kind = _ERROR_KINDS.get(frame.error_type, FaultKind.EXCEPTION)
             detail = frame.detail if kind is not FaultKind.EXCEPTION else f"{frame.error_type}: {frame.detail}"
-            self._finish(frame.id, Fault(kind, detail[: frames.DETAIL_MAX]))
+            self._finish(frame.id, Fault(kind, frames.shown(detail)[: frames.DETAIL_MAX]))
             return
         if "value" not in frame.model_fields_set:
             raise FrameFault(FaultKind.MALFORMED, "a result without value and error")

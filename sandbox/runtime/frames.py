@@ -197,11 +197,18 @@ def read(reader: TypeAdapter[Any], body: bytes, blobs: Sequence[bytes] = ()) -> 
         raise FrameFault(FaultKind.MALFORMED, "the frame holds NaN or Infinity, or is no JSON") from None
 
 
+def shown(text: str) -> str:
+    """A worker's text as people may see it: what is no printable character is escaped, so that one line stays one."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def _fault_of(error: ValidationError) -> FrameFault:
     errors = error.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "union_tag_invalid" and errors[0]["ctx"].get("tag") in _TO_HOST:
         return FrameFault(FaultKind.UNSOLICITED, f"a frame {errors[0]['ctx']['tag']} came where none may")
-    where = ["/".join(str(part) for part in one["loc"][1:])[:80] for one in errors[:3]]
+    where = [shown("/".join(str(part) for part in one["loc"][1:])[:80]) for one in errors[:3]]
     what = "; ".join(f"{place or 'frame'}: {one['type']}" for place, one in zip(where, errors, strict=False))
     if all(one["loc"][:2] == ("result", "value") for one in errors):
         return FrameFault(FaultKind.BAD_RESULT, f"the result's model refuses it: {what}"[:DETAIL_MAX])

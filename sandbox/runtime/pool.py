@@ -301,7 +301,7 @@ class Pool:
         version = worker.version
         if {*frame.hooks, *frame.providers} != {*worker.facts.hooks, *worker.facts.providers}:
             what = f"offers {', '.join(frame.hooks + frame.providers) or 'nothing'}; its manifest says otherwise"
-            worker.channel.end(Fault(FaultKind.LOAD, what[: frames.DETAIL_MAX]))
+            worker.channel.end(Fault(FaultKind.LOAD, frames.shown(what)[: frames.DETAIL_MAX]))
             return
         worker.is_booted = True
         version.starting -= 1

@@ -139,6 +139,13 @@ def _keeps_privileges(_: Host) -> bool:
     return found != (1, _SECCOMP_MODE_FILTER, 0)
 
 
+def _sees_host_name(_: Host) -> bool:
+    try:
+        return os.uname().nodename != HOST_NAME
+    except OSError:  # no such call here: where there is no namespace for it, the kernel tells everybody the same name
+        return False
+
+
 CHECKS: Final[dict[str, tuple[Level, Callable[[Host], bool]]]] = {
     "privileges": (Level.L2, _keeps_privileges),
     "read_passwd": (Level.L2, lambda _: _reads("/etc/passwd")),
@@ -153,7 +160,7 @@ CHECKS: Final[dict[str, tuple[Level, Callable[[Host], bool]]]] = {
     "signal_parent": (Level.L2, _signals_parent),
     "raise_limit": (Level.L2, _raises_limit),
     "stat_passwd": (Level.L3, lambda _: _succeeds(lambda: os.stat("/etc/passwd"))),
-    "host_name": (Level.L3, lambda _: os.uname().nodename != HOST_NAME),
+    "host_name": (Level.L2, _sees_host_name),
     "host_uid": (Level.L4, lambda host: host.uid in (os.getuid(), os.geteuid(), os.getgid())),
 }
 """Each attempt with the first level at which it must fail."""

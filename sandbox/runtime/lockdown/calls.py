@@ -172,7 +172,6 @@ ALLOWED: Final = (
     Call("getgroups", 115, 158, "Python: os.getgroups"),
     Call("getresuid", 118, 148, "secure_getenv where auxv is missing"),
     Call("getresgid", 120, 150, "secure_getenv where auxv is missing"),
-    Call("uname", 63, 160, "Python: platform"),
     Call("sysinfo", 99, 179, "libc: sysconf of memory"),
     Call("getrlimit", 97, 163, "thread stacks, older libc"),
     Call("prlimit64", 302, 261, "libc: getrlimit; query of itself only", (Among(0, (0,)), Null(2))),

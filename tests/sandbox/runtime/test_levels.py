@@ -26,7 +26,7 @@ from tests.support.confined import (
 )
 
 ROOTLESS_HOLES = {
-    Level.L2: ("stat_passwd", "host_name", "host_uid"),
+    Level.L2: ("stat_passwd", "host_uid"),
     Level.L3: ("host_uid",),
     Level.L4: (),
 }

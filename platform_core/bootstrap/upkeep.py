@@ -71,6 +71,8 @@ class Upkeep:
             deleted["seen_jti"] = await seen_jti.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
             deleted |= await identity_sweep.sweep(connection, now=SystemClock().now(), limit=PURGED_MAX)
             deleted["plugin_state"] = await state_sweep.sweep(connection, now=platform.clock.now(), limit=PURGED_MAX)
+            removed = await state_sweep.sweep_removed(connection, now=platform.clock.now(), limit=PURGED_MAX)
+            deleted["plugin_state_removed"] = removed
             deleted |= await take_away(connection, PROBLEMS_KEPT, now=platform.clock.now(), limit=PURGED_MAX)
         finally:
             await connection.close()

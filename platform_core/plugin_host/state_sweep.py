@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -12,6 +12,12 @@ from platform_core.plugin_host.state_applier import store_lock
 _EXPIRED: Final = (
     "SELECT merchant_id, plugin_id, count(*) FROM (SELECT merchant_id, plugin_id FROM plugin_state "
     "WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AS old GROUP BY 1, 2 ORDER BY 1, 2"
+)
+KEPT_AFTER_REMOVAL: Final = timedelta(days=30)
+_REMOVED: Final = (
+    "SELECT i.merchant_id, i.plugin_id FROM plugin_installation AS i JOIN plugin_state_use AS u "
+    "ON u.merchant_id = i.merchant_id AND u.plugin_id = i.plugin_id "
+    "WHERE i.state = 'removed' AND i.updated_at < $1 AND u.keys > 0 ORDER BY i.updated_at LIMIT $2"
 )
 _TAKE: Final = """
 WITH gone AS (DELETE FROM plugin_state WHERE merchant_id = $1 AND plugin_id = $2 AND key = ANY(ARRAY(
@@ -32,6 +38,16 @@ async def sweep(connection: asyncpg.Connection, *, now: datetime, limit: int = 5
     deleted = 0
     for merchant_id, plugin_id, count in await connection.fetch(_EXPIRED, now, limit):
         deleted += await _take(connection, merchant_id, plugin_id, before=now, limit=count)
+    return deleted
+
+
+async def sweep_removed(connection: asyncpg.Connection, *, now: datetime, limit: int = 5000) -> int:
+    """Delete at most `limit` values of stores whose plugin was removed 30 days ago. Otherwise as `sweep`."""
+    deleted = 0
+    for merchant_id, plugin_id in await connection.fetch(_REMOVED, now - KEPT_AFTER_REMOVAL, limit):
+        if deleted >= limit:
+            break
+        deleted += await remove_store(connection, merchant_id=merchant_id, plugin_id=plugin_id, limit=limit - deleted)
     return deleted
 
 

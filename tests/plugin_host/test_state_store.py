@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -265,6 +266,34 @@ async def test_expired_values_are_swept_and_what_they_held_is_freed(stores: Stor
         assert (await stores.use())[1] == 10
     finally:
         await connection.close()
+
+
+async def test_a_removed_plugins_store_is_kept_for_thirty_days(stores: Stores) -> None:
+    for plugin_id in ("a.b.c", "d.e.f"):
+        call = stores.open(plugin_id=plugin_id)
+        await call.increment("k", 1, None)
+        await stores.commit(call)
+    owner = await asyncpg.connect(stores.database.urls.owner)
+    try:
+        await owner.execute("SET session_replication_role = replica")  # no plugin, release or grant behind the row
+        await owner.execute(
+            "INSERT INTO plugin_installation (id, merchant_id, plugin_id, app_id, release_id, version, state, "
+            "config_revision, is_dry_run, last_change, row_version, created_at, updated_at) SELECT 'ins_' || p, "
+            "'mer_a', p, 'app_1', 'rel_1', '1.0.0', s, 0, false, 'removed', 1, $1, $1 "
+            "FROM (VALUES ('a.b.c', 'removed'), ('d.e.f', 'disabled')) AS v(p, s)",
+            stores.clock.now(),
+        )
+    finally:
+        await owner.close()
+    connection = await stores.database.connect("job")
+    try:
+        days_30 = stores.clock.now() + timedelta(days=30)
+        assert await state_sweep.sweep_removed(connection, now=days_30) == 0
+        assert await state_sweep.sweep_removed(connection, now=days_30 + timedelta(seconds=1)) == 1
+        assert await state_sweep.sweep_removed(connection, now=days_30 + timedelta(seconds=1)) == 0
+    finally:
+        await connection.close()
+    assert await stores.rows("SELECT plugin_id FROM plugin_state") == [("d.e.f",)]
 
 
 async def test_the_sweep_leaves_a_store_alone_that_the_writer_is_busy_with(stores: Stores) -> None:

@@ -13,7 +13,7 @@ from platform_core.bootstrap.plugin_life import plugin_life
 from platform_core.bootstrap.warmth import Warmth
 from platform_core.capabilities.payments.news import NEWS as PAYMENT_NEWS
 from platform_core.contracts.plugins import on_plugin_changed
-from platform_core.contracts.runtime import Fault, Runtime
+from platform_core.contracts.runtime import Runtime
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.directory import MerchantDirectory
@@ -25,7 +25,6 @@ from platform_core.kernel.commit import Committer, Plan
 from platform_core.kernel.entropy import Entropy
 from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
-from platform_core.plugin_host.answers import HookSeen
 from platform_core.plugin_host.asking import Tools
 from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.breakers import Breakers
@@ -39,7 +38,6 @@ from platform_core.plugin_host.installed import Release, Tier
 from platform_core.plugin_host.listening import LogTrace
 from platform_core.plugin_host.object_calls import ObjectTools
 from platform_core.plugin_host.outside_objects import outside_plugins
-from platform_core.plugin_host.problem_book import Noted, ProblemBook
 from platform_core.plugin_host.problems import Problem
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.telling import plugin_change_of
@@ -86,65 +84,12 @@ class Leftovers:
         await self.committer.commit(Plan(merchant_id, [*parts]))
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Faults outside of any call: a byte on an idle channel, an import that fails."""
-
-    gate: PluginGate
-
-    def heard(self, plugin_id: str, version: str, fault: Fault, /) -> None:
-        """Quarantine for a security fault; a problem for its publisher in any case."""
-        if fault.is_security:
-            self.gate.quarantines.fault(plugin_id, version, fault)
-        self.gate.problems.note(noted(plugin_id, version, fault, merchant_id=None, hook=None, call_id=None))
-
-
-@dataclass(frozen=True, slots=True)
-class FaultsSeen:
-    """Makes problems of what dispatch sees, so that a plugin's health page says why it does not answer."""
-
-    problems: ProblemBook
-
-    def saw(self, seen: HookSeen, /) -> None:
-        """One problem for each kind of fault, plugin and merchant; repeats add to its count."""
-        for answer in seen.answers:
-            if answer.fault is not None:
-                self.problems.note(
-                    noted(
-                        answer.plugin_id,
-                        answer.version,
-                        answer.fault,
-                        merchant_id=seen.merchant_id,
-                        hook=answer.hook,
-                        call_id=answer.call_id or None,
-                    )
-                )
-
-
 def teller_of(host: PluginHost) -> HookTeller:
     """Who calls `on_` hooks for deliveries."""
     return HookTeller(
         host.dispatcher,
         {**PAYMENT_NEWS, on_plugin_changed.__name__: (on_plugin_changed, plugin_change_of)},
         host.life.enablement,
-    )
-
-
-def noted(
-    plugin_id: str, version: str, fault: Fault, *, merchant_id: str | None, hook: str | None, call_id: str | None
-) -> Noted:
-    """A fault as a problem."""
-    return Noted(
-        plugin_id=plugin_id,
-        plugin_version=version,
-        merchant_id=merchant_id,
-        kind=fault.kind.value,
-        key=hook or "outside_calls",
-        severity="critical" if fault.is_security else "warning",
-        message=fault.detail or fault.kind.value,
-        hint="arsenal plugin test runs it at home, in process and confined.",
-        hook=hook,
-        call_id=call_id,
     )
 
 
@@ -199,7 +144,7 @@ def make_plugin_host(
     confined = Confined(
         settings.home / "plugins",
         required=Level[settings.sandbox_require],
-        listener=Heard(gate),
+        listener=gate.faults,
         quarantined=gate.quarantines.held,
     )
     gate.quarantines.follow(confined.changed)
@@ -217,7 +162,7 @@ def make_plugin_host(
         entropy=Entropy(),
     )
     dispatcher = Dispatcher(registry or load_installed(), life.enablement, tools)
-    dispatcher.listeners.add(FaultsSeen(gate.problems))
+    dispatcher.listeners.add(gate.faults)
     if settings.trace_hooks:
         dispatcher.listeners.add(LogTrace())
     objects = ObjectTools(

@@ -9,7 +9,7 @@ from typing import Final
 from platform_core.contracts.plugin import Severity
 from platform_core.contracts.runtime import Fault, FaultKind
 from platform_core.kernel.i18n import Text
-from platform_core.plugin_host.calls import CallFacts
+from platform_core.plugin_host.answers import HookSeen
 from platform_core.plugin_host.health_rows import Quarantines
 from platform_core.plugin_host.problem_book import Noted, ProblemBook
 
@@ -156,7 +156,7 @@ WORDS: Final[Mapping[FaultKind, Words]] = {
 
 
 class FaultDesk:
-    """`contracts.runtime.FaultListener`, and where dispatch tells the faults of calls. Never waits, never fails."""
+    """A `contracts.runtime.FaultListener` and a `listening.HookListener`. Never waits, never fails."""
 
     def __init__(self, problems: ProblemBook, quarantines: Quarantines) -> None:
         self._problems = problems
@@ -166,17 +166,18 @@ class FaultDesk:
         """A fault outside any call."""
         self._take(plugin_id, version, fault)
 
-    def in_call(self, facts: CallFacts, fault: Fault) -> None:
-        """A fault of a call."""
-        release = facts.enabled.release
-        self._take(
-            release.plugin_id,
-            release.version,
-            fault,
-            merchant_id=facts.merchant_id,
-            hook=facts.operation,
-            call_id=facts.call_id,
-        )
+    def saw(self, seen: HookSeen, /) -> None:
+        """The faults among the answers of one asking."""
+        for answer in seen.answers:
+            if answer.fault is not None:
+                self._take(
+                    answer.plugin_id,
+                    answer.version,
+                    answer.fault,
+                    merchant_id=seen.merchant_id,
+                    hook=answer.hook,
+                    call_id=answer.call_id or None,
+                )
 
     def _take(
         self,

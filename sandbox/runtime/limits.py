@@ -20,7 +20,8 @@ class PoolLimits:
     """Sum of all workers' address spaces; a quarter of the machine by default."""
     spawning_max: int = 4
     """Workers that start at the same time."""
-    waiting_per_key_max: int = 4
+    waiting_per_key_max: int = 64
+    """A group commit lets many orders of one merchant go on in the same moment."""
     wait_share: float = 0.2
     """Of a call's deadline: how long it may wait for a busy worker. For a worker that is starting it waits on."""
     boot_s: float = 2.0

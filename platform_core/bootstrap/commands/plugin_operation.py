@@ -39,7 +39,9 @@ MerchantFilter = Annotated[str | None, typer.Option("--merchant", help="Only thi
 VersionOption = Annotated[str | None, typer.Option("--version", help="A version; by default the newest published.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in words that others will read.")]
 
-app = typer.Typer(no_args_is_help=True, help="Plugins: write, check and pack them; releases, installations, suspension.")
+app = typer.Typer(
+    no_args_is_help=True, help="Plugins: write, check and pack them; releases, installations, suspension."
+)
 
 
 @app.callback()

@@ -5,7 +5,7 @@ Intent is committed before the provider is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,6 @@ from platform_core.capabilities.payments.answers import (
     json_text,
     payment_answer,
     refund_answer,
-    refundable,
 )
 from platform_core.capabilities.payments.barred import never_seen
 from platform_core.capabilities.payments.books import Books
@@ -28,13 +27,12 @@ from platform_core.capabilities.payments.errors import (
     NOT_FOUND,
     OUT_REQUEST_NO_TAKEN,
     OUTCOME_UNKNOWN,
-    REFUND_EXCEEDS,
-    REFUND_WINDOW_OVER,
 )
-from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import PAYMENTS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
 from platform_core.capabilities.payments.questions import Questions
+from platform_core.capabilities.payments.refund_screening import RefundJudged, judge
+from platform_core.capabilities.payments.refunding import fee_part, paid_by, refund_amount
 from platform_core.capabilities.payments.refusals import conflict, exceeds, lacks_money, unfunded
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
@@ -46,7 +44,6 @@ from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.ledger.accounts import Account, GuardRefused
 
 CANCEL_HOURS = 24
-REFUND_DAYS = 365
 
 
 @dataclass(slots=True)
@@ -234,8 +231,8 @@ class PaymentActs:
         """Give money back. The merchant's part is held before the provider is asked, so that 50 refunds at once
         cannot exceed it.
 
-        Raises 403 `identity.limit_exceeded`; 409 refund_exceeds_refundable, refund_insufficient_balance,
-        refund_window_over, state_conflict, outcome_unknown, out_request_no_taken.
+        Raises 403 `identity.limit_exceeded`, refund_denied; 409 refund_needs_review, refund_exceeds_refundable,
+        refund_insufficient_balance, refund_window_over, state_conflict, outcome_unknown, out_request_no_taken.
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
@@ -243,9 +240,10 @@ class PaymentActs:
         if payment is None:
             raise NOT_FOUND.error({"kind": "payment", "id": payment_id})
         zone = (await desk.facts(merchant_id)).time_zone
+        judged = await judge(desk, principal, payment, request)
 
         async def act(meter: Meter | None) -> Reply:
-            return await self._refund_from_either(principal, payment, request, idempotent, meter=meter)
+            return await self._refund_from_either(principal, payment, request, idempotent, meter=meter, judged=judged)
 
         limits = desk.tools.limits
         return await limits.spend(principal, kind="payment_refund", action="create", zone=zone, act=act)
@@ -258,17 +256,25 @@ class PaymentActs:
         idempotent: IdempotentRequest,
         *,
         meter: Meter | None,
+        judged: RefundJudged,
     ) -> Reply:
         """From the day's money while it is not settled, else from what is available."""
+
+        async def act(*, is_settled: bool) -> Reply:
+            parts = judged.parts
+            return await self._refund(
+                principal, payment.id, request, idempotent, meter=meter, is_settled=is_settled, parts=parts
+            )
+
         if not await self._desk.is_settled(payment.merchant_id, payment.booking_day, payment.currency):
             try:
-                return await self._refund(principal, payment.id, request, idempotent, meter=meter, is_settled=False)
+                return await act(is_settled=False)
             except PlanRefused as refused:
                 if not lacks_money(refused):
                     raise
                 # The day was settled in between, or its other money is gone: what is available may carry it.
         try:
-            return await self._refund(principal, payment.id, request, idempotent, meter=meter, is_settled=True)
+            return await act(is_settled=True)
         except PlanRefused as refused:
             raise unfunded(refused, payment.currency) from refused
 
@@ -281,6 +287,7 @@ class PaymentActs:
         *,
         meter: Meter | None,
         is_settled: bool,
+        parts: Sequence[object],
     ) -> Reply:
         desk = self._desk
         terms = await desk.terms(str(principal.merchant_id))
@@ -296,13 +303,13 @@ class PaymentActs:
                 if earlier.state != "failed":
                     intent.reply = Reply(200, json_text(refund_answer(earlier.model_dump())))
                     return
-            amount = _refund_amount(payment, draft, request, earlier)
-            fee_part = _fee_part(payment, fee_terms(payment, terms), amount)
-            original = _paid_by(file, amount)
+            amount = refund_amount(payment, draft, request, earlier)
+            fee_back = fee_part(payment, fee_terms(payment, terms), amount)
+            original = paid_by(file, amount)
             if amount < original.amount_minor:
                 self._declares(original, "partial_refund", payment, "partial refund")
             books = books_of(draft, original.channel_account_id, original.id)
-            transfers = books.hold_refund(amount, fee_part, receipt_of(original, books, is_settled=is_settled))
+            transfers = books.hold_refund(amount, fee_back, receipt_of(original, books, is_settled=is_settled))
             tries = 1 if earlier is None else earlier.tries + 1
             row = new_transaction(
                 draft,
@@ -311,15 +318,15 @@ class PaymentActs:
                 amount_minor=amount,
                 request_key=request.out_request_no if tries == 1 else f"{request.out_request_no}.{tries}",
                 holds=[transfer.id for transfer in transfers],
-                fee_minor=fee_part,
+                fee_minor=fee_back,
                 reason=request.reason,
             )
             if meter is not None:
                 _charge(meter, draft, row)
-            draft.add(*transfers)
+            draft.add(*transfers, *parts)
             draft.set(
                 refunding_minor=payment.refunding_minor + amount,
-                fee_returned_minor=payment.fee_returned_minor + fee_part,
+                fee_returned_minor=payment.fee_returned_minor + fee_back,
             )
             _begin(draft, row, intent, "refund")
             intent.object_id = self._write_refund(
@@ -494,23 +501,6 @@ def _is_captured_authorization(file: PaymentFile) -> bool:
     return any(t.kind == "capture" and t.state == "succeeded" for t in file.transactions)
 
 
-def _refund_amount(payment: Payment, draft: Draft, request: RefundCreate, earlier: Refund | None) -> int:
-    """What is to go back, if it may."""
-    if payment.state == "unknown":
-        raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
-    if payment.captured_minor == 0 or payment.state not in ("captured", "authorized"):
-        raise conflict(payment, "refund", "captured")
-    assert payment.captured_at is not None, "captured money has its moment"
-    if draft.now > payment.captured_at + timedelta(days=REFUND_DAYS):
-        day = payment.captured_at.date().isoformat()
-        raise REFUND_WINDOW_OVER.error({"payment_id": payment.id, "day": day, "days": REFUND_DAYS})
-    left = refundable(draft.row)
-    amount = request.amount_minor or (left if earlier is None else earlier.amount_minor)
-    if amount > left or left == 0:
-        raise exceeds(REFUND_EXCEEDS, payment, asked=amount or payment.captured_minor, left=left)
-    return amount
-
-
 def _charge(meter: Meter, draft: Draft, row: dict[str, Any]) -> None:
     """Take the refund's part of the limits of the grant that it is asked under."""
     charge = meter.charge(
@@ -521,17 +511,6 @@ def _charge(meter: Meter, draft: Draft, row: dict[str, Any]) -> None:
     )
     row["charge"] = charge.record()
     draft.add(*charge.held())
-
-
-def _fee_part(payment: Payment, terms: FeeTerms, amount: int) -> int:
-    """The fee that goes back with a refund.
-
-    After a failed refund the fees of the others may lag behind their sum: what is missing comes with the next ones, but
-    none returns more than it takes.
-    """
-    gone = payment.refunded_minor + payment.refunding_minor + amount
-    fee_back = terms.returned(payment.captured_minor, gone)
-    return min(amount, max(0, fee_back - payment.fee_returned_minor))
 
 
 def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Draft], str]:
@@ -576,23 +555,3 @@ def _authorization(file: PaymentFile) -> Transaction:
 
 def _latest(file: PaymentFile, kinds: tuple[str, ...]) -> Transaction:
     return [transaction for transaction in file.transactions if transaction.kind in kinds][-1]
-
-
-def _paid_by(file: PaymentFile, amount: int) -> Transaction:
-    """The sale, or the capture with the most left to give, that a refund goes back through."""
-    paid = [t for t in file.transactions if t.kind in ("sale", "capture") and t.state == "succeeded"]
-    paid = [t for t in paid if t.kind == "capture" or file.attempt(t.attempt_id).state == "succeeded"]
-    bounced = {t.original_id for t in file.transactions if t.kind == "refund_bounce"}
-
-    def left(original: Transaction) -> int:
-        back = sum(
-            t.amount_minor
-            for t in file.transactions
-            if t.kind == "refund" and t.original_id == original.id and t.state != "failed" and t.id not in bounced
-        )
-        return original.amount_minor - back
-
-    original = next((original for original in paid if left(original) >= amount), None)
-    if original is None:  # each capture is returned through itself, so that no refund can be larger than one of them
-        raise exceeds(REFUND_EXCEEDS, file.payment, asked=amount, left=max(map(left, paid)))
-    return original

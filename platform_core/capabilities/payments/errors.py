@@ -49,6 +49,32 @@ DENIED_BY_RISK = declare(
         zh="原因见 GET /v1/payments/{payment_id}；新订单请使用新的商户订单号。",
     ),
 )
+REFUND_DENIED = declare(
+    "payments.refund_denied",
+    status=403,
+    title=Text(en="Refund refused as too risky", zh="退款因风险被拒绝"),
+    detail=Text(
+        en="A refund of {payment_id} was refused before any provider was asked, by: {rules}.",
+        zh="{payment_id} 的退款在请求支付渠道之前被拒绝，依据规则：{rules}。",
+    ),
+    hint=Text(
+        en="See the plugin's problems and settings, or ask who decides the merchant's cases.",
+        zh="请查看插件的问题与设置，或联系商户的案件处理人员。",
+    ),
+)
+REFUND_NEEDS_REVIEW = declare(
+    "payments.refund_needs_review",
+    status=409,
+    title=Text(en="A person must look at this refund", zh="该退款需人工审核"),
+    detail=Text(
+        en="A refund of {payment_id} was not made, because a check wants a person to look: {rules}.",
+        zh="{payment_id} 的退款未执行，检查要求人工审核：{rules}。",
+    ),
+    hint=Text(
+        en="Send it again with review.reason and a token that has the scope risk.cases:write.",
+        zh="请附上 review.reason，并使用具有 risk.cases:write 权限的令牌重新提交。",
+    ),
+)
 STATE_CONFLICT = declare(
     "payments.state_conflict",
     status=409,

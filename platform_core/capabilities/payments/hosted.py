@@ -12,6 +12,7 @@ from platform_core.contracts.payments import (
     PaymentProvider,
     amend_basket,
     check_payment,
+    check_refund,
     choose_route,
     render_receipt,
 )
@@ -22,7 +23,8 @@ from platform_core.plugin_host.merging import Wanted
 from platform_core.plugin_host.registry import Registry
 
 HOOKS: Final[Mapping[str, Callable[..., Any]]] = {  # Any: a hookspec's result
-    function.__name__: function for function in (amend_basket, check_payment, choose_route, render_receipt)
+    function.__name__: function
+    for function in (amend_basket, check_payment, check_refund, choose_route, render_receipt)
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, func, select, tuple_, union_all
+from sqlalchemy import Select, func, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel, col
 
@@ -54,6 +54,16 @@ class PaymentFile:
         """The newest transaction of these kinds whose outcome is still to come."""
         found = [t for t in self.transactions if t.kind in kinds and t.state in ("pending", "unknown")]
         return found[-1] if found else None
+
+
+_HAS_REFUND = text(
+    "SELECT FROM pay_refund WHERE merchant_id = :merchant_id AND payment_id = :payment_id "
+    "AND out_request_no = :out_request_no"
+)
+_REFUNDS_SINCE = text(
+    "SELECT count(*), coalesce(sum(amount_minor), 0) FROM pay_refund WHERE merchant_id = :merchant_id "
+    "AND created_at >= :since AND currency = :currency AND state <> 'failed'"
+)
 
 
 class PaymentRepository:
@@ -111,6 +121,19 @@ class PaymentRepository:
         """One refund."""
         async with self._database.read(merchant_id) as connection:
             return await _one(connection, Refund, _own(Refund, merchant_id, refund_id))
+
+    async def has_refund(self, merchant_id: str, payment_id: str, out_request_no: str) -> bool:
+        """Whether a refund of this number was asked for."""
+        values = {"merchant_id": merchant_id, "payment_id": payment_id, "out_request_no": out_request_no}
+        async with self._database.read(merchant_id) as connection:
+            return (await connection.execute(_HAS_REFUND, values)).first() is not None
+
+    async def refunds_since(self, merchant_id: str, *, currency: str, since: datetime) -> tuple[int, int]:
+        """How many refunds of the merchant's were asked for since then and did not fail, and their sum."""
+        values = {"merchant_id": merchant_id, "currency": currency, "since": since}
+        async with self._database.read(merchant_id) as connection:
+            count, total = (await connection.execute(_REFUNDS_SINCE, values)).one()
+            return int(count), int(total)
 
     async def settlement(self, merchant_id: str, settlement_id: str) -> Settlement | None:
         """One settlement."""

@@ -398,6 +398,8 @@ async def close_payment(request: Request, payment_id: str, principal: Writer) ->
         errors=(
             *COMMITTING,
             errors.NOT_FOUND,
+            errors.REFUND_DENIED,
+            errors.REFUND_NEEDS_REVIEW,
             errors.REFUND_EXCEEDS,
             errors.REFUND_UNFUNDED,
             errors.REFUND_WINDOW_OVER,

@@ -224,6 +224,12 @@ class Nothing(Request):
     """An act that needs no word."""
 
 
+class RefundReview(Request):
+    """A person's word on a refund that a check wants looked at; it needs the scope risk.cases:write."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
 class RefundCreate(Request):
     """Money back to the customer: an amount, or all that is left."""
 
@@ -235,6 +241,7 @@ class RefundCreate(Request):
     amount_minor: Amount | None = None
     is_full: bool = False
     reason: Reason = ""
+    review: RefundReview | None = None
 
     @model_validator(mode="after")
     def _says_how_much(self) -> RefundCreate:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from platform_core.capabilities.payments.refund_screening import CHECK_REFUND
 from platform_core.capabilities.payments.screening import (
     AMEND,
     CHECK,
@@ -30,6 +31,7 @@ class Script:
     """One merchant's plugins. What is None is not asked."""
 
     judge: Callable[[Any], Verdict] | None = None
+    judge_refund: Callable[[Any], Verdict] | None = None
     take: Callable[[Basket], Sequence[Taken]] | None = None
     rank: Callable[[Any], Sequence[str] | None] | None = None
     draw: Callable[[Any], Rendered | None] | None = None
@@ -39,12 +41,14 @@ class Script:
     asked: list[Payload] = field(default_factory=list)
 
     def asks(self, hook: str) -> bool:
-        return {CHECK: self.judge, AMEND: self.take, CHOOSE: self.rank, RENDER: self.draw}[hook] is not None
+        said = {CHECK: self.judge, AMEND: self.take, CHOOSE: self.rank, RENDER: self.draw}
+        return {**said, CHECK_REFUND: self.judge_refund}[hook] is not None
 
     async def check(self, hook: str, payload: Payload, *, amount_minor: int) -> Judged:
-        assert self.judge is not None
+        judge = self.judge_refund if hook == CHECK_REFUND else self.judge
+        assert judge is not None
         self.asked.append(payload)
-        return Judged(self.judge(payload), self.degraded, self.parts())
+        return Judged(judge(payload), self.degraded, self.parts())
 
     async def amend(self, basket: Basket) -> Amended:
         assert self.take is not None

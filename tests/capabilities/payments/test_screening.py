@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from platform_core.capabilities.payments.screening import Taken
-from platform_core.contracts.payments import Basket, PaymentToCheck, RoutingQuestion
+from platform_core.contracts.payments import Basket, PaymentToCheck, RefundToCheck, RoutingQuestion
 from platform_core.contracts.results import Verdict
 from platform_core.kernel.commit import Audit
 from tests.capabilities.payments.plugins import Script
@@ -264,3 +264,59 @@ async def test_what_calls_left_behind_is_written_with_the_payment_or_not_at_all(
     asked.judge = deny
     await seller.pay()
     assert await trails() == 2, "a refusal keeps what led to it"
+
+
+async def test_a_denied_refund_moves_nothing(shop: Shop, seller: Till) -> None:
+    asked = script(shop, seller, judge_refund=deny)
+    id_ = (await seller.pay(form="merchant_scan", auth_code="sim:success")).json()["id"]
+    before, calls = await shop.counts(), len(shop.acquirer.calls)
+    body = {"out_request_no": "r1", "amount_minor": 1_000, "reason": "cold"}
+    answer = await seller.post(f"/payments/{id_}/refunds", body, key="d1")
+    assert code_of(answer) == (403, "payments.refund_denied")
+    assert grown(before, await shop.counts()) == {}
+    assert len(shop.acquirer.calls) == calls
+    told = asked.asked[-1]
+    assert isinstance(told, RefundToCheck)
+    assert (told.amount.amount_minor, told.refundable_minor, told.reason_code) == (1_000, 8_200, "cold")
+    assert told.refunds_30d is not None
+    assert (told.refunds_30d.count, told.refunds_30d.sum.amount_minor) == (0, 0)
+    asked.judge_refund = allow
+    assert (await seller.post(f"/payments/{id_}/refunds", body, key="d2")).json()["state"] == "succeeded"
+    await seller.post(f"/payments/{id_}/refunds", {"out_request_no": "r2", "amount_minor": 500}, key="d3")
+    told = asked.asked[-1]
+    assert isinstance(told, RefundToCheck)
+    assert told.refunds_30d is not None
+    assert (told.refunds_30d.count, told.refunds_30d.sum.amount_minor) == (1, 1_000)
+
+
+async def test_a_refund_in_doubt_is_made_by_whoever_decides_cases(shop: Shop, seller: Till, reviewer: Till) -> None:
+    for till in (seller, reviewer):
+        script(shop, till, judge_refund=review)
+    body = {"out_request_no": "r1", "is_full": True}
+    id_ = (await seller.pay()).json()["id"]
+    before = await shop.counts()
+    for key, sent in (("p1", body), ("p2", {**body, "review": {"reason": "I say so."}})):
+        answer = await seller.post(f"/payments/{id_}/refunds", sent, key=key)
+        assert code_of(answer) == (409, "payments.refund_needs_review"), "this till may not decide cases"
+    assert grown(before, await shop.counts()) == {}
+    id_ = (await reviewer.pay()).json()["id"]
+    assert code_of(await reviewer.post(f"/payments/{id_}/refunds", body)) == (409, "payments.refund_needs_review")
+    sent = {**body, "review": {"reason": "The customer showed the receipt."}}
+    answer = await reviewer.post(f"/payments/{id_}/refunds", sent, key="ok")
+    assert (answer.status_code, answer.json()["state"]) == (201, "succeeded"), answer.text
+    [told] = await shop.fetch("SELECT * FROM audit_row WHERE kind = 'refund.review_decided' AND subject = $1", id_)
+    assert told["reason"] == "The customer showed the receipt."
+    shop.plugins.scripts[reviewer.merchant_id].judge_refund = deny
+    again = await reviewer.post(f"/payments/{id_}/refunds", sent, key="again")
+    assert (again.status_code, again.json()["state"]) == (200, "succeeded"), "what was made is not judged again"
+
+
+async def test_what_led_to_a_refused_refund_is_kept(shop: Shop, seller: Till) -> None:
+    def parts() -> list[object]:
+        return [Audit("refund.review_decided", "example.late", "refused", seller.merchant_id)]
+
+    script(shop, seller, judge_refund=deny, parts=parts)
+    id_ = (await seller.pay()).json()["id"]
+    await seller.post(f"/payments/{id_}/refunds", {"out_request_no": "r1", "is_full": True})
+    rows = await shop.fetch("SELECT FROM audit_row WHERE subject = 'refused' AND merchant_id = $1", seller.merchant_id)
+    assert len(rows) == 1

@@ -21,7 +21,7 @@ from tests.sandbox.corpus.table import TABLE, Behaviour, summary
 from tests.sandbox.corpus.trial import try_out
 
 REQUIRED: Final = Level[os.environ.get("ARSENAL_TEST_LEVEL", best_promised(look_at_machine()).name)]
-OF_THE_SPECIFICATION: Final = {  # fmt: skip
+OF_THE_SPECIFICATION: Final = {
     "read_passwd",
     "read_db",
     "env",

@@ -8,7 +8,7 @@ export ARSENAL_REQUIRE_ALL
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime dev demo test test-rest test-crash test-production check check-lint check-types check-imports \
+.PHONY: help runtime dev demo test test-rest test-crash test-corpus test-production check check-lint check-types check-imports \
 	check-migrations check-docs format bench docs lock clean
 .NOTPARALLEL:
 
@@ -24,12 +24,12 @@ dev:
 demo: runtime  ## Start everything, play 200 paid orders, keep serving (ONCE=1: check and exit)
 	@$(BIN)/arsenal demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: test-rest test-crash test-production  ## Run every test (ARGS="..." goes to pytest)
+test: test-rest test-crash test-corpus test-production  ## Run every test (ARGS="..." goes to pytest)
 
 # Two halves side by side: each starts a database of its own, and neither keeps both cores busy.
 FIRST_HALF := tests/api tests/clients tests/governance tests/identity
-NOT_SLOW := -m "not crash and not production"
-test-rest: dev  ## Run all tests but the two slow suites below
+NOT_SLOW := -m "not crash and not corpus and not production"
+test-rest: dev  ## Run all tests but the three slow suites below
 	@log=$$(mktemp); \
 	echo "$(BIN)/pytest $(NOT_SLOW) $(FIRST_HALF) $(ARGS)   (beside the others; shown when they are done)"; \
 	$(BIN)/pytest $(NOT_SLOW) $(FIRST_HALF) $(ARGS) >$$log 2>&1 & first=$$!; \
@@ -41,6 +41,9 @@ test-rest: dev  ## Run all tests but the two slow suites below
 
 test-crash: dev  ## Run the tests that kill processes
 	$(BIN)/pytest -m crash $(ARGS)
+
+test-corpus: dev  ## Let the hostile plugin loose at every level (ARSENAL_TEST_LEVEL=L4: what must be attained)
+	$(BIN)/pytest -m corpus $(ARGS)
 
 test-production: dev  ## Run the tests against system PostgreSQL, Redis and RabbitMQ (skipped where absent; ARSENAL_REQUIRE_ALL=1: failed)
 	$(BIN)/pytest -m production $(ARGS)

@@ -146,7 +146,7 @@ class Scene:
         install_neighbour(self.plugins, self.folder)
         install_hostile(self.plugins, self.folder)
         for number, behaviour in enumerate(BOOTS, start=1):
-            known = self.known() | {"seconds": 4.0, "log_mib": 1, "level": -1}
+            known = self.known() | {"seconds": 3.0, "log_mib": 1, "level": -1}
             told = {"mode": behaviour.mode, "known": known}
             install_hostile(self.plugins, self.folder, version=version_of(number), boot=told)
 

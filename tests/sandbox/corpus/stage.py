@@ -302,6 +302,8 @@ class Stage:
             self._victim.facts = await self._victim.ask(
                 "open", **opening(self.scene, self.level), required=int(self._required)
             )
+            attained = (await self._victim.ask("pids", plugin=""))["level"]
+            assert attained == self.level.name, f"this machine attains {attained}, not {self.level.name}"
         return self._victim
 
     async def discard(self) -> None:

@@ -57,7 +57,7 @@ class PaymentFile:
 
 
 _HAS_REFUND = text(
-    "SELECT FROM pay_refund WHERE merchant_id = :merchant_id AND payment_id = :payment_id "
+    "SELECT 1 FROM pay_refund WHERE merchant_id = :merchant_id AND payment_id = :payment_id "
     "AND out_request_no = :out_request_no"
 )
 _REFUNDS_SINCE = text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import httpx
@@ -53,6 +54,11 @@ def script(shop: Shop, till: Till, **said: Any) -> Script:
     return made
 
 
+def code(scenario: str = "success") -> str:
+    """A customer's code, good once."""
+    return f"sim:{scenario}:{uuid.uuid4().hex}"
+
+
 def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     """Which tables have more rows, the writer's own book of batches aside."""
     return {name: n - before[name] for name, n in after.items() if n != before[name] and name != "commit_batch"}
@@ -65,7 +71,7 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
 async def test_a_denied_payment_is_stored_closed_and_nobody_is_asked_for_money(shop: Shop, seller: Till) -> None:
     script(shop, seller, judge=deny)
     before, calls = await shop.counts(), len(shop.acquirer.calls)
-    body = {"out_trade_no": "denied_1", "form": "merchant_scan", "auth_code": "sim:success"}
+    body = {"out_trade_no": "denied_1", "form": "merchant_scan", "auth_code": code()}
     answer = await seller.pay(key="k1", **body)
     assert code_of(answer) == (403, "payments.denied_by_risk")
     assert "velocity" in answer.json()["detail"]
@@ -89,11 +95,12 @@ async def test_a_denied_payment_is_stored_closed_and_nobody_is_asked_for_money(s
 async def test_a_payment_in_review_waits_and_is_paid_by_a_new_attempt(shop: Shop, reviewer: Till) -> None:
     script(shop, reviewer, judge=review)
     before, calls = await shop.counts(), len(shop.acquirer.calls)
-    answer = await reviewer.pay(form="merchant_scan", auth_code="sim:success", key="r1")
+    auth_code = code()
+    answer = await reviewer.pay(form="merchant_scan", auth_code=auth_code, key="r1")
     assert (answer.status_code, answer.json()["state"]) == (201, "in_review")
     assert (
         await reviewer.pay(
-            out_trade_no=answer.json()["out_trade_no"], form="merchant_scan", auth_code="sim:success", key="r1"
+            out_trade_no=answer.json()["out_trade_no"], form="merchant_scan", auth_code=auth_code, key="r1"
         )
     ).json() == answer.json()
     after = await shop.counts()
@@ -112,7 +119,7 @@ async def test_a_payment_in_review_waits_and_is_paid_by_a_new_attempt(shop: Shop
     [told] = await shop.fetch("SELECT * FROM audit_row WHERE kind = 'payment.review_decided' AND subject = $1", id_)
     assert (told["reason"], told["merchant_id"]) == ("The customer is known to us.", reviewer.merchant_id)
     script(shop, reviewer, judge=allow)
-    paid = await reviewer.post(f"/payments/{id_}/attempts", {"form": "merchant_scan", "auth_code": "sim:success"})
+    paid = await reviewer.post(f"/payments/{id_}/attempts", {"form": "merchant_scan", "auth_code": code()})
     assert paid.json()["state"] == "captured", paid.text
     assert await shop.events(reviewer, id_) == [
         "payment.created",
@@ -125,7 +132,7 @@ async def test_a_payment_in_review_waits_and_is_paid_by_a_new_attempt(shop: Shop
 async def test_a_review_ends_in_denial_expiry_or_cancel_without_a_provider(shop: Shop, reviewer: Till) -> None:
     script(shop, reviewer, judge=review)
     calls = len(shop.acquirer.calls)
-    ids = [(await reviewer.pay(form="merchant_scan", auth_code="sim:success")).json()["id"] for _ in range(4)]
+    ids = [(await reviewer.pay(form="merchant_scan", auth_code=code())).json()["id"] for _ in range(4)]
     await reviewer.post(f"/payments/{ids[0]}/review", {"decision": "deny", "reason": "A stolen card."})
     await reviewer.post(f"/payments/{ids[1]}/cancel", {})
     await reviewer.post(f"/payments/{ids[2]}/close", {})
@@ -154,13 +161,13 @@ async def test_only_whoever_decides_cases_ends_a_review(shop: Shop, seller: Till
 async def test_a_further_attempt_is_checked_again(shop: Shop, seller: Till) -> None:
     """Allowed at first, declined by the wallet, and refused the second time: no provider is asked any more."""
     asked = script(shop, seller, judge=allow)
-    first = (await seller.pay(form="merchant_scan", auth_code="sim:decline_balance")).json()
+    first = (await seller.pay(form="merchant_scan", auth_code=code("decline_balance"))).json()
     assert first["state"] == "created", first
     calls = len(shop.acquirer.calls)
     asked.judge = deny
     answer = await seller.post(
         f"/payments/{first['id']}/attempts",
-        {"form": "merchant_scan", "auth_code": "sim:success", "risk_context": {"client_ip": "203.0.113.9"}},
+        {"form": "merchant_scan", "auth_code": code(), "risk_context": {"client_ip": "203.0.113.9"}},
     )
     assert code_of(answer) == (403, "payments.denied_by_risk")
     assert len(shop.acquirer.calls) == calls
@@ -174,7 +181,7 @@ async def test_a_further_attempt_is_checked_again(shop: Shop, seller: Till) -> N
 
 async def test_a_further_attempt_may_be_held_too(shop: Shop, seller: Till) -> None:
     asked = script(shop, seller, judge=allow)
-    first = (await seller.pay(form="merchant_scan", auth_code="sim:decline_balance")).json()
+    first = (await seller.pay(form="merchant_scan", auth_code=code("decline_balance"))).json()
     asked.judge = review
     answer = await seller.post(f"/payments/{first['id']}/attempts", {"form": "local"}, key="a2")
     assert (answer.status_code, answer.json()["state"]) == (201, "in_review")
@@ -219,7 +226,7 @@ async def test_a_customer_who_was_told_another_sum_is_not_charged(shop: Shop, se
 async def test_an_order_that_discounts_pay_in_full_needs_no_network(shop: Shop, seller: Till) -> None:
     script(shop, seller, take=lambda basket: [Taken("example.all", "free", "Free", "merchant", None, 8_200)])
     calls = len(shop.acquirer.calls)
-    answer = await seller.pay(order_minor=None, basket=BASKET, form="merchant_scan", auth_code="sim:success")
+    answer = await seller.pay(order_minor=None, basket=BASKET, form="merchant_scan", auth_code=code())
     assert (answer.json()["state"], answer.json()["amounts"]["captured_minor"]) == ("captured", 0), answer.text
     assert answer.json()["amounts"]["fee_minor"] == 0
     assert len(shop.acquirer.calls) == calls
@@ -268,7 +275,7 @@ async def test_what_calls_left_behind_is_written_with_the_payment_or_not_at_all(
 
 async def test_a_denied_refund_moves_nothing(shop: Shop, seller: Till) -> None:
     asked = script(shop, seller, judge_refund=deny)
-    id_ = (await seller.pay(form="merchant_scan", auth_code="sim:success")).json()["id"]
+    id_ = (await seller.pay(form="merchant_scan", auth_code=code())).json()["id"]
     before, calls = await shop.counts(), len(shop.acquirer.calls)
     body = {"out_request_no": "r1", "amount_minor": 1_000, "reason": "cold"}
     answer = await seller.post(f"/payments/{id_}/refunds", body, key="d1")

@@ -70,7 +70,7 @@ def test_a_plugin_is_installed_enabled_suspended_and_lifted_by_two(command_line:
         (("order", "example.acme.none"), "plugins.not_found", 1),
         (("publish", "prl_none"), "plugins.release_not_found", 1),
         (("review", "prl_none", "--decision", "approve", "--note", "x"), "plugins.release_not_found", 1),
-        (("submit", str(PAGE)), "plugins.no_bundles", 1),
+        (("submit", str(PAGE)), "plugins.bundle_refused", 1),
     ],
 )
 def test_what_cannot_be_done_says_so(command_line: CommandLine, words: tuple[str, ...], code: str, status: int) -> None:

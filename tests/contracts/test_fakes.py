@@ -108,7 +108,8 @@ def test_requests_go_to_declared_hosts_with_their_own_secrets() -> None:
             context(of).egress.fetch(method, place)
     for name, place in (("api_token", "other"), ("mac", "api"), ("none", "api")):
         with refused("plugin.secret_not_for_host"):
-            context(of).egress.fetch("POST", f"https://{place}.acme.example/", body=f"secret:{name}")
+            url = f"https://{place}.acme.example/"
+            context(of).egress.fetch("POST", url, body=f"secret:{name}", secrets=[name])
     assert of.egress.sent == [sent]
 
 

@@ -97,10 +97,10 @@ class Ask:
 
     - `state.get` key: null or {key, value, version}; `state.list` prefix, limit: list of those; `state.put` key, value,
       expected_version?, ttl_s?: the version; `state.increment` key, by, ttl_s?: the sum; `state.delete` key: null.
-    - `egress.fetch` method, url, headers, timeout_s?, media_type? (of a body that was given as a mapping); the body is
-      all blobs together: {status, headers}, and the body as blobs.
+    - `egress.fetch` method, url, headers, timeout_s?, media_type? (of a body that was given as a mapping), secrets?
+      (names to fill into the body); the body is all blobs together: {status, headers}, and the body as blobs.
     - `secrets.mac`, `secrets.sign` name, message (base64): base64; `secrets.verify` name, message, signature (base64):
-      true or false; `secrets.open` name, message (base64): base64.
+      true or false; `secrets.open` name, message, associated_data? (base64): base64.
     - `problems.report` key, message, hint, severity: null.
     """
 

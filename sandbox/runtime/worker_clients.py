@@ -144,10 +144,12 @@ class WorkerEgress:
         headers: Mapping[str, str] | None = None,
         body: bytes | str | Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        secrets: Sequence[str] = (),
     ) -> EgressAnswer:
-        """Ask a host outside."""
+        """Ask a host outside. `secrets`: names of those that the host fills into the body."""
         asked: dict[str, Any] = {"method": method, "url": url, "headers": dict(headers or {})}
         asked |= _given(timeout_s=timeout_s, media_type="application/json" if isinstance(body, Mapping) else None)
+        asked |= _given(secrets=[*secrets] or None)
         value, blobs = self._clients.ask("egress.fetch", asked, _chunks(body))
         return EgressAnswer(status=value["status"], headers=value["headers"], body=b"".join(blobs))
 
@@ -173,9 +175,10 @@ class WorkerSecrets:
         """A signature by a private key."""
         return self._bytes("secrets.sign", name, message)
 
-    def open(self, name: str, message: bytes) -> bytes:
+    def open(self, name: str, message: bytes, *, associated_data: bytes = b"") -> bytes:
         """The text of a sealed message."""
-        return self._bytes("secrets.open", name, message)
+        more = {"associated_data": _base64(associated_data)} if associated_data else {}
+        return base64.b64decode(self._ask("secrets.open", name, message=_base64(message), **more))
 
     def _bytes(self, operation: str, name: str, message: bytes) -> bytes:
         return base64.b64decode(self._ask(operation, name, message=_base64(message)))

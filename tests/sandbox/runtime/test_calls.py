@@ -195,6 +195,26 @@ _ITEM = b'{"key":"k","value":[1],"version":4}'
             "True",
         ),
         (
+            "ctx.secrets.open('n', b'm', associated_data=b's')",
+            "secrets.open",
+            {"name": "n", "message": "bQ==", "associated_data": "cw=="},
+            b'"AP8="',
+            "b'\\x00\\xff'",
+        ),
+        (
+            "ctx.egress.fetch('GET', 'https://a.example/', body={'a': 1}, secrets=['t']).status",
+            "egress.fetch",
+            {
+                "method": "GET",
+                "url": "https://a.example/",
+                "headers": {},
+                "media_type": "application/json",
+                "secrets": ["t"],
+            },
+            b'{"status":200,"headers":{}}',
+            "200",
+        ),
+        (
             "ctx.problems.report('k', 'm', severity='critical')",
             "problems.report",
             {"key": "k", "message": "m", "hint": "", "severity": "critical"},

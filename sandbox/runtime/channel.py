@@ -340,6 +340,8 @@ class Channel:
             raise FrameFault(FaultKind.CAPABILITY_FLOOD, f"more than {frames.ASKS_MAX} capabilities in one call")
         if frame.sequence != self._sequence or (blobs and frame.operation != _FETCH):
             raise FrameFault(FaultKind.MALFORMED, "a capability out of sequence, or with blobs it may not have")
+        if not frames.is_finite(frame.arguments):
+            raise FrameFault(FaultKind.MALFORMED, "a capability with a number that is not finite")
         self.state = State.TELLING
         ask = Ask(
             call_id=call.id,

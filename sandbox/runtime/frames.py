@@ -8,6 +8,7 @@ the host wrote; frames of a worker are read by strict models, unknown keys and N
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -72,7 +73,7 @@ class FrameFault(Exception):
 class Frame(BaseModel):
     """One JSON frame."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Locked(Frame):
@@ -195,6 +196,15 @@ def read(reader: TypeAdapter[Any], body: bytes, blobs: Sequence[bytes] = ()) -> 
         raise _fault_of(error) from None
     except ValueError:
         raise FrameFault(FaultKind.MALFORMED, "the frame holds NaN or Infinity, or is no JSON") from None
+
+
+def is_finite(value: object) -> bool:
+    """Whether JSON holds no number too large for a float, such as 1e999, which reads as infinite."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def shown(text: str) -> str:

@@ -162,7 +162,8 @@ class Scene:
         """Leave nothing."""
         await self.listeners.close()
         ctypes.CDLL(None).shmctl(self.segment, _IPC_RMID, None)
-        os.unlink(self.shared)
+        for left in (*self.leftovers(), self.shared):
+            os.unlink(left)
         await asyncio.to_thread(delete_tree, self.folder)
 
     def known(self) -> dict[str, Any]:

@@ -127,9 +127,8 @@ _add("tampering", "oom_score renice_host limit_host pin_host", up_to=1, harm="st
 _add("tampering", "poke_memory", "forbidden_call", l0="allow", l1="allow", up_to=1, harm="money")
 _add("tampering", "kill_host stop_host kill_host_thread", l0="gone", l1="gone", up_to=1, harm="host")
 _add("tampering", "kill_host_by_pidfd queue_signal_to_host signal_by_io", l0="gone", l1="gone", up_to=1, harm="host")
-_add("tampering", "kill_pgrp", l0="gone", l1="died", up_to=0, harm="host")
-_add("tampering", "kill_zygote", l0="gone", l1="died", harms={0: "host", 1: "neighbour"})
-_add("tampering", "kill_sibling", harms={1: "neighbour"})
+_add("tampering", "kill_pgrp kill_zygote", l0="gone", l1="died", harms={0: "host", 1: "neighbour"}, lingers=True)
+_add("tampering", "kill_sibling", harms={1: "neighbour"}, lingers=True)
 _add("tampering", "atexit_handler", up_to=0, harm="file", leaves=True)
 _add("tampering", "set_hostname_own")
 
@@ -183,8 +182,9 @@ _add("wire", "byte_before_answer patch_frames huge_reply lenbomb just_over_limit
      "oversize", l0="allow")  # fmt: skip
 _add("wire", "forged_id duplicate_id", "forged_id", l0="allow")
 _add("wire", "repeat_last_answer", "unsolicited", l0="allow", steps=2)
+_add("wire", "thread_answers", "unsolicited|quarantined", l0="allow", steps=2)
 _add("wire", "answer_on_thaw", "unsolicited|forged_id", l0="allow", steps=2)
-_add("wire", "double_reply prefetch_reply trailing_byte locked_again ready_again thread_answers",
+_add("wire", "double_reply prefetch_reply trailing_byte locked_again ready_again",
      "unsolicited", l0="allow")  # fmt: skip
 _add("wire", "call_to_host", "malformed", l0="allow")
 _add("wire", "extra_field wrong_types raw_bad_verdict null_value float_value big_number",
@@ -202,7 +202,8 @@ _add("capabilities", "invented_handle", "foreign_handle", l0="allow")
 _add("capabilities", "stale_token", "foreign_handle", l0="allow", steps=2)
 _add("capabilities", "revived_context", "forged_id", l0="allow", steps=2)
 _add("capabilities", "forged_ask_id", "forged_id", l0="allow")
-_add("capabilities", "short_handle sequence_ahead sequence_zero arguments_array arguments_nan ask_extra_key "
+_add("capabilities", "short_handle sequence_ahead sequence_zero arguments_array arguments_nan arguments_overflow "
+                     "arguments_underflow ask_extra_key "
                      "operation_empty", "malformed", l0="allow")  # fmt: skip
 _add("capabilities", "ask_too_large operation_long sequence_huge", "oversize", l0="allow")
 _add("capabilities", "ask_with_blobs", "malformed", l0="allow")
@@ -248,7 +249,7 @@ _add("boot", "boot_sleep", "boot_timeout", l0="ready")
 _add("boot", "boot_locked boot_result", "unsolicited", l0="ready")
 _add("boot", "boot_ready", "unsolicited", l0="allow", calls_after=True)
 _add("boot", "boot_ready_alone", "timeout", l0="allow", calls_after=True, deadline_s=DEADLINE_S)
-_add("boot", "boot_garbage", "malformed", l0="ready")
+_add("boot", "boot_garbage boot_overflow", "malformed", l0="ready")
 _add("boot", "boot_lenbomb", "oversize", l0="ready")
 _add("boot", "boot_ansi boot_arguments", "load")
 _add("boot", "boot_ansi_raw boot_ansi_hooks", "load", l0="ready")

@@ -136,8 +136,6 @@ class Trial:
         else:
             for step in range(1, behaviour.steps + 1):
                 await self._step(step)
-        if killed := [pid for pid in self._siblings if state_of(pid) in "ZX"]:
-            self._harm("neighbour", f"its workers {killed} were killed")
         if behaviour.lingers:
             await self._linger()
         if behaviour.leaves and self._stage.level == Level.L0:
@@ -192,16 +190,22 @@ class Trial:
             self._harm("decision", f"the victim decided by {told}")
 
     async def _linger(self) -> None:
+        """See what comes after the answer: for long where it must come, else for `LINGER_S`."""
         asked = await self._victim.ask("pids", plugin=HOSTILE)
         pids = asked["pids"] or [self._victim.pid]
         before = {pid: cpu_ticks(pid) for pid in pids}
-        burnt, loop = 0, asyncio.get_running_loop()
-        until = loop.time() + (HEARD_S if self._behaviour.harms[self._stage.level] == "cpu" else LINGER_S)
-        while burnt <= TICKS_MAX and loop.time() < until:
+        loop = asyncio.get_running_loop()
+        is_due = self._behaviour.harms[self._stage.level] in ("cpu", "neighbour")
+        until = loop.time() + (HEARD_S if is_due else LINGER_S)
+        burnt, killed = 0, list[int]()
+        while burnt <= TICKS_MAX and not killed and loop.time() < until:
             await asyncio.sleep(0.05)
             burnt = max(cpu_ticks(pid) - before[pid] for pid in pids)
+            killed = [pid for pid in self._siblings if state_of(pid) in "ZX"]
         if burnt > TICKS_MAX:
             self._harm("cpu", f"{burnt} ticks after the answer")
+        if killed:
+            self._harm("neighbour", f"its workers {killed} were killed")
 
     # Afterwards.
 
@@ -211,7 +215,7 @@ class Trial:
             return
         await self._books()
         outcome = self._found.outcome
-        if outcome in SECURITY_FAULTS and self._stage.level > Level.L0:
+        if outcome in {*SECURITY_FAULTS, FaultKind.QUARANTINED} and self._stage.level > Level.L0:
             await self._quarantined()
         await asyncio.gather(*(self._benign(NEIGHBOUR, merchant) for merchant in MERCHANTS))
         if not self._behaviour.boots:

@@ -1,6 +1,7 @@
 """Capabilities: asking for what is not given, by `ctx` and past it."""
 
 import gc
+import json
 import math
 import threading
 
@@ -14,6 +15,11 @@ MODES, mode = collect()
 
 def ask(at, **changed):
     """A capability frame."""
+    return pack(ask_text(at, **changed))
+
+
+def ask_text(at, **changed):
+    """Its JSON."""
     call = begun()
     frame = {
         "t": "capability",
@@ -23,7 +29,7 @@ def ask(at, **changed):
         "operation": "payments.get",
         "arguments": {"id": at.own_payment},
     }
-    return pack(frame | changed)
+    return json.dumps(frame | changed).encode()
 
 
 def asks(name, make):
@@ -46,6 +52,10 @@ asks("sequence_zero", lambda at: ask(at, sequence=0))
 asks("sequence_huge", lambda at: ask(at, sequence=1 << 70))
 asks("arguments_array", lambda at: ask(at, arguments=[1]))
 asks("arguments_nan", lambda at: ask(at, arguments={"id": math.nan}))
+asks("arguments_overflow", lambda at: pack(ask_text(at, arguments={"id": "many"}).replace(b'"many"', b"1e999")))
+asks(
+    "arguments_underflow", lambda at: pack(ask_text(at, arguments={"x": [{"y": "many"}]}).replace(b'"many"', b"-1e999"))
+)
 asks("ask_extra_key", lambda at: ask(at, merchant_id="mer_b"))
 asks("ask_too_large", lambda at: ask(at, arguments={"id": "x" * 70_000}))
 asks("operation_empty", lambda at: ask(at, operation=""))

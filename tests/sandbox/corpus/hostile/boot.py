@@ -1,5 +1,6 @@
 """What a plugin does while it is imported; the mode and what it knows come in `boot.json` beside it."""
 
+import json
 import os
 import sys
 import threading
@@ -111,6 +112,11 @@ def boot_ansi_raw(at, names):
 @boot
 def boot_ansi_hooks(at, names):
     _write_and_stay(pack(_READY | {"hooks": ["check_payment\n\x1b[2J[info] plugin approved"]}))
+
+
+@boot
+def boot_overflow(at, names):
+    _write_and_stay(pack(json.dumps(_READY).replace("1.0", "1e999").encode()))
 
 
 @boot

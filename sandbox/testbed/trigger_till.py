@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ class Till:
     client_secret: str
     patience_s: float = PATIENCE_S
     """How long a request is repeated under its key before it is given up."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _token: str = field(default="", init=False, repr=False)
     _until: float = field(default=0.0, init=False, repr=False)
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
@@ -94,7 +95,7 @@ class Till:
                 named_s = float(answer.headers.get("retry-after", 0))
             if time.monotonic() >= gives_up_at:
                 raise PlatformAway(f"{method} {self.url}/v1{path}: {reason}")
-            await asyncio.sleep(max(named_s, wait_s))
+            await self.sleep(max(named_s, wait_s))
             wait_s = min(2 * wait_s, WAIT_S[1])
 
     async def _access_token(self) -> str:

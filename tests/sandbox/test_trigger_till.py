@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -19,32 +20,31 @@ def problem(status: int, code: str, *, is_retryable: bool) -> httpx.Response:
     return httpx.Response(status, json={"code": code, "retryable": is_retryable, "detail": "because"})
 
 
-def till(answers: list[httpx.Response | Exception], seen: list[httpx.Request], *, patience_s: float = 60.0) -> Till:
-    """A till whose platform gives these answers one after the other, and the last one for ever."""
+@dataclass
+class Asked:
+    """What a till asked, and how long it waited in between instead of sleeping."""
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    answers: list[httpx.Response | Exception]
+    """One after the other, and the last one for ever."""
+    patience_s: float = 60.0
+    seen: list[httpx.Request] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+
+    def till(self) -> Till:
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        return Till(client, "http://platform.test", "app_test_1", "secret", self.patience_s, self._sleep)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/oauth/token":
             return TOKEN
-        seen.append(request)
-        said = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.seen.append(request)
+        said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(said, Exception):
             raise said
         return said
 
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return Till(client, "http://platform.test", "app_test_1", "secret", patience_s)
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What was slept, instead of sleeping."""
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    monkeypatch.setattr("sandbox.testbed.trigger_till.asyncio.sleep", sleep)
-    return slept
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
 
 
 @pytest.mark.parametrize(
@@ -57,34 +57,34 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 async def test_what_may_be_repeated_is_repeated_under_its_key(
-    first: Callable[[], httpx.Response | Exception], waits: list[float]
+    first: Callable[[], httpx.Response | Exception],
 ) -> None:
-    seen: list[httpx.Request] = []
-    said = await till([first(), first(), httpx.Response(201, json={"id": "pay_1"})], seen).post(
-        "/payments", BODY, key="k_1"
-    )
+    asked = Asked([first(), first(), httpx.Response(201, json={"id": "pay_1"})])
+    said = await asked.till().post("/payments", BODY, key="k_1")
     assert said == {"id": "pay_1"}
-    assert [(request.headers["idempotency-key"], request.content) for request in seen] == [
+    assert [(request.headers["idempotency-key"], request.content) for request in asked.seen] == [
         ("k_1", b'{"out_trade_no":"o_1"}')
     ] * 3
-    assert waits == [0.2, 0.4]
+    assert asked.waits == [0.2, 0.4]
 
 
-async def test_a_wait_that_the_platform_names_is_kept(waits: list[float]) -> None:
+async def test_a_wait_that_the_platform_names_is_kept() -> None:
     busy = problem(429, "identity.rate_exceeded", is_retryable=True)
     busy.headers["retry-after"] = "7"
-    await till([busy, httpx.Response(200, json={})], []).get("/payments")
-    assert waits == [7.0]
+    asked = Asked([busy, httpx.Response(200, json={})])
+    await asked.till().get("/payments")
+    assert asked.waits == [7.0]
 
 
-async def test_what_repeating_does_not_mend_is_refused_at_once(waits: list[float]) -> None:
-    seen: list[httpx.Request] = []
+async def test_what_repeating_does_not_mend_is_refused_at_once() -> None:
+    asked = Asked([problem(409, "payments.state_conflict", is_retryable=False)])
     with pytest.raises(TillRefused, match=r"409 payments\.state_conflict: because"):
-        await till([problem(409, "payments.state_conflict", is_retryable=False)], seen).post("/x", BODY, key="k")
-    assert (len(seen), waits) == (1, [])
+        await asked.till().post("/x", BODY, key="k")
+    assert (len(asked.seen), asked.waits) == (1, [])
 
 
-async def test_patience_ends(waits: list[float]) -> None:
+async def test_patience_ends() -> None:
+    asked = Asked([problem(409, "kernel.in_flight", is_retryable=True)], patience_s=0.0)
     with pytest.raises(PlatformAway, match=r"kernel\.in_flight"):
-        await till([problem(409, "kernel.in_flight", is_retryable=True)], [], patience_s=0.0).post("/x", BODY, key="k")
-    assert waits == []
+        await asked.till().post("/x", BODY, key="k")
+    assert asked.waits == []

@@ -169,7 +169,8 @@ class OAuthLoad:
         )
         if decided.status_code != 200:
             self._must_be_late("device decision", decided, is_repeated=is_repeated)
-        self.won[codes["user_code"]] += decided.status_code == 200
+        else:
+            self.won[codes["user_code"]] += 1
         await self._hold(http, visit, "poll", {"grant_type": DEVICE, "device_code": codes["device_code"]})
 
     async def _hold(self, http: httpx.AsyncClient, visit: Visit, kind: str, form: dict[str, str]) -> Held | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import growth, ledger_transfers, paid_order, plugin_call, process, token
+from benchmarks import growth, ledger_transfers, paid_order, plugin_call, plugin_order, process, token
 from benchmarks.figures import Figure
 from benchmarks.options import Options
 
@@ -27,6 +27,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "ledger_transfers": Benchmark("the ledger's own interface against COPY of the same rows", ledger_transfers.run),
     "token": Benchmark("who is this: access checks, tokens, and how fast a revocation is seen", token.run),
     "plugin_call": Benchmark("calls of a confined plugin against a ping-pong of two processes", plugin_call.run),
+    "plugin_order": Benchmark("what a merchant's plugin costs its orders, and its neighbours'", plugin_order.run),
     "startup": Benchmark("arsenal serve on the embedded default, warm", process.startup),
     "memory": Benchmark("the server's resident memory", process.memory),
 }

@@ -1,0 +1,155 @@
+"""`plugin_order`: what a merchant's plugin costs that merchant's orders, and everybody else's.
+
+One server, one merchant without plugins, others with one confined `check_payment` plugin each, driven in turns: orders
+a second with an honest check over those without. Then the merchant without plugins again, while a neighbour sells at
+the same time: a neighbour without plugins, and neighbours whose plugins loop, leak, crash, flood their logs or answer
+garbage. What the others feel is the ratio of their p99 to that beside the neighbour without plugins, in the same round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.figures import Figure, Goal, Rounds
+from benchmarks.ground import Ground, Seller, bench_settings, fetch_token, open_ground, seed_sellers, serving
+from benchmarks.load import Job, Outcome, drive
+from benchmarks.options import Options
+from benchmarks.plugin_bundle import plugin_bundle
+from benchmarks.processes import Child
+from platform_core.bootstrap.platform import Platform, open_platform
+from platform_core.kernel.database.pools import DatabaseUrls
+from platform_core.plugin_host.installations import Actor
+from platform_core.plugin_host.releases import Submission
+from platform_core.plugin_host.schemas import InstallationCreate, ReviewWrite
+
+NAME = "plugin_order"
+WARM_S = 2.0
+CONNECTIONS = 64
+NEIGHBOURS_OWN = 16
+"""Connections of the merchant whose p99 is watched, while the neighbour has all of `CONNECTIONS`."""
+HEAD: Final = """
+import os
+from platform_core.contracts.hooks import hookimpl
+from platform_core.contracts.results import Verdict
+kept = []
+@hookimpl
+def check_payment(ctx, payment):
+"""
+HONEST: Final = "honest"
+MODES: Final[Mapping[str, str]] = {
+    HONEST: "    return Verdict.allow()\n",
+    "loops": "    while True: pass\n",
+    "leaks": "    kept.append(bytearray(16 * 1024 * 1024)); return Verdict.allow()\n",
+    "crashes": "    os._exit(3)\n",
+    "floods": "    os.write(1, b'x' * 1_000_000); return Verdict.allow()\n",
+    "garbage": "    return {'decision': 'perhaps'}\n",
+}
+CHECKED: Final = Goal(">=", 0.7, 0.85)
+UNMOVED: Final = Goal("<=", 1.2, 1.1)
+
+
+@dataclass
+class Street:
+    """The server, and who sells there."""
+
+    server: Child
+    plain: Seller
+    other: Seller
+    by_mode: Mapping[str, Seller]
+    options: Options
+    runs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def orders(self, seller: Seller, *, connections: int, is_any_state: bool = False) -> Outcome:
+        """One measurement. Raises `WrongAnswer`."""
+        token = fetch_token(self.server.port, seller)
+        run = f"r{next(self.runs)}"
+        return drive(Job(self.server.port, [token], connections, self.options.seconds, run, is_any_state=is_any_state))
+
+    def beside(self, neighbour: Seller) -> Outcome:
+        """The merchant without plugins, while a neighbour sells."""
+        with ThreadPoolExecutor(1) as threads:
+            other = threads.submit(self.orders, neighbour, connections=CONNECTIONS, is_any_state=True)
+            watched = self.orders(self.plain, connections=NEIGHBOURS_OWN)
+            other.result()
+        return watched
+
+    def round(self) -> Iterator[dict[str, float]]:
+        """One measurement of each."""
+        plain = self.orders(self.plain, connections=CONNECTIONS)
+        checked = self.orders(self.by_mode[HONEST], connections=CONNECTIONS)
+        yield {
+            "plain_per_s": plain.orders_per_s,
+            "checked_per_s": checked.orders_per_s,
+            "plain_p99_ms": plain.p99_ms,
+            "checked_p99_ms": checked.p99_ms,
+        }
+        yield {"beside_plain_p99_ms": self.beside(self.other).p99_ms}
+        for mode, seller in self.by_mode.items():
+            yield {f"beside_{mode}_p99_ms": self.beside(seller).p99_ms}
+
+
+def run(options: Options) -> list[Figure]:
+    """All figures. Raises `WrongAnswer` when an order of a merchant without plugins was not answered as it must be."""
+    with open_ground() as ground, ExitStack() as stack:
+        url = ground.database("app")
+        sellers = seed_sellers(ground, url, count=2 + len(MODES))
+        by_mode = dict(zip(MODES, sellers[2:], strict=True))
+        asyncio.run(_install(ground, url, by_mode))
+        server = stack.enter_context(serving(ground, url))
+        street = Street(server, sellers[0], sellers[1], by_mode, options)
+        for seller in (street.plain, by_mode[HONEST]):
+            drive(Job(server.port, [fetch_token(server.port, seller)], 16, WARM_S, f"w{seller.client_id[-6:]}"))
+        rounds = Rounds()
+        for _ in range(options.rounds):
+            for values in street.round():
+                rounds.add(values)
+    return _figures(rounds)
+
+
+async def _install(ground: Ground, url: str, by_mode: Mapping[str, Seller]) -> None:
+    """A plugin for each mode, published and enabled at its merchant alone."""
+    settings = bench_settings(ground.home)
+    async with open_platform(settings, DatabaseUrls(owner=url), is_asking_plugins=False) as platform:
+        await platform.plugin_life.deps.parties.ensure_isv("isv_acme", name="Acme")
+        for mode, seller in by_mode.items():
+            code = HEAD + MODES[mode]
+            bundle = plugin_bundle(ground.home, code, plugin_id=f"example.acme.{mode}")
+            await _enable(platform, bundle, seller)
+
+
+async def _enable(platform: Platform, bundle: Path, seller: Seller) -> None:
+    life = platform.plugin_life
+    assert life.bundles is not None
+    wanted = Submission(unpacked=await life.bundles.unpack(bundle), isv_id="isv_acme", by="per_bench")
+    made = await life.releases.submit(wanted)
+    for number in range(made.reviews_needed):
+        await life.releases.review(made.id, ReviewWrite(decision="approve", note="Bench."), reviewer=f"per_{number}")
+    published = await life.releases.publish(made.id, by="per_bench", isv_id="isv_acme")
+    actor = Actor(id="per_owner", merchant_id=seller.merchant_id)
+    installed = await life.installations.install(actor, InstallationCreate(plugin_id=published.plugin_id))
+    await life.installations.enable(actor, installed.id)
+
+
+def _figures(rounds: Rounds) -> list[Figure]:
+    figures = [Figure(NAME, "checked_against_plain", rounds.ratios("checked_per_s", "plain_per_s"), "x", CHECKED)]
+    figures += [
+        Figure(
+            NAME,
+            f"p99_beside_{mode}",
+            rounds.ratios(f"beside_{mode}_p99_ms", "beside_plain_p99_ms"),
+            "x",
+            None if mode == HONEST else UNMOVED,
+        )
+        for mode in MODES
+    ]
+    units = {"plain_per_s": "orders/s", "checked_per_s": "orders/s", "plain_p99_ms": "ms", "checked_p99_ms": "ms"}
+    figures += [Figure(NAME, name, rounds.of(name), unit) for name, unit in units.items()]
+    figures.append(Figure(NAME, "beside_plain_p99_ms", rounds.of("beside_plain_p99_ms"), "ms"))
+    return figures

@@ -83,12 +83,14 @@ async def test_one_call_at_a_time_and_no_more_workers_than_the_manifest_says(spa
         assert len(workers) == 2
 
 
-async def test_a_fifth_waiting_call_is_saturated_at_once_and_other_merchants_are_served(stage: Stage) -> None:
+async def test_what_may_not_wait_is_saturated_at_once_and_other_merchants_are_served(
+    stage: Stage,
+) -> None:
     plugin, held = stage.plugin(COUNTING, resources={"workers_max": 1}), Held(stage)
     assert await stage.say(plugin, merchant_id="mer_2", arguments=TEXT)
     running = stage.begin(plugin, arguments=HOLD)
     await until(lambda: held.count == 1)
-    waiting = [stage.begin(plugin, arguments=TEXT) for _ in range(4)]
+    waiting = [stage.begin(plugin, arguments=TEXT) for _ in range(PoolLimits().waiting_per_key_max)]
     assert await stage.fault(plugin, arguments=TEXT) == Fault(FaultKind.SATURATED, "no worker was free in time")
     assert (await stage.say(plugin, merchant_id="mer_2", arguments=TEXT)).split()[1:] == ["2", "mer_2"]
     held.open()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -347,3 +349,8 @@ def test_each_gap_names_its_repair(changed: dict[str, object], promised: Level, 
     assert best_promised(machine) == promised
     repairs = [gap.repair for gap in gaps(machine)]
     assert repairs == [] if repair is None else repair in repairs[0]
+
+
+def test_the_command_says_what_the_machine_proves() -> None:
+    done = subprocess.run([sys.executable, "-m", "sandbox.runtime"], capture_output=True, text=True, check=True)
+    assert Level[done.stdout.strip()] >= TEST_LEVEL

@@ -45,9 +45,6 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     with tempfile.TemporaryDirectory(prefix="arsenal-test-") as folder:
         server = EmbeddedPostgres(Path(folder) / "pg")
         url = server.start(database="template_arsenal")
-        for setting in ("fsync", "full_page_writes"):  # machines do not lose power here; what a kill -9 costs stays
-            server.sql(f"ALTER SYSTEM SET {setting} = off")
-        server.sql("SELECT pg_reload_conf()")
         asyncio.run(migrations.upgrade(url))
         yield server
         server.stop()

@@ -30,7 +30,7 @@ async def open_call(world: World) -> Open:
             merchant_id=till.merchant_id,
             hook_name=hook_name,
         )
-        return Asker(world.platform.gate.calls.open(about))
+        return Asker(world.platform.plugin_host.gate.calls.open(about))
 
     return open_call
 
@@ -115,7 +115,7 @@ async def test_two_calls_at_once_cannot_overspend_a_limit(world: World, open_cal
     codes = await asyncio.gather(refund(1), refund(2))
     assert sorted(codes, key=str) == [None, "identity.limit_exceeded"]
     assert await refunds(world) == 1
-    audits = world.platform.gate.audits
+    audits = world.platform.plugin_host.gate.audits
     assert await audits.flush()
     async with world.platform.database.read_all() as connection:
         rows = await connection.execute(
@@ -146,7 +146,7 @@ async def test_without_a_grant_there_is_no_operation(world: World, till: Till) -
             merchant_id=till.merchant_id,
             hook_name="on_payment_captured",
         )
-        call = Asker(world.platform.gate.calls.open(about))
+        call = Asker(world.platform.plugin_host.gate.calls.open(about))
         assert await call.code("payments.get", id=payment["id"]) == "plugin.grant_needed"
 
 
@@ -159,7 +159,7 @@ async def test_a_grant_of_another_merchant_is_none(world: World, till: Till) -> 
         merchant_id=till.merchant_id,
         hook_name="on_payment_captured",
     )
-    call = Asker(world.platform.gate.calls.open(about))
+    call = Asker(world.platform.plugin_host.gate.calls.open(about))
     assert await call.code("payments.get", id=payment["id"]) == "plugin.grant_needed"
 
 
@@ -169,6 +169,6 @@ async def test_a_store_of_a_plugin_is_kept_with_the_payment_or_not_at_all(
     call = open_call(till, hook_name="check_payment")
     assert await call.value("state.increment", key="paid") == 1
     await world.platform.committer.commit(
-        Plan(till.merchant_id, list(world.platform.gate.calls.close(call.handle).parts))
+        Plan(till.merchant_id, list(world.platform.plugin_host.gate.calls.close(call.handle).parts))
     )
     assert await open_call(till).value("state.get", key="paid") == {"key": "paid", "value": 1, "version": 1}

@@ -37,6 +37,7 @@ from tests.ledger.model import Model
 pytestmark = [pytest.mark.property, pytest.mark.database]
 
 EXAMPLES = 70
+ROUNDS_MAX = 4
 STEPS = 50
 _numbers = itertools.count()
 
@@ -204,19 +205,22 @@ def _movements(plan: Plan) -> list[Movement]:
 
 
 def test_ledger_equals_the_model_in_any_history(database_url: str) -> None:
-    world = World(database_url)
+    world, every = World(database_url), {GuardRefused, PendingGone, PendingExceeded, TransferExists}
     try:
-        run_state_machine_as_test(
-            lambda: LedgerMachine(world),
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-                database=None,
-            ),
-        )
+        for _ in range(ROUNDS_MAX):  # chance may leave out the rarest refusal once
+            run_state_machine_as_test(
+                lambda: LedgerMachine(world),
+                settings=settings(
+                    max_examples=EXAMPLES,
+                    stateful_step_count=STEPS,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                    database=None,
+                ),
+            )
+            if world.refusals == every:
+                break
     finally:
         world.close()
     assert world.steps >= 2000
-    assert world.refusals == {GuardRefused, PendingGone, PendingExceeded, TransferExists}
+    assert world.refusals == every

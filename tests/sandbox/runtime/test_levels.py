@@ -285,20 +285,25 @@ async def test_an_ordinary_user_attains_confinement_without_namespaces(plugins: 
 
 
 async def test_below_the_required_level_no_worker_is_started(plugins: Path) -> None:
+    others = zygotes()
     async with spawning(plugins, level=Level.L1, required=Level.L2) as spawner:
         assert spawner.level == Level.L1
         with pytest.raises(SpawnFailed) as refused:
             await spawner.spawn(PLAIN, VERSION, 0)
         assert (refused.value.step, refused.value.words) == ("level", "attained L1, required L2")
-        assert children_of_zygote(plugins) == []
+        assert children_of_zygote(others) == []
 
 
-def children_of_zygote(plugins: Path) -> list[str]:
-    """Processes of this test's zygote, by its settings' folder in no argument: by parenthood."""
+def zygotes() -> set[int]:
+    """Those of this process; other tests may keep some of their own."""
     own = os.getpid()
-    zygotes = [pid for pid in _pids() if _parent(pid) == own and _is_zygote(pid)]
-    assert len(zygotes) == 1
-    return [str(pid) for pid in _pids() if _parent(pid) == zygotes[0]]
+    return {pid for pid in _pids() if _parent(pid) == own and _is_zygote(pid)}
+
+
+def children_of_zygote(others: set[int]) -> list[str]:
+    """Processes of this test's zygote, by parenthood."""
+    (own,) = zygotes() - others
+    return [str(pid) for pid in _pids() if _parent(pid) == own]
 
 
 def _pids() -> list[int]:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-
 from platform_core.contracts.manifest import SecretUse
 from platform_core.kernel.commit import Change, Insert, Plan, Remove
 from platform_core.kernel.i18n import Text
-from platform_core.plugin_host import repository
+from platform_core.plugin_host import keyrings, repository
 from platform_core.plugin_host.errors import SECRET_REFUSED, SECRET_UNKNOWN
 from platform_core.plugin_host.host_deps import Extra, HostDeps, encoded, manifest_of, nothing_else
 from platform_core.plugin_host.installation_parts import changed
@@ -28,9 +22,14 @@ from platform_core.plugin_host.models import SECRETS, secret_seal
 from platform_core.plugin_host.repository import Record
 from platform_core.plugin_host.schemas import SecretRead, SecretWrite
 
-MAC_KEY_BYTES_MIN: Final = 16
-AEAD_KEY_BYTES: Final = 32
-RSA_BITS_MIN: Final = 2048
+_FORMS: Final[Mapping[str, str]] = {
+    "token": "须为可见 ASCII 字符",
+    "mac_key": "至少 16 字节",
+    "aead_key": "须为 32 字节",
+    "signing_key": "须为未加密的私钥 PEM：2048 位以上的 RSA、P-256 或 Ed25519",
+    "public_key": "须为公钥 PEM：2048 位以上的 RSA、P-256 或 Ed25519",
+}
+"""What a secret of a kind looks like, in Chinese; what is wrong with one `keyrings.check` says in English."""
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}", re.ASCII)
 
 
@@ -135,35 +134,14 @@ def _checked(use: SecretUse, wanted: SecretWrite) -> bytes:
     try:
         plain = b64decode(wanted.value, validate=True) if wanted.encoding == "base64" else wanted.value.encode()
     except (Base64Error, ValueError) as error:
-        raise _refused(use, "is not base64", "不是有效的 base64") from error
+        raise _refused(use, "it is not base64", "不是有效的 base64") from error
     if use.kind == "token" and (wanted.encoding != "utf8" or _TOKEN.fullmatch(wanted.value) is None):
-        raise _refused(use, "is 1 to 4,096 visible ASCII characters", "须为 1 至 4096 个可见 ASCII 字符")
-    if use.kind == "mac_key" and len(plain) < MAC_KEY_BYTES_MIN:
-        raise _refused(use, f"has at least {MAC_KEY_BYTES_MIN} bytes", f"至少 {MAC_KEY_BYTES_MIN} 字节")
-    if use.kind == "aead_key" and len(plain) != AEAD_KEY_BYTES:
-        raise _refused(use, f"has {AEAD_KEY_BYTES} bytes", f"须为 {AEAD_KEY_BYTES} 字节")
-    if use.kind in ("signing_key", "public_key"):
-        _check_key(use, plain)
-    return plain
-
-
-def _check_key(use: SecretUse, plain: bytes) -> None:
-    """A PEM of RSA (2,048 bits or more), P-256 or Ed25519, private for `signing_key`."""
+        raise _refused(use, "it is not 1 to 4,096 visible ASCII characters", "须为 1 至 4096 个可见 ASCII 字符")
     try:
-        is_private = use.kind == "signing_key"
-        key: object = load_pem_private_key(plain, None) if is_private else load_pem_public_key(plain)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _refused(use, "is a PEM without a password", "须为无密码的 PEM") from error
-    if isinstance(key, RSAPrivateKey | RSAPublicKey):
-        is_fit = key.key_size >= RSA_BITS_MIN
-    elif isinstance(key, EllipticCurvePrivateKey | EllipticCurvePublicKey):
-        is_fit = key.curve.name == "secp256r1"
-    else:
-        is_fit = isinstance(key, Ed25519PrivateKey | Ed25519PublicKey)
-    if not is_fit:
-        raise _refused(
-            use, "is RSA of 2,048 bits or more, P-256 or Ed25519", "须为 2048 位以上的 RSA、P-256 或 Ed25519"
-        )
+        keyrings.check(use.kind, plain)
+    except keyrings.KeyUnfit as error:
+        raise _refused(use, str(error), _FORMS[use.kind]) from error
+    return plain
 
 
 def _refused(use: SecretUse, en: str, zh: str) -> Exception:

@@ -107,7 +107,7 @@ def _sends_to_path(_: Host) -> bool:
 
 def _forks(_: Host) -> bool:
     try:
-        child = os.fork()
+        child = libc.fork()
     except OSError:
         return False
     if child == 0:

@@ -12,7 +12,6 @@ import importlib
 import importlib.machinery
 import json
 import os
-import pkgutil
 import re
 import select
 import signal
@@ -120,6 +119,8 @@ class Zygote:
         self._pattern = Birth(
             target=Level.L1,
             sources=(),
+            folders=(),
+            files=(),
             root=namespaces.plan_root(()),
             host=Host(uid=os.geteuid()),
             namespaces=namespaces.identities(),
@@ -283,7 +284,7 @@ def _fork_intermediate(birth: Birth, wires: Wires, *, began: float) -> int:
     """The pid of the intermediate, whose ends of the pipes are closed here. NotBorn when there is no room for it."""
     _assert_single_thread()
     try:
-        child = os.fork()
+        child = libc.fork()
         if child == 0:
             try:
                 births.intermediate(birth, wires, began=began)
@@ -300,7 +301,13 @@ def _fork_intermediate(birth: Birth, wires: Wires, *, began: float) -> int:
 def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
     """The same birth with other sources: everything about them is worked out here, before the fork."""
     kept = tuple(namespaces.without_nested(sources))
-    return replace(birth, sources=kept, root=namespaces.plan_root(kept))
+    return replace(
+        birth,
+        sources=kept,
+        folders=tuple(str(source.path) for source in kept if source.is_folder),
+        files=tuple(str(source.path) for source in kept if not source.is_folder),
+        root=namespaces.plan_root(kept),
+    )
 
 
 def _version(kernel: str) -> tuple[int, ...]:
@@ -348,13 +355,9 @@ def preload(entry: str | None) -> Entry | None:
     come from `tzdata` at every level: at L2 the system's could be seen and not be read, above they are not there.
     """
     os.environ[_NO_PYDANTIC_PLUGINS] = "__all__"
-    contracts = importlib.import_module("platform_core.contracts")
-    for name in (
-        "pluggy",
-        "tzdata",
-        *(each.name for each in pkgutil.walk_packages(contracts.__path__, f"{contracts.__name__}.")),
-    ):
+    for name in ("pluggy", "tzdata"):
         importlib.import_module(name)
+    sources.import_contract()
     found: Entry | None = None
     if entry is not None:
         module, _, function = entry.partition(":")

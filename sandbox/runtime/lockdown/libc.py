@@ -53,6 +53,8 @@ _PTHREAD_ATTR_BYTES: Final = 64
 """Larger than glibc's and musl's `pthread_attr_t` on 64-bit machines (56 bytes)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc_in_turn = ctypes.PyDLL(None, use_errno=True)
+"""The same, called without letting go of the interpreter: a child must not have to take it back first."""
 _MACHINE: Final = os.uname().machine
 
 
@@ -60,6 +62,16 @@ def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] |
     """Make a kernel call; integers are passed as 64-bit registers."""
     given = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return _checked(int(_libc.syscall(ctypes.c_long(number), *given)))
+
+
+def fork() -> int:
+    """fork(2) and no more: the child's pid, 0 in the child.
+
+    `os.fork` has the child renew whatever another thread may have held, through every module that asked for it
+    (`os.register_at_fork`); each page touched by that is copied and stays the worker's own. With one thread, as the
+    zygote asserts, nothing is held. What must differ in a child all the same, the caller renews.
+    """
+    return _checked(int(_libc_in_turn.fork()))
 
 
 def prctl(option: int, argument: int = 0, second: int = 0) -> int:

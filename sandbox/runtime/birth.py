@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from sandbox.runtime import selftest
 from sandbox.runtime.levels import Level
 from sandbox.runtime.lockdown import cgroups, landlock, libc, namespaces, privileges
 from sandbox.runtime.lockdown.filters import Program
@@ -128,6 +129,28 @@ class Steps:
         line = {"failed": self._name, "path": os.fsdecode(path) if path else "", "words": told[:_WORDS_MAX]}
         self.tell(json.dumps(line).encode() + b"\n")
         os._exit(1)
+
+
+def rehearse(birth: Birth, *, times: int) -> None:
+    """Do in the zygote, often, what a birth does and what changes nothing there (`rehearsal` says why)."""
+    libc.look_up()
+    if birth.program is not None:
+        libc.filter_buffer(len(birth.program.code))
+    for _ in range(times if _MACHINE.sysname == "Linux" else 0):
+        privileges.capability_count.cache_clear()
+        privileges.capability_count()
+        libc.capabilities()
+        namespaces.identities()
+        selftest.rehearse()
+        LockFacts(
+            level=birth.target,
+            landlock_abi=birth.landlock_abi,
+            has_seccomp=False,
+            namespaces=tuple(sorted(birth.namespaces)),
+            uid=os.geteuid(),
+            holes=(),
+            lock_ms=0.0,
+        ).model_dump_json()
 
 
 def intermediate(birth: Birth, wires: Wires, *, began: float) -> NoReturn:

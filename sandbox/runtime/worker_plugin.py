@@ -76,7 +76,11 @@ def load(release: WorkerRelease) -> Loaded:
     prepare()
     sys.dont_write_bytecode = True
     sys.path.append(str(release.folder))
-    namespace = _import(release)
+    return register(_import(release), release)
+
+
+def register(namespace: object, release: WorkerRelease) -> Loaded:
+    """Check and register what was imported. Raises NotLoadable."""
     found, findings = marked_functions(namespace, CATALOGUE)
     if findings:
         first = findings[0]
@@ -99,6 +103,11 @@ def load(release: WorkerRelease) -> Loaded:
         hooks=tuple(sorted(found)),
         providers=tuple(providers),
     )
+
+
+def leave(namespace: object) -> None:
+    """Undo `register`."""
+    _manager().unregister(namespace)
 
 
 def _import(release: WorkerRelease) -> object:

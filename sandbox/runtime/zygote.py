@@ -28,7 +28,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from sandbox.runtime import birth as births
-from sandbox.runtime import sources
+from sandbox.runtime import gaps, sources
 from sandbox.runtime.birth import Birth, Wires
 from sandbox.runtime.levels import Level, best_promised, look_at_machine
 from sandbox.runtime.lockdown import cgroups, libc, namespaces
@@ -51,6 +51,7 @@ from sandbox.runtime.selftest import Host, LockFacts
 
 Entry = Callable[[socket.socket, LockFacts, WorkerRelease], None]
 PROOF_MEMORY_MB: Final = 256
+REHEARSALS: Final = 64
 PATTERNS_MAX: Final = 1024
 _CLOSED_PACKAGES: Final = ("platform_core", "platform_core.kernel", "sandbox")
 """Packages of ours out of which nothing more can be imported."""
@@ -112,6 +113,7 @@ class Zygote:
         self._slots: dict[int, int] = {}
         """Slot by pid of every worker that has not been reaped."""
         self._patterns: dict[Path, Birth] = {}
+        self._gaps: list[object] = []
         machine = look_at_machine()
         self._promised = min(best_promised(machine), settings.level_max)
         shared = (*sources.interpreter_sources(), *sources.module_sources(list(sys.modules.values())))
@@ -134,6 +136,13 @@ class Zygote:
             run=_pass,
         )
         self._pattern = _may_read(self._pattern, shared)
+
+    def settle(self) -> None:
+        """Arrange the memory that all workers will share, so that they copy little of it. Before the first fork."""
+        births.rehearse(self._pattern, times=REHEARSALS)
+        gc.collect()
+        self._gaps = gaps.fill()
+        gc.freeze()
 
     def prove(self) -> Started:
         """Find the highest level that holds: one worker passes the self-test there, one dies of a fatal call.
@@ -433,8 +442,7 @@ def main() -> None:
     zygote: Zygote | None = None
     try:
         zygote = Zygote(settings, preload(settings.entry))
-        gc.collect()
-        gc.freeze()
+        zygote.settle()
         control.sendall(zygote.prove().line())
     except NotBorn as error:
         control.sendall(error.refusal.line())

@@ -11,18 +11,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from sandbox.runtime import selftest
 from sandbox.runtime.levels import Level
 from sandbox.runtime.lockdown import cgroups, landlock, libc, namespaces, privileges
 from sandbox.runtime.lockdown.filters import Program
@@ -44,6 +46,7 @@ STEPS: Final = (
     "seccomp",
     "selftest",
 )
+_ANNOUNCEMENTS: Final = {name: b'{"at":"%b"}\n' % name.encode() for name in STEPS}
 CHANNEL: Final = 3
 GO: Final = 4
 REPLY: Final = 5
@@ -62,6 +65,9 @@ class Birth:
     target: Level
     sources: tuple[Source, ...]
     """What it may read."""
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    """The same as Landlock takes them."""
     root: Root
     """The same as a root of its own."""
     host: Host
@@ -92,60 +98,97 @@ class Wires:
 
 
 class Steps:
-    """Tells the zygote which step is under way and how it failed."""
+    """Tells the zygote which step is under way and how it failed.
+
+    No context managers, and no JSON but for an error: this runs in every birth, and each function that a worker runs
+    for the first time copies the pages it stands on.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._name = STEPS[0]
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Announce a step; any error in it is told and ends the process."""
-        self.tell(at=name)
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001 - the process ends here, and the zygote must learn why
-            path = getattr(error, "filename", None)
-            words = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            told = f"{words} ({place.name}, {os.path.basename(place.filename)}:{place.lineno})"
-            self.tell(failed=name, path=os.fsdecode(path) if path else "", words=told[:_WORDS_MAX])
-            os._exit(1)
+    def at(self, name: str) -> None:
+        """Announce a step; what is raised from here on is told as its failure."""
+        self._name = name
+        self.tell(_ANNOUNCEMENTS[name])
 
-    def tell(self, **message: object) -> None:
+    def tell(self, line: bytes) -> None:
         """Write one line. A zygote that is gone needs no telling."""
         try:
-            os.write(self.descriptor, json.dumps(message).encode() + b"\n")
+            os.write(self.descriptor, line)
         except OSError:
             os._exit(1)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Tell what was raised and where, and end the process."""
+        path = getattr(error, "filename", None)
+        words = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{words} ({place.name}, {os.path.basename(place.filename)}:{place.lineno})"
+        line = {"failed": self._name, "path": os.fsdecode(path) if path else "", "words": told[:_WORDS_MAX]}
+        self.tell(json.dumps(line).encode() + b"\n")
+        os._exit(1)
+
+
+def rehearse(birth: Birth, *, times: int) -> None:
+    """Do in the zygote, often, what a birth does and what changes nothing there (`rehearsal` says why)."""
+    libc.look_up()
+    if birth.program is not None:
+        libc.filter_buffer(len(birth.program.code))
+    for _ in range(times if _MACHINE.sysname == "Linux" else 0):
+        privileges.capability_count.cache_clear()
+        privileges.capability_count()
+        libc.capabilities()
+        namespaces.identities()
+        selftest.rehearse()
+        LockFacts(
+            level=birth.target,
+            landlock_abi=birth.landlock_abi,
+            has_seccomp=False,
+            namespaces=tuple(sorted(birth.namespaces)),
+            uid=os.geteuid(),
+            holes=(),
+            lock_ms=0.0,
+        ).model_dump_json()
 
 
 def intermediate(birth: Birth, wires: Wires, *, began: float) -> NoReturn:
     """Steps 1 to 5, in the zygote's child. `began`: monotonic seconds at the zygote's fork."""
     steps = Steps(wires.reply)
-    is_root = os.geteuid() == 0
-    left: tuple[str, ...] = ()
-    with steps("descriptors"):
-        _place_descriptors(wires, steps)
-        os.umask(0o077)
-    if birth.group is not None:
-        with steps("cgroup"):
-            cgroups.join(birth.group)
-    if birth.target >= Level.L3:
-        with steps("namespaces"):
-            namespaces.enter(is_root=is_root)
-            left = namespaces.left(birth.namespaces)
-        with steps("root"):
-            namespaces.build_root(birth.root)
-    if is_root and birth.target >= Level.L2:
-        with steps("uid"):
-            take_uid = privileges.become if birth.target >= Level.L4 else privileges.be_counted_as
-            take_uid(birth.uid)
-    with steps("fork"):
-        child = os.fork()
+    try:
+        left = _leave_the_host(birth, wires, steps)
+        steps.at("fork")
+        child = libc.fork()
         if child == 0:
             _worker(birth, steps, left=left, began=began)
-    steps.tell(pid=child)
+    except BaseException as error:  # noqa: BLE001 - the process ends here, and the zygote must learn why
+        steps.fail(error)
+    steps.tell(b'{"pid":%d}\n' % child)
     os._exit(0)
+
+
+def _leave_the_host(birth: Birth, wires: Wires, steps: Steps) -> tuple[str, ...]:
+    """Steps 1 to 4; the namespaces that were left."""
+    is_root = os.geteuid() == 0
+    left: tuple[str, ...] = ()
+    steps.at("descriptors")
+    _place_descriptors(wires, steps)
+    os.umask(0o077)
+    if birth.group is not None:
+        steps.at("cgroup")
+        cgroups.join(birth.group)
+    if birth.target >= Level.L3:
+        steps.at("namespaces")
+        namespaces.enter(is_root=is_root)
+        left = namespaces.left(birth.namespaces)
+        steps.at("root")
+        namespaces.build_root(birth.root)
+    if is_root and birth.target >= Level.L2:
+        steps.at("uid")
+        take_uid = privileges.become if birth.target >= Level.L4 else privileges.be_counted_as
+        take_uid(birth.uid)
+    return left
 
 
 def _place_descriptors(wires: Wires, steps: Steps) -> None:
@@ -161,28 +204,36 @@ def _place_descriptors(wires: Wires, steps: Steps) -> None:
 
 def _worker(birth: Birth, steps: Steps, *, left: tuple[str, ...], began: float) -> NoReturn:
     """Steps 6 to 11, in the worker; then its entry."""
-    with steps("go"):
-        _wait_for_go()
-    if birth.target >= Level.L2:
-        with steps("privileges"):
-            privileges.drop_capabilities()
-    with steps("limits"):
-        is_counted_alone = os.getuid() == birth.uid or ("user" in left and birth.has_counts_by_namespace)
-        privileges.limit(birth.limits, memory_mb=birth.memory_mb, is_counted_alone=is_counted_alone)
-    if birth.target >= Level.L2:
-        with steps("landlock"):
-            _landlock(birth)
-        with steps("seccomp"):
-            assert birth.program is not None, f"there is no table of kernel calls for {os.uname().machine}"
-            libc.install_filter(birth.program.bound_to(os.getpid()))
-    with steps("selftest"):
-        facts = _measure(birth, left=left, began=began)
-    steps.tell(locked=facts.model_dump(mode="json"))
+    try:
+        facts = _locked(birth, steps, left=left, began=began)
+    except BaseException as error:  # noqa: BLE001 - as above
+        steps.fail(error)
+    steps.tell(b'{"locked":%b}\n' % facts.model_dump_json().encode())
     os.close(GO)
     os.close(REPLY)
     if birth.target >= Level.L2:
         _hide_host_name()
     _run(birth, facts)
+
+
+def _locked(birth: Birth, steps: Steps, *, left: tuple[str, ...], began: float) -> LockFacts:
+    """Steps 6 to 11; what the worker measured."""
+    steps.at("go")
+    _wait_for_go()
+    if birth.target >= Level.L2:
+        steps.at("privileges")
+        privileges.drop_capabilities()
+    steps.at("limits")
+    is_counted_alone = os.getuid() == birth.uid or ("user" in left and birth.has_counts_by_namespace)
+    privileges.limit(birth.limits, memory_mb=birth.memory_mb, is_counted_alone=is_counted_alone)
+    if birth.target >= Level.L2:
+        steps.at("landlock")
+        landlock.restrict(birth.folders, files=birth.files, version=birth.landlock_abi)
+        steps.at("seccomp")
+        assert birth.program is not None, f"there is no table of kernel calls for {_MACHINE.machine}"
+        libc.install_filter(birth.program.bound_to(os.getpid()))
+    steps.at("selftest")
+    return _measure(birth, left=left, began=began)
 
 
 def _hide_host_name() -> None:
@@ -210,12 +261,6 @@ def _wait_for_go() -> None:
         os._exit(1)
 
 
-def _landlock(birth: Birth) -> None:
-    folders = [source.path for source in birth.sources if source.is_folder]
-    files = [source.path for source in birth.sources if not source.is_folder]
-    landlock.restrict(folders, files=files, version=birth.landlock_abi)
-
-
 def _measure(birth: Birth, *, left: tuple[str, ...], began: float) -> LockFacts:
     holes = find_holes(birth.host)
     namespaces_left = tuple(sorted({*left, "pid"})) if os.getpid() == 1 else left
@@ -231,10 +276,17 @@ def _measure(birth: Birth, *, left: tuple[str, ...], began: float) -> LockFacts:
     )
 
 
+def _be_another() -> None:
+    """What a fork leaves equal in all workers and must not be: random numbers, and the number of the first thread."""
+    random.seed()
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # `Thread.native_id` has no public setter
+
+
 def _run(birth: Birth, facts: LockFacts) -> NoReturn:
     """Run the entry; its end is the worker's end."""
     status = 0
     try:
+        _be_another()
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a TextIOWrapper: the zygote made it
         birth.run(socket.socket(fileno=CHANNEL), facts)
     except SystemExit as leaving:

@@ -132,6 +132,8 @@ class Result(Frame):
 class Configure(Frame):
     """What a worker is bound to (first time), and what the merchant set."""
 
+    model_config = ConfigDict(cache_strings="none")
+
     t: Literal["configure"]
     merchant_id: Name
     mode: Literal["live", "test"]
@@ -141,7 +143,9 @@ class Configure(Frame):
 
 
 class Told(Frame):
-    """The host's answer to a capability."""
+    """The host's answer to a capability, as a worker reads it; why no strings are cached, `CallBegun` says."""
+
+    model_config = ConfigDict(cache_strings="none")
 
     t: Literal["capability_result"]
     id: Id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -15,6 +17,10 @@ from sandbox.runtime.lockdown.namespaces import Source
 
 OUR_OPEN_PACKAGES: Final = ("platform_core.contracts", "sandbox.runtime")
 """Folders of ours that stay readable as a whole; of `kernel` only the modules that these import."""
+_FOR_AUTHORS: Final = frozenset(
+    {"testing", "versions", "fixtures", "manifest_checks", "manifest_findings", "manifest_lines", "manifest_rules"}
+)
+"""Of `contracts`: what serves to write and review plugins, not to run them."""
 _LOADER_CACHES: Final = ("/etc/ld.so.cache", "/etc/ld-musl-x86_64.path", "/etc/ld-musl-aarch64.path")
 _LIBRARY_FOLDERS: Final = ("/lib64", "/usr/lib64")
 
@@ -29,6 +35,20 @@ def interpreter_sources() -> list[Source]:
     folders |= set(present) if present else {Path("/lib"), Path("/usr/lib")}
     files = {Path(each) for each in _LOADER_CACHES if Path(each).is_file()} | _mapped_libraries()
     return [Source(each, is_folder=True) for each in folders] + [Source(each, is_folder=False) for each in files]
+
+
+def import_contract() -> None:
+    """Import all of `contracts` that a running plugin may need.
+
+    What serves its author stays out: it brings a quarter of the memory that each fork has to copy the tables of, and
+    libraries (`cryptography`) that would stand in the way of a plugin that bundles its own.
+    """
+    waiting = ["platform_core.contracts"]
+    while waiting:
+        module = importlib.import_module(waiting.pop())
+        for found in pkgutil.iter_modules(getattr(module, "__path__", ()), prefix=f"{module.__name__}."):
+            if found.name.rpartition(".")[2] not in _FOR_AUTHORS:
+                waiting.append(found.name)
 
 
 def module_sources(modules: Iterable[ModuleType]) -> list[Source]:

@@ -15,14 +15,13 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from platform_core.contracts.plugin import HookContext
-from sandbox.runtime import frames
+from sandbox.runtime import frames, worker_plugin
+from sandbox.runtime.rehearsal import rehearse
 from sandbox.runtime.release import WorkerRelease
 from sandbox.runtime.worker_clients import WorkerClients
 from sandbox.runtime.worker_line import HostGone, Line
-from sandbox.runtime.worker_plugin import Loaded, NotLoadable, load, prepare
+from sandbox.runtime.worker_plugin import Loaded, NotLoadable, load
 from sandbox.runtime.worker_targets import CallBegun, Target, ValueRefused
-
-__all__ = ["LockedFacts", "prepare", "run"]
 
 _CONFIGURE: Final = TypeAdapter(frames.Configure)
 _UNBOUND: Final = "a call came before the worker was configured"
@@ -45,6 +44,12 @@ class LockedFacts(Protocol):
     def holes(self) -> tuple[str, ...]: ...
     @property
     def lock_ms(self) -> float: ...
+
+
+def prepare() -> None:
+    """What every worker would do alike. The zygote calls it once, before any fork."""
+    worker_plugin.prepare()
+    rehearse(lambda line, loaded: _Worker(line, loaded).serve())
 
 
 def run(channel: socket.socket, facts: LockedFacts, release: WorkerRelease) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import sys
 import traceback
 from collections.abc import Mapping
@@ -14,11 +13,11 @@ from typing import Any
 
 import pluggy
 
-from platform_core import contracts
 from platform_core.contracts.hooks import CATALOGUE, PROJECT
 from platform_core.contracts.inspection import Implementation, fault_of_object, marked_functions
 from sandbox.runtime.frames import DETAIL_MAX
 from sandbox.runtime.release import WorkerRelease
+from sandbox.runtime.sources import import_contract
 from sandbox.runtime.worker_targets import Target, hook_shape, hook_target, promised, provider_targets
 
 
@@ -64,7 +63,7 @@ def prepare() -> None:
 @cache
 def _manager() -> pluggy.PluginManager:
     """A manager with every hookspec of the contract; a worker registers its one plugin with it."""
-    _import_contract()
+    import_contract()
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(
         type("Hookspecs", (), {hook.name: staticmethod(hook.function) for hook in CATALOGUE.values()})
@@ -72,19 +71,16 @@ def _manager() -> pluggy.PluginManager:
     return manager
 
 
-def _import_contract() -> None:
-    """Every hookspec: the modules and packages of `contracts` that a plugin may need, not their tests or versions."""
-    for module in pkgutil.iter_modules(contracts.__path__, prefix=f"{contracts.__name__}."):
-        if module.name.rpartition(".")[2] not in ("testing", "versions", "fixtures"):
-            importlib.import_module(module.name)
-
-
 def load(release: WorkerRelease) -> Loaded:
     """Import and register a plugin. Raises NotLoadable, whatever the plugin does short of leaving the process."""
     prepare()
     sys.dont_write_bytecode = True
     sys.path.append(str(release.folder))
-    namespace = _import(release)
+    return register(_import(release), release)
+
+
+def register(namespace: object, release: WorkerRelease) -> Loaded:
+    """Check and register what was imported. Raises NotLoadable."""
     found, findings = marked_functions(namespace, CATALOGUE)
     if findings:
         first = findings[0]
@@ -107,6 +103,11 @@ def load(release: WorkerRelease) -> Loaded:
         hooks=tuple(sorted(found)),
         providers=tuple(providers),
     )
+
+
+def leave(namespace: object) -> None:
+    """Undo `register`."""
+    _manager().unregister(namespace)
 
 
 def _import(release: WorkerRelease) -> object:

@@ -39,7 +39,12 @@ class CallFacts(Frame):
 
 
 class CallBegun(Frame):
-    """A `call` frame; a subclass for each type of `args` reads it."""
+    """A `call` frame; a subclass for each type of `args` reads it.
+
+    Its strings are not cached: pydantic's cache is a table of 256 KiB in which every new string falls on another page.
+    """
+
+    model_config = ConfigDict(cache_strings="none")
 
     t: Literal["call"]
     target: Name

@@ -12,7 +12,6 @@ import importlib
 import importlib.machinery
 import json
 import os
-import pkgutil
 import re
 import select
 import signal
@@ -29,7 +28,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from sandbox.runtime import birth as births
-from sandbox.runtime import sources
+from sandbox.runtime import gaps, sources
 from sandbox.runtime.birth import Birth, Wires
 from sandbox.runtime.levels import Level, best_promised, look_at_machine
 from sandbox.runtime.lockdown import cgroups, libc, namespaces
@@ -52,6 +51,7 @@ from sandbox.runtime.selftest import Host, LockFacts
 
 Entry = Callable[[socket.socket, LockFacts, WorkerRelease], None]
 PROOF_MEMORY_MB: Final = 256
+REHEARSALS: Final = 64
 PATTERNS_MAX: Final = 1024
 _CLOSED_PACKAGES: Final = ("platform_core", "platform_core.kernel", "sandbox")
 """Packages of ours out of which nothing more can be imported."""
@@ -113,6 +113,7 @@ class Zygote:
         self._slots: dict[int, int] = {}
         """Slot by pid of every worker that has not been reaped."""
         self._patterns: dict[Path, Birth] = {}
+        self._gaps: list[object] = []
         machine = look_at_machine()
         self._promised = min(best_promised(machine), settings.level_max)
         shared = (*sources.interpreter_sources(), *sources.module_sources(list(sys.modules.values())))
@@ -120,6 +121,8 @@ class Zygote:
         self._pattern = Birth(
             target=Level.L1,
             sources=(),
+            folders=(),
+            files=(),
             root=namespaces.plan_root(()),
             host=Host(uid=os.geteuid()),
             namespaces=namespaces.identities(),
@@ -133,6 +136,13 @@ class Zygote:
             run=_pass,
         )
         self._pattern = _may_read(self._pattern, shared)
+
+    def settle(self) -> None:
+        """Arrange the memory that all workers will share, so that they copy little of it. Before the first fork."""
+        births.rehearse(self._pattern, times=REHEARSALS)
+        gc.collect()
+        self._gaps = gaps.fill()
+        gc.freeze()
 
     def prove(self) -> Started:
         """Find the highest level that holds: one worker passes the self-test there, one dies of a fatal call.
@@ -283,7 +293,7 @@ def _fork_intermediate(birth: Birth, wires: Wires, *, began: float) -> int:
     """The pid of the intermediate, whose ends of the pipes are closed here. NotBorn when there is no room for it."""
     _assert_single_thread()
     try:
-        child = os.fork()
+        child = libc.fork()
         if child == 0:
             try:
                 births.intermediate(birth, wires, began=began)
@@ -300,7 +310,13 @@ def _fork_intermediate(birth: Birth, wires: Wires, *, began: float) -> int:
 def _may_read(birth: Birth, sources: Sequence[Source]) -> Birth:
     """The same birth with other sources: everything about them is worked out here, before the fork."""
     kept = tuple(namespaces.without_nested(sources))
-    return replace(birth, sources=kept, root=namespaces.plan_root(kept))
+    return replace(
+        birth,
+        sources=kept,
+        folders=tuple(str(source.path) for source in kept if source.is_folder),
+        files=tuple(str(source.path) for source in kept if not source.is_folder),
+        root=namespaces.plan_root(kept),
+    )
 
 
 def _version(kernel: str) -> tuple[int, ...]:
@@ -348,13 +364,9 @@ def preload(entry: str | None) -> Entry | None:
     come from `tzdata` at every level: at L2 the system's could be seen and not be read, above they are not there.
     """
     os.environ[_NO_PYDANTIC_PLUGINS] = "__all__"
-    contracts = importlib.import_module("platform_core.contracts")
-    for name in (
-        "pluggy",
-        "tzdata",
-        *(each.name for each in pkgutil.walk_packages(contracts.__path__, f"{contracts.__name__}.")),
-    ):
+    for name in ("pluggy", "tzdata"):
         importlib.import_module(name)
+    sources.import_contract()
     found: Entry | None = None
     if entry is not None:
         module, _, function = entry.partition(":")
@@ -430,8 +442,7 @@ def main() -> None:
     zygote: Zygote | None = None
     try:
         zygote = Zygote(settings, preload(settings.entry))
-        gc.collect()
-        gc.freeze()
+        zygote.settle()
         control.sendall(zygote.prove().line())
     except NotBorn as error:
         control.sendall(error.refusal.line())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 from sandbox.runtime.lockdown import libc
@@ -47,7 +46,7 @@ def handled(table: dict[int, int], version: int) -> int:
     return sum(rights for since, rights in table.items() if since <= version)
 
 
-def restrict(folders: Iterable[Path], *, files: Iterable[Path], version: int) -> None:
+def restrict(folders: Iterable[str], *, files: Iterable[str], version: int) -> None:
     """Allow this thread to read and list below `folders` and to read `files`, and no other right that the ABI knows.
 
     Needs no_new_privs. OSError names the path that could not be opened.
@@ -66,11 +65,11 @@ def restrict(folders: Iterable[Path], *, files: Iterable[Path], version: int) ->
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: Path, rights: int) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from functools import cache
 from typing import Final
 
 CLONE_NEWNS: Final = 0x0002_0000
@@ -53,13 +54,40 @@ _PTHREAD_ATTR_BYTES: Final = 64
 """Larger than glibc's and musl's `pthread_attr_t` on 64-bit machines (56 bytes)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_allocate = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(("malloc", _libc))
+_libc_in_turn = ctypes.PyDLL(None, use_errno=True)
+"""The same, called without letting go of the interpreter: a child must not have to take it back first."""
 _MACHINE: Final = os.uname().machine
+_capability_data = ctypes.create_string_buffer(24)
+"""Made once: ctypes would make a class for the size each time, in every worker anew."""
 
 
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """Make a kernel call; integers are passed as 64-bit registers."""
     given = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return _checked(int(_libc.syscall(ctypes.c_long(number), *given)))
+
+
+def allocate(size: int) -> int:
+    """The address of memory that is never given back: malloc(3)."""
+    return int(_allocate(size) or 0)
+
+
+def look_up() -> None:
+    """Find every function of this module that a birth calls; ctypes would do it at the first call, in each worker."""
+    for name in ("prctl", "unshare", "mount", "umount2", "capset", "capget", "syscall"):
+        getattr(_libc, name, None)
+    getattr(_libc_in_turn, "fork", None)
+
+
+def fork() -> int:
+    """fork(2) and no more: the child's pid, 0 in the child.
+
+    `os.fork` has the child renew whatever another thread may have held, through every module that asked for it
+    (`os.register_at_fork`); each page touched by that is copied and stays the worker's own. With one thread, as the
+    zygote asserts, nothing is held. What must differ in a child all the same, the caller renews.
+    """
+    return _checked(int(_libc_in_turn.fork()))
 
 
 def prctl(option: int, argument: int = 0, second: int = 0) -> int:
@@ -101,16 +129,22 @@ def capset_nothing() -> None:
 def capabilities() -> int:
     """Every effective, permitted and inheritable capability, as bits: capget(2)."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    data = ctypes.create_string_buffer(24)
-    _checked(int(_libc.capget(header, data)))
-    low = struct.unpack_from("=III", data, 0)
-    high = struct.unpack_from("=III", data, 12)
+    _checked(int(_libc.capget(header, _capability_data)))
+    low = struct.unpack_from("=III", _capability_data, 0)
+    high = struct.unpack_from("=III", _capability_data, 12)
     return int(low[0] | low[1] | low[2] | (high[0] | high[1] | high[2]) << 32)
+
+
+@cache
+def filter_buffer(size: int) -> ctypes.Array[ctypes.c_char]:
+    """Where a filter of this size stands while it is installed. The zygote has it made before the fork."""
+    return ctypes.create_string_buffer(size)
 
 
 def install_filter(program: bytes) -> None:
     """Bind every thread of this process to a seccomp filter for good: seccomp(2) with TSYNC."""
-    holder = ctypes.create_string_buffer(program, len(program))
+    holder = filter_buffer(len(program))
+    holder.raw = program
     fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(holder))
     stuck = syscall(_SECCOMP[_MACHINE], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, fprog)
     if stuck:

@@ -22,7 +22,7 @@ NAMESPACES: Final = {
 }
 _ROOT_OPTIONS: Final = "size=64k,nr_inodes=2048,mode=0755"
 _MOUNT_POINTS: Final = ("/tmp", "/run", "/mnt", "/srv", "/media", "/proc")  # noqa: S108 - a mount point of our own
-_OWN: Final = Path("/proc/self/ns")
+_OWN: Final = {name: f"/proc/self/ns/{name}" for name in NAMESPACES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Source:
 
 def identities() -> dict[str, str]:
     """The namespaces of this process by name."""
-    return {name: os.readlink(_OWN / name) for name in NAMESPACES}
+    return {name: os.readlink(path) for name, path in _OWN.items()}
 
 
 def enter(*, is_root: bool) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import resource
+from functools import cache
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,14 +59,22 @@ def be_counted_as(uid: int) -> None:
         os.setresuid(uid, -1, -1)
 
 
+@cache
+def capability_count() -> int:
+    """How many capabilities this kernel knows. The zygote asks it before the fork: each worker drops them all."""
+    for number in range(_CAPABILITIES_MAX):
+        try:
+            libc.prctl(libc.PR_CAPBSET_READ, number)
+        except OSError:
+            return number
+    return _CAPABILITIES_MAX
+
+
 def drop_capabilities() -> None:
     """Give up every capability and every way back: bounding and ambient set, secure bits, exec, other's eyes."""
     if libc.capabilities() >> _CAP_SETPCAP & 1:
-        for number in range(_CAPABILITIES_MAX):
-            try:
-                libc.prctl(libc.PR_CAPBSET_DROP, number)
-            except OSError:  # past the last one that this kernel knows
-                break
+        for number in range(capability_count()):
+            libc.prctl(libc.PR_CAPBSET_DROP, number)
         libc.prctl(libc.PR_SET_SECUREBITS, _ALL_SECUREBITS_LOCKED)
     libc.prctl(libc.PR_CAP_AMBIENT, libc.PR_CAP_AMBIENT_CLEAR_ALL)
     libc.capset_nothing()

@@ -73,7 +73,7 @@ def __getattr__(name: str) -> object:
 
 
 def _forbid_two_forks() -> None:
-    fork, failures = os.fork, iter((errno.EAGAIN, errno.ENOMEM))
+    fork, failures = libc.fork, iter((errno.EAGAIN, errno.ENOMEM))
 
     def fork_or_fail() -> int:
         number = next(failures, None)
@@ -81,7 +81,7 @@ def _forbid_two_forks() -> None:
             raise OSError(number, os.strerror(number))
         return fork()
 
-    os.fork = fork_or_fail
+    libc.fork = fork_or_fail
 
 
 def _after_the_proof(plant: Callable[[], None]) -> None:

@@ -79,9 +79,9 @@ class Delivered:
     """Nobody is there to be told: the plugin is neither enabled nor merely suspended, or does not have the hook."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class HookSeen:
-    """One asking of a hook, as listeners see it. Holds no value of a payload."""
+    """One asking of a hook, as listeners see it. Holds no value of a payload. Not frozen, as one is made each time."""
 
     hook: str
     merchant_id: str

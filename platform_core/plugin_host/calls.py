@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from platform_core.contracts.hooks import HookSpec
 from platform_core.contracts.plugin import Clients
@@ -13,9 +13,9 @@ from platform_core.contracts.runtime import Gate
 from platform_core.plugin_host.installed import Enabled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class CallFacts:
-    """What a call is about."""
+    """What a call is about. Nobody changes it; a frozen one, made for each call, would take three times as long."""
 
     call_id: str
     """128 random bits, hex."""
@@ -49,16 +49,27 @@ class Trail:
     is_handle_misused: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenCall:
+NO_TRAIL: Final = Trail()
+"""Of a call that asked for nothing."""
+
+
+class OpenCall(Protocol):
     """A call that may ask."""
 
-    handle: str
-    """128 random bits, hex, void once the call is closed or its deadline has passed."""
-    gate: Gate = field(repr=False)
-    """For plugins that run elsewhere."""
-    clients: Clients = field(repr=False)
-    """For trusted plugins: synchronous, to be used in a thread of the host's pool."""
+    @property
+    def handle(self) -> str:
+        """128 random bits, hex, void once the call is closed or its deadline has passed."""
+        ...
+
+    @property
+    def gate(self) -> Gate:
+        """For plugins that run elsewhere."""
+        ...
+
+    @property
+    def clients(self) -> Clients:
+        """For trusted plugins: synchronous, to be used in a thread of the host's pool. To be taken on the loop."""
+        ...
 
 
 class Calls(Protocol):

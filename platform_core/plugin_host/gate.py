@@ -25,7 +25,7 @@ from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.errors import INTERNAL, PlatformError
 from platform_core.kernel.telemetry import counter
 from platform_core.plugin_host.call_audit import Asked, CallAudits, digest_of, misuse_of, rows_of
-from platform_core.plugin_host.calls import CallFacts, OpenCall, Trail
+from platform_core.plugin_host.calls import NO_TRAIL, CallFacts, OpenCall, Trail
 from platform_core.plugin_host.client_asks import ClientTools, OwnAsks
 from platform_core.plugin_host.clients import TrustedClients
 from platform_core.plugin_host.gate_errors import (
@@ -91,14 +91,13 @@ class Gatekeeper:
         if len(self._open) >= STALE_CALLS:
             self._forget_stale()
         handle = self._tools.entropy(HANDLE_BYTES).hex()
-        call = GateCall(self._tools, facts, handle=handle, writes=self._writes)
-        self._open[handle] = call
-        return OpenCall(handle=handle, gate=call, clients=TrustedClients(call, asyncio.get_running_loop()))
+        call = self._open[handle] = GateCall(self._tools, facts, handle=handle, writes=self._writes)
+        return call
 
     def close(self, handle: str) -> Trail:
         """Void the handle; what the call wrote and was told. A handle that is closed already leaves an empty trail."""
         call = self._open.pop(handle, None)
-        return Trail() if call is None else call.end()
+        return NO_TRAIL if call is None else call.end()
 
     def forsake(self, parts: Iterable[object], /) -> None:
         """Keep the audit rows among parts whose plan is not to be; they are written in the next batch."""
@@ -122,11 +121,10 @@ class Gatekeeper:
 
 
 class GateCall:
-    """One open call. `Gate` for plugins that run outside; `asked` for those in this process."""
+    """One open call (`OpenCall`). `Gate` for plugins that run outside; `asked` for those in this process."""
 
     __slots__ = (
         "_asked",
-        "_handle",
         "_is_misused",
         "_over_budget",
         "_own",
@@ -134,6 +132,7 @@ class GateCall:
         "_writes",
         "asks",
         "facts",
+        "handle",
         "is_open",
     )
 
@@ -142,12 +141,22 @@ class GateCall:
         self.asks = 0
         self.is_open = True
         self._tools = tools
-        self._handle = handle
+        self.handle = handle
         self._writes = writes
         self._own: OwnAsks | None = None
         self._asked: list[Asked] = []
         self._over_budget = 0
         self._is_misused = False
+
+    @property
+    def gate(self) -> GateCall:
+        """Itself."""
+        return self
+
+    @property
+    def clients(self) -> TrustedClients:
+        """Made when they are taken: only trusted plugins use them."""
+        return TrustedClients(self, asyncio.get_running_loop())
 
     @property
     def left_s(self) -> float:
@@ -156,7 +165,7 @@ class GateCall:
 
     async def tell(self, ask: Ask, /) -> Told:
         """Check and carry out one ask. Never raises but for cancellation."""
-        is_own = hmac.compare_digest(ask.handle.encode(), self._handle.encode()) and ask.call_id == self.facts.call_id
+        is_own = hmac.compare_digest(ask.handle.encode(), self.handle.encode()) and ask.call_id == self.facts.call_id
         if not is_own or not self.is_open:
             self._misused(ask.operation)
             return _told_no(HANDLE_INVALID.error())
@@ -273,6 +282,8 @@ class GateCall:
     def end(self) -> Trail:
         """Void the handle; what is left of the call."""
         self.is_open = False
+        if not self.asks and not self._is_misused:
+            return NO_TRAIL
         if self._over_budget:
             last = Asked(ASKS_MAX + 1, "beyond the budget", None, "", BUDGET_EXCEEDED.code, None, 0, self._over_budget)
             self._asked.append(last)

@@ -101,8 +101,9 @@ async def test_on_the_event_loop_every_client_that_waits_refuses(opened: Opened,
 
 async def test_clients_that_were_kept_beyond_the_call_are_void(opened: Opened, bench: Bench) -> None:
     call = opened()
+    clients = call.clients
     bench.calls.close(call.handle)
-    assert await asyncio.to_thread(lambda: code_of(lambda: call.clients.state.put("k", 1))) == "plugin.handle_invalid"
+    assert await asyncio.to_thread(lambda: code_of(lambda: clients.state.put("k", 1))) == "plugin.handle_invalid"
     assert await bench.is_untouched()
 
 

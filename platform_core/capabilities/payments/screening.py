@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Protocol
 
 from platform_core.capabilities.payments.routing import Route
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
-from platform_core.contracts.fields import Money, Payload
+from platform_core.contracts.fields import Money, Payload, built
 from platform_core.contracts.payments import Basket, BasketLine, PaymentToCheck, RouteOffer, RoutingQuestion
 from platform_core.contracts.results import Ranking, Rendered, Verdict
 
@@ -189,25 +189,29 @@ def to_check(row: Mapping[str, Any], context: Mapping[str, Any]) -> PaymentToChe
     customer = row["customer"] or {}
     channel_user = customer.get("channel_user_id")
     payer = customer.get("id") or (channel_user and f"{customer.get('channel', '')}:{channel_user}")
-    return PaymentToCheck.model_construct(
-        payment_id=row["id"],
-        out_trade_no=row["out_trade_no"],
-        subject=row["subject"],
-        form=row["form"],
-        channel=row["channel"],
-        amount=Money.model_construct(amount_minor=row["payable_minor"], currency=row["currency"]),
-        store_id=row["store_id"],
-        terminal_id=row["terminal_id"],
-        operator_id=row["operator_id"],
-        attempt=row["attempts"],
-        created_at=row["created_at"],
-        payer_ref=payer or None,
-        client_ip=context.get("client_ip"),
-        device_ref=context.get("device_ref"),
-        risk_context=dict(context) or None,
-        lines=None if row["basket"] is None else _lines(row),
-        member=None,
-        coupon_ids=None,
+    return built(
+        PaymentToCheck,
+        {
+            "payment_id": row["id"],
+            "out_trade_no": row["out_trade_no"],
+            "subject": row["subject"],
+            "form": row["form"],
+            "channel": row["channel"],
+            "amount": built(Money, {"amount_minor": row["payable_minor"], "currency": row["currency"]}),
+            "store_id": row["store_id"],
+            "terminal_id": row["terminal_id"],
+            "operator_id": row["operator_id"],
+            "attempt": row["attempts"],
+            "created_at": row["created_at"],
+            "payer_ref": payer or None,
+            "client_ip": context.get("client_ip"),
+            "device_ref": context.get("device_ref"),
+            "risk_context": dict(context) or None,
+            "lines": None if row["basket"] is None else _lines(row),
+            "member": None,
+            "coupon_ids": None,
+            "withheld": (),
+        },
     )
 
 

@@ -27,6 +27,7 @@ from platform_core.bootstrap.demo_checks import (
     read_books,
 )
 from platform_core.bootstrap.demo_plan import ORDERS, orders_for
+from platform_core.bootstrap.demo_plugin import DemoPlugin, attained, check_plugin, play_hurried, put_in_place
 from platform_core.bootstrap.demo_processes import Child, child
 from platform_core.bootstrap.demo_receiver import Inbox, receiving
 from platform_core.bootstrap.platform import Platform, open_platform
@@ -48,6 +49,9 @@ class Watcher:
     def step(self, words: str) -> None:
         """What happens next."""
 
+    def warn(self, words: str) -> None:
+        """Something that nobody may overlook."""
+
     def heard(self, order: Order, state: str) -> None:
         """An order was seen in a state."""
 
@@ -68,6 +72,7 @@ class DemoResult:
     books: list[Books] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     webhooks: Counter[str] = field(default_factory=Counter)
+    plugin: DemoPlugin | None = None
 
     @property
     def failed(self) -> list[Check]:
@@ -86,6 +91,12 @@ class Scene:
     client: httpx.AsyncClient
     inbox: Inbox
     children: Sequence[Child]
+    plugin: DemoPlugin
+
+    @property
+    def guarded(self) -> SeededMerchant:
+        """The merchant who uses the plugin: not the one whose credentials shells get."""
+        return self.seeded.merchants[1]
 
     def till(self, credentials: Credentials) -> Till:
         """A client for an app."""
@@ -113,7 +124,9 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
         inbox = stack.enter_context(receiving())
         watcher.step("an ISV and three merchants")
         opened = settings.model_copy(update={"public_origin": url})
-        platform = await stack.enter_async_context(open_platform(opened, urls, application_name="arsenal-demo"))
+        platform = await stack.enter_async_context(
+            open_platform(opened, urls, is_asking_plugins=False, application_name="arsenal-demo")
+        )
         seeded = await seed(
             Seeding(
                 parties=platform.parties,
@@ -124,7 +137,12 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
                 api_version=VERSION,
             )
         )
-        made = Scene(url, acquirer_url, platform, seeded, client, inbox, (acquirer, server, worker))
+        watcher.step("a plugin, from its wheel")
+        plugin = await attained(settings, seeded.merchants[1])
+        made = Scene(url, acquirer_url, platform, seeded, client, inbox, (acquirer, server, worker), plugin)
+        await put_in_place(platform, made.guarded, plugin)
+        if plugin.why_not:
+            watcher.warn(f"NO PLUGIN RUNS: {plugin.why_not}")
         await introduce(made)
         yield made
 
@@ -150,6 +168,8 @@ def child_env(settings: Settings) -> dict[str, str]:
         "ARSENAL_LANGUAGE": settings.language,
         "ARSENAL_LOG_LEVEL": settings.log_level,
         "ARSENAL_IS_WEBHOOK_LOOPBACK_ALLOWED": "true",
+        "ARSENAL_SANDBOX_REQUIRE": settings.sandbox_require,
+        **({"ARSENAL_SANDBOX_ACCEPT": settings.sandbox_accept} if settings.sandbox_accept else {}),
     }
 
 
@@ -170,6 +190,7 @@ def write_env(path: Path, scene: Scene) -> None:
 async def play(scene: Scene, watcher: Watcher, result: DemoResult) -> Sequence[str]:
     """Play all orders, a few at a time; returns what went wrong with those that have no result."""
     run = f"demo_{datetime.now(UTC):%Y%m%d%H%M%S}"
+    await play_hurried(scene.till(scene.guarded.till), scene.plugin, run=run)
     players = {
         merchant.id: Player(scene.till(merchant.till), acquirer_url=scene.acquirer_url)
         for merchant in scene.seeded.merchants
@@ -201,6 +222,9 @@ async def check(scene: Scene, result: DemoResult, failed: Sequence[str]) -> None
     tills = [scene.till(merchant.till) for merchant in scene.seeded.merchants]
     result.checks.append(check_orders(result.played, failed, ORDERS))
     result.checks.append(check_doubts(result.played))
+    if not scene.plugin.why_not:
+        till = scene.till(scene.guarded.till)
+        result.checks.append(await check_plugin(scene.platform, scene.guarded, till, scene.plugin))
     for merchant, till in zip(scene.seeded.merchants, tills, strict=True):
         result.books.append(await read_books(merchant.name, till))
     result.checks.append(check_books(result.books))
@@ -218,7 +242,7 @@ async def run_demo(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> 
     """The result once everything was played and checked; the platform serves until the iterator is closed."""
     began = time.monotonic()
     async with scene(settings, urls, watcher) as made:
-        result = DemoResult(made.url)
+        result = DemoResult(made.url, plugin=made.plugin)
         path = settings.home / DEMO_ENV
         write_env(path, made)
         watcher.serving(made.url, path)
@@ -252,5 +276,6 @@ def as_document(result: DemoResult) -> Mapping[str, Any]:
             for each in result.books
         ],
         "webhooks": dict(sorted(result.webhooks.items())),
+        "plugin": result.plugin.document() if result.plugin is not None else None,
         "checks": [{"name": each.name, "held": each.is_held, "words": each.words} for each in result.checks],
     }

@@ -23,16 +23,17 @@ async def look_at_sandbox(settings: Settings) -> list[Finding]:
     required = Level[settings.sandbox_require]
     lacking = gaps(machine)
     try:
-        level, unproven = await _proven(settings, required)
+        level, unproven = await proven(settings, required)
     except SpawnFailed as failed:
-        return [Finding("sandbox", "failed", f"no worker can be started: {failed}", _first_repair(lacking, required))]
+        return [Finding("sandbox", "failed", f"no worker can be started: {failed}", first_repair(lacking, required))]
     return [
         _level(level, settings=settings, lacking=lacking, unproven=unproven),
         *_parts(machine, required=required, lacking=lacking),
     ]
 
 
-async def _proven(settings: Settings, required: Level) -> tuple[Level, tuple[Unproven, ...]]:
+async def proven(settings: Settings, required: Level) -> tuple[Level, tuple[Unproven, ...]]:
+    """The level that a zygote proves just now, and why no higher one. Raises SpawnFailed."""
     told = ZygoteSettings(
         required=required, plugins=(settings.home / "plugins").absolute(), entry=None, spawn_within_s=_PROVEN_WITHIN_S
     )
@@ -54,14 +55,15 @@ def _level(level: Level, *, settings: Settings, lacking: list[Gap], unproven: tu
         )
     if level < required:
         words += "; plugins that are not trusted are not loaded"
-        return Finding("sandbox", "failed", words, _first_repair(lacking, required))
+        return Finding("sandbox", "failed", words, first_repair(lacking, required))
     if required < ISOLATED:
         words += f"; less than isolation, accepted by {settings.sandbox_accept}"
         return Finding("sandbox", "warning", words, "Run: unset ARSENAL_SANDBOX_REQUIRE, once the gaps are closed")
     return Finding("sandbox", "ok", words)
 
 
-def _first_repair(lacking: list[Gap], required: Level) -> str:
+def first_repair(lacking: list[Gap], required: Level) -> str:
+    """What helps towards the required level."""
     repairs = [gap.repair for gap in lacking if gap.level <= required]
     return repairs[0] if repairs else "See docs/explanation/isolation.md, section When a level cannot be had"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from platform_core.identity.deps import IdentityDeps
@@ -12,8 +13,9 @@ from platform_core.plugin_host.call_audit import CallAudits
 from platform_core.plugin_host.client_asks import ClientTools
 from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.fault_desk import FaultDesk
-from platform_core.plugin_host.gate import Gatekeeper, GateTools
+from platform_core.plugin_host.gate import Gatekeeper, GateTools, level_by_tier
 from platform_core.plugin_host.health_rows import HealthDeps, Quarantines
+from platform_core.plugin_host.installed import Enabled
 from platform_core.plugin_host.operations import Operations
 from platform_core.plugin_host.principals import Principals
 from platform_core.plugin_host.problem_book import ProblemBook
@@ -57,8 +59,12 @@ def make_gate(
     *,
     egress: Egress,
     clock: Clock,
+    level_of: Callable[[Enabled], str] = level_by_tier,
 ) -> PluginGate:
-    """Everything put together and nothing opened. `clock` is that of business, `deps` has the real one."""
+    """Everything put together and nothing opened. `clock` is that of business, `deps` has the real one.
+
+    `level_of`: the level at which a plugin's code runs, for the accounts of what it asked.
+    """
     problems = ProblemBook(database=deps.database, committer=deps.committer, clock=clock, ids=deps.ids)
     audits, operations = CallAudits(deps.committer), Operations()
     book = SecretRows(database=deps.database, committer=deps.committer, clock=deps.clock)
@@ -74,6 +80,7 @@ def make_gate(
         principals=Principals(database=deps.database, directory=directory, feed=feed, clock=deps.clock),
         audits=audits,
         clock=clock,
+        level_of=level_of,
     )
     health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
     quarantines = Quarantines(health, feed)

@@ -31,10 +31,11 @@ from platform_core.plugin_host.breakers import Breakers
 from platform_core.plugin_host.discovery import Plugin, discover
 from platform_core.plugin_host.dispatch import Dispatcher
 from platform_core.plugin_host.egress import Egress
+from platform_core.plugin_host.gate import level_by_tier
 from platform_core.plugin_host.generations import Generations, Sources
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
 from platform_core.plugin_host.hook_teller import HookTeller
-from platform_core.plugin_host.installed import Release, Tier
+from platform_core.plugin_host.installed import Enabled, Release, Tier
 from platform_core.plugin_host.listening import LogTrace
 from platform_core.plugin_host.object_calls import ObjectTools
 from platform_core.plugin_host.outside_objects import outside_plugins
@@ -140,7 +141,11 @@ def make_plugin_host(
         clock=clock,
     )
     egress = Egress(simulators=settings.egress_simulators)
-    gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock)
+
+    def level_of(enabled: Enabled) -> str:
+        return confined.level if enabled.release.tier == "confined" else level_by_tier(enabled)
+
+    gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock, level_of=level_of)
     confined = Confined(
         settings.home / "plugins",
         required=Level[settings.sandbox_require],

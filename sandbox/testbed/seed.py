@@ -23,7 +23,7 @@ from platform_core.identity.schemas import (
 
 READS: Final = ("payments:read", "refunds:read", "ledger:read")
 TILL_SCOPES: Final = frozenset(
-    {*READS, "payments:write", "refunds:write", "merchant:read", "stores:read", "webhooks:read"}
+    {*READS, "payments:write", "refunds:write", "risk.cases:write", "merchant:read", "stores:read", "webhooks:read"}
 )
 HUB_SCOPES: Final = frozenset({*READS, "webhooks:read", "webhooks:write", "webhooks:resend"})
 

@@ -44,12 +44,19 @@ def test_the_demo_holds_all_its_checks_and_leaves_nothing_running(tmp_path: Path
     said = one_document(done.stdout)
     assert said["orders"] == ORDERS
     assert said["scenarios"] == dict(sorted(MIX.items()))
-    assert [check["held"] for check in said["checks"]] == [True] * 6
+    assert [check["held"] for check in said["checks"]] == [True] * 7
     assert said["were_unknown"] == sum(count for name, count in MIX.items() if SCENARIOS[name].is_doubted)
     for merchant in said["merchants"]:
         net_minor = merchant["gross_minor"] - merchant["fees_minor"] - merchant["refunds_minor"]
         assert net_minor == merchant["balance_minor"] > 0
-    assert sum(merchant["orders"] for merchant in said["merchants"]) == ORDERS
+    plugin = said["plugin"]
+    assert sum(merchant["orders"] for merchant in said["merchants"]) == ORDERS + plugin["hurried"]["payments"]
+    assert (plugin["is_installed"], plugin["is_new"], plugin["version"]) == (True, True, "1.0.0")
+    assert plugin["attained"] in ("L2", "L3", "L4")
+    assert {(ran["version"], ran["level"]) for ran in plugin["calls"]} == {("1.0.0", plugin["attained"])}
+    assert sum(ran["calls"] for ran in plugin["calls"]) >= plugin["asked"] - plugin["late"] >= 4
+    assert plugin["hurried"]["states"] == ["captured", "captured", "in_review", "refused"]
+    assert plugin["hurried"]["reasons"] == ["4 payments of this payer in 10 minutes; 2 are usual."]
     assert processes_of(tmp_path / "home") == []
 
 

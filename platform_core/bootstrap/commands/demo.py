@@ -117,6 +117,10 @@ class Board(Watcher):
         """A line for each step."""
         self._terminal.say(words)
 
+    def warn(self, words: str) -> None:
+        """A line that stands out, on standard error."""
+        self._terminal.warn(words)
+
     def serving(self, url: str, env_path: Path) -> None:
         """Name the file of credentials, whole and on one line: scripts wait for it."""
         self._terminal.say(f"The server answers on {url}; address and credentials are in {env_path}")
@@ -177,6 +181,8 @@ def report(terminal: Terminal, result: DemoResult) -> None:
     terminal.table(("webhook", "events"), sorted(result.webhooks.items()), title="Webhooks received and verified")
     for check in result.checks:
         terminal.say(f"{'[green]held[/]  ' if check.is_held else '[red]failed[/]'} {check.name}: {check.words}")
+    if result.plugin is not None and result.plugin.why_not:
+        terminal.warn(f"NO PLUGIN RAN: {result.plugin.why_not}")
     terminal.say(
         f"{len(result.played)} orders in {result.seconds:.0f} s. Look next: arsenal outbox, arsenal ledger verify,"
     )

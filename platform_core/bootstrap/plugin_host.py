@@ -69,6 +69,8 @@ class PluginHost:
         stack.push_async_callback(self.confined.stop)
         if self.generations is not None and is_asking:
             await self.generations.start()
+            stack.push_async_callback(self.generations.stop)
+            self.life.enablement.prepare_with(self.warmth.prepare)
             await self.warmth.start()
             stack.push_async_callback(self.warmth.stop)
 
@@ -178,6 +180,6 @@ def make_plugin_host(
         return await outside_plugins(releases, objects)
 
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
-    warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
+    warmth = Warmth(confined, life.enablement, generations, database=deps.database, feed=feed)
     return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted)

@@ -65,7 +65,8 @@ def teller_bundle(folder: Path, version: str, *, is_wider: bool = False) -> Path
         publisher=PUBLISHER,
         fields=json.dumps(["amount", "form"] if is_wider else ["amount"]),
     )
-    files = {"__init__.py": _CODE.format(version=version, off=OFF_MINOR, first_s=FIRST_S).encode(), "plugin.toml": manifest.encode()}
+    code = _CODE.format(version=version, off=OFF_MINOR, first_s=FIRST_S)
+    files = {"__init__.py": code.encode(), "plugin.toml": manifest.encode()}
     return packed(_NAME, files, folder, version=version)
 
 

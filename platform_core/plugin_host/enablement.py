@@ -103,17 +103,18 @@ class FeedEnablement:
     async def _read(self, merchant_id: str) -> MerchantPlugins:
         async with self._database.read(merchant_id) as connection:
             rows = await repository.read_enabled(connection, merchant_id, now=self._clock.now())
+            switched = await repository.switched_at(connection, merchant_id)
         if not rows:
             raise EnablementUnreadable(f"there is no merchant {merchant_id}")
         first = rows[0]
         plugins: list[Enabled] = []
         stopped: list[Enabled] = []
-        draining: set[str] = set()
+        draining = switched - {row.plugin_id for row in rows}
         for row in rows:
             enabled = self._enabled(row) if row.installation_id is not None else None
             if enabled is None:
                 continue
-            if row.switch_mode == "drain":
+            if row.switch_mode is not None:
                 draining.add(row.plugin_id)
             (stopped if row.switch_mode == "stop" else plugins).append(enabled)
         found = MerchantPlugins(

@@ -101,11 +101,14 @@ class Confined:
             return _Never(Fault(FaultKind.NOT_CONFINED, self._why[:300]))
         return self._supervisor.begin(call)
 
-    async def warm(self, plugin_id: str, version: str) -> None:
-        """A spare worker, ready for the first call. What keeps it from starting is told to the listener."""
+    async def warm(self, plugin_id: str, version: str, *, merchant_id: str | None = None) -> None:
+        """A spare worker, ready for the first call: of anybody, or kept for one merchant.
+
+        What keeps it from starting is told to the listener.
+        """
         await self.start()
         if self._supervisor is not None:
-            await self._supervisor.warm(plugin_id, version)
+            await self._supervisor.warm(plugin_id, version, merchant_id=merchant_id)
 
     async def end(self, plugin_id: str, *, version: str | None = None, merchant_id: str | None = None) -> None:
         """Kill workers."""

@@ -28,6 +28,7 @@ from platform_core.kernel.settings import Settings
 from platform_core.plugin_host.asking import Tools
 from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.breakers import Breakers
+from platform_core.plugin_host.call_counts import CallCounts
 from platform_core.plugin_host.discovery import Plugin, discover
 from platform_core.plugin_host.dispatch import Dispatcher
 from platform_core.plugin_host.egress import Egress
@@ -53,6 +54,7 @@ class PluginHost:
     life: PluginLife
     gate: PluginGate
     breaker_rows: BreakerRows
+    counts: CallCounts
     dispatcher: Dispatcher
     generations: Generations | None
     """None: these plugins and no others."""
@@ -66,10 +68,14 @@ class PluginHost:
         stack.push_async_callback(self.gate.stop)
         await self.breaker_rows.start()
         stack.push_async_callback(self.breaker_rows.stop)
+        await self.counts.start()
+        stack.push_async_callback(self.counts.stop)
         stack.callback(self.trusted.close)
         stack.push_async_callback(self.confined.stop)
         if self.generations is not None and is_asking:
             await self.generations.start()
+            stack.push_async_callback(self.generations.stop)
+            self.life.enablement.prepare_with(self.warmth.prepare)
             await self.warmth.start()
             stack.push_async_callback(self.warmth.stop)
 
@@ -168,6 +174,8 @@ def make_plugin_host(
     )
     dispatcher = Dispatcher(registry or load_installed(), life.enablement, tools)
     dispatcher.listeners.add(gate.faults)
+    counts = CallCounts(deps.committer, clock=clock, ids=deps.ids)
+    dispatcher.listeners.add(counts)
     if settings.trace_hooks:
         dispatcher.listeners.add(LogTrace())
     objects = ObjectTools(
@@ -183,6 +191,6 @@ def make_plugin_host(
         return await outside_plugins(releases, objects)
 
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
-    warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted)
+    warmth = Warmth(confined, life.enablement, generations, database=deps.database, feed=feed)
+    return PluginHost(life, gate, rows, counts, dispatcher, generations, confined, warmth, tools.trusted)

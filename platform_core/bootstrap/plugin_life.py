@@ -13,6 +13,7 @@ from platform_core.kernel.pagination import Cursors
 from platform_core.kernel.settings import Settings
 from platform_core.plugin_host.allow_list import AllowList
 from platform_core.plugin_host.assembly import PluginLife, make_plugin_life
+from platform_core.plugin_host.call_counts import CountedHealth
 from platform_core.plugin_host.host_deps import HostDeps
 from platform_core.plugin_host.host_releases import allow_list_of_host, own_points
 
@@ -43,7 +44,8 @@ def plugin_life(
         allow_list=allow_list(settings),
     )
     bundles = InstalledBundles(settings.home / "plugins")
-    return make_plugin_life(host, feed=feed, locale=settings.language, bundles=bundles)
+    health = CountedHealth(database=deps.database, clock=clock, real_clock=deps.clock)
+    return make_plugin_life(host, feed=feed, locale=settings.language, health=health, bundles=bundles)
 
 
 def allow_list(settings: Settings) -> AllowList:

@@ -22,6 +22,7 @@ from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.commit.purge import purge
 from platform_core.kernel.database.retention import take_away
 from platform_core.plugin_host import state_sweep
+from platform_core.plugin_host.call_counts import KEPT as COUNTS_KEPT
 from platform_core.plugin_host.problem_book import KEPT as PROBLEMS_KEPT
 
 log = structlog.get_logger(__name__)
@@ -73,7 +74,8 @@ class Upkeep:
             deleted["plugin_state"] = await state_sweep.sweep(connection, now=platform.clock.now(), limit=PURGED_MAX)
             removed = await state_sweep.sweep_removed(connection, now=platform.clock.now(), limit=PURGED_MAX)
             deleted["plugin_state_removed"] = removed
-            deleted |= await take_away(connection, PROBLEMS_KEPT, now=platform.clock.now(), limit=PURGED_MAX)
+            kept = (*PROBLEMS_KEPT, *COUNTS_KEPT)
+            deleted |= await take_away(connection, kept, now=platform.clock.now(), limit=PURGED_MAX)
         finally:
             await connection.close()
         if any(deleted.values()):

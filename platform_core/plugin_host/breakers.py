@@ -135,6 +135,13 @@ class Breaker:
         self._second = -1
         self._calls = self._faults = self._slow = 0
 
+    @property
+    def standing(self) -> State:
+        """The state as the next call will find it."""
+        if self.state is State.OPEN and self._clock.monotonic() >= self.open_until:
+            return State.HALF_OPEN
+        return self.state
+
     def admit(self) -> Ticket | None:
         """Whether to ask now: a ticket to give back with `record` or `abandon`, or None."""
         if self.state is State.CLOSED:

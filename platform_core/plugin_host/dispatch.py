@@ -6,7 +6,7 @@ Never inside a transaction. Nothing is written: what calls leave behind rides in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeVar
 
@@ -29,6 +29,7 @@ from platform_core.plugin_host.answers import (
 )
 from platform_core.plugin_host.asking import Asking, Judge, Tools, Underway
 from platform_core.plugin_host.baskets import Amended, amended
+from platform_core.plugin_host.breakers import State
 from platform_core.plugin_host.crews import Crew, Crews
 from platform_core.plugin_host.depth import is_inside_hook
 from platform_core.plugin_host.discovery import catalogue
@@ -92,6 +93,14 @@ class Dispatcher:
     def swap(self, registry: Registry) -> None:
         """Ask another generation from now on. Calls under way, and orders that are pinned, finish on the old one."""
         self._crews = Crews(registry, self._tools.breakers)
+
+    def breaker_state(self, plugin_id: str, hook: str) -> State:
+        """How a plugin stands at a hook; an open breaker whose time is over is half-open: it lets a trial through."""
+        return self._tools.breakers.of(plugin_id, hook).standing
+
+    def forsake(self, parts: Iterable[object]) -> None:
+        """The plan that a decision's parts would have ridden in is not to be: their audit rows are kept."""
+        self._tools.calls.forsake(parts)
 
     async def pin(self, merchant_id: str) -> Pin:
         """What one order of this merchant is decided by; to be passed to each of its askings. Never raises."""

@@ -69,9 +69,14 @@ class FeedEnablement:
         self._allow_list = allow_list
         self._locale = locale
         self._releases: OrderedDict[tuple[str, int], _Known] = OrderedDict()
+        self._prepare: Callable[[MerchantPlugins], Awaitable[None]] | None = None
         self._merchants: FeedCache[MerchantPlugins] = FeedCache(
             self._read, kind="plugins", feed=feed, clock=feed_clock, kept_s=REREAD_S, everybody=EVERYBODY
         )
+
+    def prepare_with(self, prepare: Callable[[MerchantPlugins], Awaitable[None]]) -> None:
+        """Have what was read made ready before anything is decided by it. `prepare` is bounded and never raises."""
+        self._prepare = prepare
 
     async def of(self, merchant_id: str) -> MerchantPlugins:
         """What is enabled now. Raises EnablementUnreadable, also for a merchant that is not there."""
@@ -98,20 +103,21 @@ class FeedEnablement:
     async def _read(self, merchant_id: str) -> MerchantPlugins:
         async with self._database.read(merchant_id) as connection:
             rows = await repository.read_enabled(connection, merchant_id, now=self._clock.now())
+            switched = await repository.switched_at(connection, merchant_id)
         if not rows:
             raise EnablementUnreadable(f"there is no merchant {merchant_id}")
         first = rows[0]
         plugins: list[Enabled] = []
         stopped: list[Enabled] = []
-        draining: set[str] = set()
+        draining = switched - {row.plugin_id for row in rows}
         for row in rows:
             enabled = self._enabled(row) if row.installation_id is not None else None
             if enabled is None:
                 continue
-            if row.switch_mode == "drain":
+            if row.switch_mode is not None:
                 draining.add(row.plugin_id)
             (stopped if row.switch_mode == "stop" else plugins).append(enabled)
-        return MerchantPlugins(
+        found = MerchantPlugins(
             merchant_id=merchant_id,
             mode=first.mode,
             locale=self._locale,
@@ -121,6 +127,9 @@ class FeedEnablement:
             suspended=tuple(stopped),
             draining=frozenset(draining),
         )
+        if plugins and self._prepare is not None:
+            await self._prepare(found)
+        return found
 
     def _enabled(self, row: Record) -> Enabled | None:
         """None where the merchant took back what the plugin cannot run without."""

@@ -6,7 +6,7 @@ Rows decide. A release is in a generation while it is published, and as long aft
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import text
 
 from platform_core.contracts.hooks import PROJECT, hookimpl
-from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.revocation import DATABASE_AWAY, RevocationFeed
 from platform_core.kernel.database.pools import Database
 from platform_core.plugin_host.allow_list import AllowList
 from platform_core.plugin_host.discovery import Plugin, load
@@ -29,6 +29,8 @@ from platform_core.plugin_host.registry import Registry, build, with_problems
 
 log = structlog.get_logger(__name__)
 RELEASES_MAX: Final = 1_000
+HELD_S: Final = 0.5
+RETRY_S: Final = 1.0
 _MARK: Final = f"{PROJECT}_impl"
 _IN_USE: Final = text(
     """
@@ -68,27 +70,68 @@ class Generations:
         self._turn = asyncio.Lock()
         self._trusted: Mapping[tuple[str, str], tuple[str, object]] | None = None
         self._feed = feed
+        self._newest: Registry | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._is_wanted = False
 
     async def start(self) -> None:
         """Ask the newest generation, and follow what changes."""
         self._feed.listen("plugins", self._heard)  # first, so that no change falls between reading and listening
         await self.refresh()
 
+    async def stop(self) -> None:
+        """Give up what is being made."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
     async def refresh(self) -> Registry:
         """Read, build, swap."""
         async with self._turn:
-            releases = await self._read()
-            own, problems = await asyncio.to_thread(self._own)
-            plugins, faults = await self._plugins(releases, own)
-            made = with_problems(build(plugins), (*problems, *faults))
-            for problem in made.problems:
-                log.warning("plugin.left_out", plugin=problem.plugin_id, kind=problem.kind, message=problem.message)
-            self._swap(made)
-            return made
+            return await self._made()
+
+    async def include(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Ask a generation that has these plugins and versions: nothing to do where the newest one has them.
+
+        For whoever hears that something is enabled before this process has heard that it was published.
+        """
+        wanted = tuple(keys)
+        async with self._turn:
+            if self._newest is None or any(self._newest.member(key) is None for key in wanted):
+                await self._made()
+
+    async def _made(self) -> Registry:
+        releases = await self._read()
+        own, problems = await asyncio.to_thread(self._own)
+        plugins, faults = await self._plugins(releases, own)
+        made = with_problems(build(plugins), (*problems, *faults))
+        for problem in made.problems:
+            log.warning("plugin.left_out", plugin=problem.plugin_id, kind=problem.kind, message=problem.message)
+        self._newest = made
+        self._swap(made)
+        return made
 
     async def _heard(self, subject_id: str) -> None:
-        if subject_id == EVERYBODY:
-            await self.refresh()
+        """Begin at once. The feed waits for it for a moment, not longer: its own poll is over after a second, and a
+        process that starts its first worker takes longer than that.
+        """
+        if subject_id != EVERYBODY:
+            return
+        self._is_wanted = True
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow(), name="plugin_host.generations")
+        await asyncio.wait({self._following}, timeout=HELD_S)
+
+    async def _follow(self) -> None:
+        """Until nothing newer was heard of while the last generation was made."""
+        while self._is_wanted:
+            self._is_wanted = False
+            try:
+                await self.refresh()
+            except DATABASE_AWAY as error:
+                log.warning("plugin.generation_put_off", error=type(error).__name__)
+                self._is_wanted = True
+                await asyncio.sleep(RETRY_S)
 
     async def _read(self) -> list[Release]:
         async with self._sources.database.read_all() as connection:

@@ -72,7 +72,8 @@ class MerchantPlugins:
     suspended: tuple[Enabled, ...] = ()
     """Enabled, and stopped by a kill switch: never called; `check_` hooks count each as its failure policy says."""
     draining: frozenset[str] = frozenset()
-    """Ids of plugins among `plugins` whose providers get no new payments; queries, notices and refunds go on."""
+    """Ids of plugins whose providers get no new payments, be they among `plugins` or of the operator's own, which no
+    merchant installs. Queries, notices and refunds go on where the plugin itself goes on."""
 
 
 class EnablementUnreadable(Exception):

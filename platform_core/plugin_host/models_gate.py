@@ -1,4 +1,4 @@
-"""Tables of the gate: plugins' own stores, problems, open breakers, quarantined versions."""
+"""Tables of the gate: plugins' own stores, problems, open breakers, quarantined versions, counts of calls."""
 
 from __future__ import annotations
 
@@ -80,6 +80,20 @@ class PluginBreaker(SQLModel, table=True):
     version: int = Field(sa_type=BigInteger)
 
 
+class PluginCallCount(SQLModel, table=True):
+    """What one process saw of one version's calls in half a minute. `durations`: calls by step of `call_counts`."""
+
+    __tablename__: ClassVar[str] = "plugin_call_count"
+
+    id: str = Field(primary_key=True)
+    plugin_id: str
+    plugin_version: str
+    calls: int = Field(sa_type=BigInteger)
+    faults: int = Field(sa_type=BigInteger)
+    durations: dict[str, int] = Field(sa_type=JSONB)
+    counted_at: datetime = Field(sa_type=_MOMENT)
+
+
 class PluginQuarantine(SQLModel, table=True):
     """A version that committed a security fault: it runs for nobody until two people have lifted it."""
 
@@ -103,4 +117,5 @@ class PluginQuarantine(SQLModel, table=True):
 
 PLUGIN_PROBLEMS = DocumentTable(PluginProblem, version="version", unique=(("slot",),))
 PLUGIN_BREAKERS = DocumentTable(PluginBreaker, tenant=None, version="version", unique=(("id",),))
+PLUGIN_CALL_COUNTS = DocumentTable(PluginCallCount, tenant=None, unique=(("id",),))
 PLUGIN_QUARANTINES = DocumentTable(PluginQuarantine, tenant=None, version="version", unique=(("slot",),))

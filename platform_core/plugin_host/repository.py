@@ -280,6 +280,15 @@ async def pulled_everywhere(connection: AsyncConnection, plugin_id: str) -> Sequ
     return await _all(connection, query.where(columns.merchant_id.is_(None), columns.mode == "stop"))
 
 
+async def switched_at(connection: AsyncConnection, merchant_id: str) -> set[str]:
+    """Ids of the plugins that any pulled switch concerns at a merchant, whatever the version."""
+    columns = _switches.c
+    query = select(columns.plugin_id).where(
+        columns.state == "pulled", or_(columns.merchant_id.is_(None), columns.merchant_id == merchant_id)
+    )
+    return set((await connection.execute(query)).scalars())
+
+
 async def read_rollout(connection: AsyncConnection, rollout_id: str) -> Record | None:
     """One rollout."""
     return await _one(connection, select(_rollouts).where(_rollouts.c.id == rollout_id))

@@ -43,6 +43,12 @@ class Key:
         """Workers bound to this key, busy or not."""
         self.waiting: deque[RunningCall] = deque()
 
+    def take(self, worker: Worker) -> None:
+        """Have a spare for this merchant's own."""
+        worker.key = self
+        self.size += 1
+        self.idle.append(worker)
+
 
 class Version:
     """One release in use."""

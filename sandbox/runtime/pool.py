@@ -22,6 +22,7 @@ from sandbox.runtime.pending import Deadlines, RunningCall
 from sandbox.runtime.spawner import ExitStatus, Spawned, SpawnFailed
 
 _SWEEP_S = 1.0
+_WARMED_AGAIN_MAX = 8
 _BACKOFF_DOUBLINGS_MAX = 16
 _SATURATED = Fault(FaultKind.SATURATED, "no worker was free in time")
 _ENDED = Fault(FaultKind.DIED, "the platform ended the plugin's workers")
@@ -105,9 +106,12 @@ class Pool:
         version = self.version(binding.plugin_id, binding.version)
         if version.refusal is not None:
             return version.refusal
-        key = Key(version, binding.merchant_id)
-        version.keys[binding.merchant_id] = key
-        self._keys[version.plugin_id, version.version, binding.merchant_id] = key
+        return self._new_key(version, binding.merchant_id)
+
+    def _new_key(self, version: Version, merchant_id: str) -> Key:
+        key = Key(version, merchant_id)
+        version.keys[merchant_id] = key
+        self._keys[version.plugin_id, version.version, merchant_id] = key
         return key
 
     def version(self, plugin_id: str, version: str) -> Version:
@@ -208,10 +212,7 @@ class Pool:
                 self._spawn_task(self._open_version(version))
             return
         while version.spares and (key := version.next_thirsty()) is not None:
-            worker = version.spares.pop()
-            worker.key = key
-            key.size += 1
-            key.idle.append(worker)
+            key.take(version.spares.pop())
             running = key.waiting.popleft()
             if not self._serve(key, running):
                 key.waiting.appendleft(running)
@@ -403,11 +404,26 @@ class Pool:
         """Pass on."""
         self._watch.logged(worker.version.plugin_id, worker.version.version, call_id, output)
 
-    async def warm(self, plugin_id: str, version: str) -> Hosted | Fault:
-        """A spare, started if there is none, and what it offers."""
+    async def warm(self, plugin_id: str, version: str, *, merchant_id: str | None = None) -> Hosted | Fault:
+        """A spare, started if there is none, and what it offers. With `merchant_id` that merchant has it for itself."""
+        for _ in range(_WARMED_AGAIN_MAX):
+            found = self.version(plugin_id, version)
+            has_own = merchant_id in found.keys and found.keys[merchant_id].size > 0
+            if has_own and found.hosted is not None:
+                return found.hosted
+            outcome = await self._spare(found)
+            if merchant_id is None or isinstance(outcome, Fault):
+                return outcome
+            if found.spares:
+                key = found.keys.get(merchant_id) or self._new_key(found, merchant_id)
+                key.take(found.spares.pop())
+                self._pump(found)
+                return outcome
+        return _SATURATED  # others took each spare as soon as it was ready
+
+    async def _spare(self, found: Version) -> Hosted | Fault:
         if self._is_closed:
             return _CLOSED
-        found = self.version(plugin_id, version)
         if found.refusal is not None:
             return found.refusal
         if found.spares and found.hosted is not None:

@@ -84,12 +84,13 @@ class Supervisor:
         """Undo `quarantine`. The files are compared again before the next worker."""
         self._pool.allow(plugin_id, version)
 
-    async def warm(self, plugin_id: str, version: str) -> Hosted | Fault:
+    async def warm(self, plugin_id: str, version: str, *, merchant_id: str | None = None) -> Hosted | Fault:
         """Start a worker as a spare, and wait until it is ready: for preflight, and before the first call.
 
-        Once it is ready it has answered like its manifest; a fault says why there is none.
+        Once it is ready it has answered like its manifest; a fault says why there is none. `merchant_id`: keep it for
+        this merchant's first call, unless the merchant has one.
         """
-        return await self._pool.warm(plugin_id, version)
+        return await self._pool.warm(plugin_id, version, merchant_id=merchant_id)
 
     def pids(self, plugin_id: str) -> tuple[int, ...]:
         """The processes of a plugin's workers, for metrics and `arsenal doctor`."""

@@ -28,10 +28,15 @@ def bundle_of(name: str, folder: Path, *, version: str | None = None) -> Path:
     own = str(manifest["plugin"]["version"])
     if version is not None:
         files["plugin.toml"] = files["plugin.toml"].replace(f'"{own}"'.encode(), f'"{version}"'.encode(), 1)
-    wheel = wheel_of(name, files, version=version or own)
-    file = f"{name}-{version or own}-py3-none-any.whl"
+    return packed(name, files, folder, version=version or own)
+
+
+def packed(name: str, files: dict[str, bytes], folder: Path, *, version: str) -> Path:
+    """A bundle of one wheel, with these files in the package `name`."""
+    wheel = wheel_of(name, files, version=version)
+    file = f"{name}-{version}-py3-none-any.whl"
     index = {"bundle": 1, "plugin": file, "files": {f"wheels/{file}": hashlib.sha256(wheel).hexdigest()}}
-    path = folder / f"{name}-{version or own}.arsenal"
+    path = folder / f"{name}-{version}.arsenal"
     path.write_bytes(_zipped({"hashes.json": json.dumps(index).encode(), f"wheels/{file}": wheel}))
     return path
 

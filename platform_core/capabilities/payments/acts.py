@@ -5,8 +5,8 @@ Intent is committed before the provider is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ from platform_core.capabilities.payments.errors import (
     OUT_REQUEST_NO_TAKEN,
     OUTCOME_UNKNOWN,
 )
+from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import PAYMENTS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
 from platform_core.capabilities.payments.questions import Questions
@@ -54,6 +55,7 @@ class Intent:
     method: str = ""
     reply: Reply | None = None
     object_id: str | None = None  # what the Idempotency-Key stands for while its answer is to come
+    left: list[object] = field(default_factory=list)  # what calls of plugins left, if it is in the plan
 
 
 class PaymentActs:
@@ -246,7 +248,8 @@ class PaymentActs:
             return await self._refund_from_either(principal, payment, request, idempotent, meter=meter, judged=judged)
 
         limits = desk.tools.limits
-        return await limits.spend(principal, kind="payment_refund", action="create", zone=zone, act=act)
+        with forsaken_unless_written(desk.tools.plugins, judged.parts):
+            return await limits.spend(principal, kind="payment_refund", action="create", zone=zone, act=act)
 
     async def _refund_from_either(
         self,
@@ -287,7 +290,7 @@ class PaymentActs:
         *,
         meter: Meter | None,
         is_settled: bool,
-        parts: Sequence[object],
+        parts: list[object],
     ) -> Reply:
         desk = self._desk
         terms = await desk.terms(str(principal.merchant_id))
@@ -324,6 +327,7 @@ class PaymentActs:
             if meter is not None:
                 _charge(meter, draft, row)
             draft.add(*transfers, *parts)
+            intent.left = parts
             draft.set(
                 refunding_minor=payment.refunding_minor + amount,
                 fee_returned_minor=payment.fee_returned_minor + fee_back,
@@ -412,7 +416,7 @@ class PaymentActs:
         intent = Intent()
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
-            intent.transaction_id, intent.reply, intent.object_id = None, None, payment_id
+            intent.transaction_id, intent.reply, intent.object_id, intent.left = None, None, payment_id, []
             if named is not None and _is_repeat(file, named):
                 intent.reply = Reply(200, json_text(payment_answer(file.payment.model_dump())))
             else:
@@ -435,6 +439,7 @@ class PaymentActs:
 
         await self._questions.heal(merchant_id, payment_id)
         await desk.decide(merchant_id, payment_id, decide)
+        intent.left.clear()
         if intent.reply is not None:
             return intent.reply
         assert intent.transaction_id is not None, "an intent is a transaction or an answer"

@@ -21,6 +21,7 @@ from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, Payment, Transaction
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentFile, PaymentRepository
+from platform_core.capabilities.payments.route_success import BEGINNINGS, ENDS, RouteSuccess
 from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.terms import Account, MerchantTerms
 from platform_core.contracts import payments as contract
@@ -76,6 +77,7 @@ class Desk:
 
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
+        self.success = RouteSuccess(tools.clock)
         self._locks = KeyedLocks()
         self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
 
@@ -198,12 +200,15 @@ class Desk:
 
         days: list[tuple[str, str, date]] = []
         announced: list[str] = []
+        ended: list[str] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             case = self.case(file, draft, transaction_id, facts=facts, terms=terms)
             outcomes.apply(case, result)
             plan = draft.plan()
             announced[:] = draft.announced
+            is_end = case.transaction.kind in BEGINNINGS and not ENDS.isdisjoint(announced)
+            ended[:] = [case.transaction.channel_account_id] if is_end else []
             if case.settle in plan.parts:
                 days[:] = [(merchant_id, file.payment.currency, case.booking_day)]
             finish(file, draft, plan)
@@ -214,6 +219,8 @@ class Desk:
             self._scheduled.clear()
         self._scheduled.update(days)
         metrics.count_events(announced)
+        for account_id in ended:
+            self.success.ended(account_id, result)
         return answer
 
     def case(

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from platform_core.capabilities.payments.screening import Amended, Drawn, Judged, OrderPlugins, Ranked, Taken
+from platform_core.capabilities.payments.screening import (
+    Amended,
+    Drawn,
+    HealthWord,
+    Judged,
+    OrderPlugins,
+    Ranked,
+    Standing,
+    Taken,
+)
 from platform_core.contracts.fields import Money, Payload
 from platform_core.contracts.payments import (
     Basket,
@@ -14,14 +23,18 @@ from platform_core.contracts.payments import (
     check_payment,
     check_refund,
     choose_route,
+    register_payment_provider,
     render_receipt,
 )
 from platform_core.contracts.results import Discount
 from platform_core.plugin_host.answers import Degraded
+from platform_core.plugin_host.breakers import State
 from platform_core.plugin_host.dispatch import Dispatcher, Pin
 from platform_core.plugin_host.merging import Wanted
+from platform_core.plugin_host.outside_objects import OutsidePaymentProvider
 from platform_core.plugin_host.registry import Registry
 
+HEALTH: Final[Mapping[State, HealthWord]] = {State.CLOSED: "up", State.HALF_OPEN: "degraded", State.OPEN: "down"}
 HOOKS: Final[Mapping[str, Callable[..., Any]]] = {  # Any: a hookspec's result
     function.__name__: function
     for function in (amend_basket, check_payment, check_refund, choose_route, render_receipt)
@@ -33,6 +46,30 @@ class HostedPlugins:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+
+    async def standing(self, merchant_id: str) -> Standing:
+        """By switches, enablement and breakers; when nobody can say, providers are asked and answer for themselves."""
+        plugins = (await self._dispatcher.pin(merchant_id)).plugins
+        if plugins is None:
+            return Standing()
+        hook = register_payment_provider.__name__
+        enabled = {one.release.plugin_id for one in plugins.plugins}
+        registry = self._dispatcher.registry
+        closed: set[str] = set()
+        health: dict[str, HealthWord] = {}
+        for provider_id, provider in registry.payment_providers().items():
+            plugin_id = registry.owner_of(register_payment_provider, provider_id)
+            is_outside = isinstance(provider, OutsidePaymentProvider)
+            if is_outside:
+                health[provider_id] = HEALTH[self._dispatcher.breaker_state(plugin_id, hook)]
+            is_out = is_outside and (plugin_id not in enabled or health[provider_id] == "down")
+            if is_out or plugin_id in plugins.draining:
+                closed.add(provider_id)
+        return Standing(frozenset(closed), health)
+
+    def forsake(self, parts: Sequence[object]) -> None:
+        """As the gate does."""
+        self._dispatcher.forsake(parts)
 
     async def of(self, merchant_id: str, *, store_id: str | None, idempotency_key: str) -> OrderPlugins | None:
         """None when the merchant has nothing enabled; when nobody can say, the kinds' failure policies decide."""

@@ -6,14 +6,14 @@ reason. There is no state between: what is refundable is decided when it is made
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from platform_core.capabilities.payments.answers import refundable
 from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.errors import REFUND_DENIED, REFUND_NEEDS_REVIEW
+from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import Payment
 from platform_core.capabilities.payments.schemas import RefundCreate
 from platform_core.capabilities.payments.screening import Judged
@@ -31,7 +31,7 @@ LATELY: Final = timedelta(days=30)
 class RefundJudged:
     """What belongs into the refund's own plan."""
 
-    parts: Sequence[object] = ()
+    parts: list[object] = field(default_factory=list)
 
 
 async def judge(desk: Desk, principal: Principal, payment: Payment, request: RefundCreate) -> RefundJudged:
@@ -54,7 +54,7 @@ async def judge(desk: Desk, principal: Principal, payment: Payment, request: Ref
     said = await plugins.check(CHECK_REFUND, payload, amount_minor=payload.amount.amount_minor)
     word = said.verdict.decision
     if word == "allow":
-        return RefundJudged(said.parts)
+        return RefundJudged([*said.parts])
     if word == "review" and request.review is not None and principal.can(DECIDES_CASES):
         facts = {"out_request_no": request.out_request_no, "rules": _rules(said)}
         told = Audit(
@@ -66,8 +66,11 @@ async def judge(desk: Desk, principal: Principal, payment: Payment, request: Ref
             reason=request.review.reason,
         )
         return RefundJudged([*said.parts, told])
-    if said.parts:
-        await tools.committer.commit(Plan(merchant_id, [*said.parts]))
+    left = [*said.parts]
+    with forsaken_unless_written(tools.plugins, left):
+        if left:
+            await tools.committer.commit(Plan(merchant_id, [*left]))
+            left.clear()
     declared = REFUND_DENIED if word == "deny" else REFUND_NEEDS_REVIEW
     raise declared.error({"payment_id": payment.id, "rules": ", ".join(_rules(said)) or "a check"})
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from platform_core.capabilities.payments.models import Payment
 from platform_core.capabilities.payments.providers import Providers
+from platform_core.capabilities.payments.schemas import PaymentCreate
 from platform_core.capabilities.payments.terms import Account, MerchantTerms, Rule
 from platform_core.contracts.payments import ProviderDescription
 
@@ -35,14 +37,16 @@ class Route(msgspec.Struct, frozen=True):
     why: Mapping[str, Any]  # kept on the attempt: the rule, and what was offered in which order
 
 
-def routes(wish: Wish, terms: MerchantTerms, providers: Providers) -> list[Route]:
+def routes(
+    wish: Wish, terms: MerchantTerms, providers: Providers, *, closed: frozenset[str] = frozenset()
+) -> list[Route]:
     """All ways that fit, best first. The merchant's first rule that fits decides; without rules, the accounts by age.
 
-    A preferred channel comes first; the others stay behind it.
+    A preferred channel comes first; the others stay behind it. `closed`: providers that take no new payment.
     """
     rule = next((rule for rule in terms.rules if _rule_fits(rule, wish)), None)
     ordered = rule.channel_account_ids if rule is not None else terms.channel_accounts
-    fitting = list(_fitting(wish, ordered, terms, providers))
+    fitting = [found for found in _fitting(wish, ordered, terms, providers) if found[1].id not in closed]
     if wish.channel is not None:
         fitting.sort(key=lambda found: found[1].id != wish.channel)
     why = {
@@ -86,3 +90,29 @@ def _fits(wish: Wish, description: ProviderDescription) -> bool:
         pattern = description.auth_code_pattern
         return pattern is not None and wish.auth_code is not None and re.fullmatch(pattern, wish.auth_code) is not None
     return True
+
+
+def wish_for(row: dict[str, Any], request: PaymentCreate) -> Wish:
+    """What a new order wants; one that discounts pay in full needs no network."""
+    return Wish(
+        form=request.form if row["payable_minor"] else "local",
+        currency=request.currency,
+        amount_minor=row["payable_minor"],
+        is_capture=request.is_capture,
+        store_id=request.store_id,
+        channel=request.channel,
+        auth_code=request.auth_code,
+    )
+
+
+def wish_of(payment: Payment, *, form: str, channel: str | None, auth_code: str | None = None) -> Wish:
+    """What another attempt at a payment wants."""
+    return Wish(
+        form=form,
+        currency=payment.currency,
+        amount_minor=payment.payable_minor,
+        is_capture=payment.is_capture,
+        store_id=payment.store_id,
+        channel=channel,
+        auth_code=auth_code,
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
+from platform_core.capabilities.payments.route_success import RouteSuccess
 from platform_core.capabilities.payments.routing import Route
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.contracts.fields import Money, Payload, built
@@ -17,6 +18,7 @@ AMEND: Final = "amend_basket"
 CHOOSE: Final = "choose_route"
 RENDER: Final = "render_receipt"
 Word = Literal["allow", "review", "deny"]
+HealthWord = Literal["up", "degraded", "down", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,26 @@ class OrderPlugins(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How providers stand with one merchant at the moment, by their ids."""
+
+    closed: frozenset[str] = frozenset()
+    """These take no new payment: drained, suspended, not enabled, or their breaker is open."""
+    health: Mapping[str, HealthWord] = field(default_factory=dict)
+    """Of those that somebody measures."""
+
+
 class Plugins(Protocol):
     """Where a service learns whom to ask."""
+
+    async def standing(self, merchant_id: str, /) -> Standing:
+        """Of payment providers, before an order is routed; never raises."""
+        ...
+
+    def forsake(self, parts: Sequence[object], /) -> None:
+        """What calls left behind for a plan that is not to be: state writes vanish, audit rows are kept."""
+        ...
 
     async def of(self, merchant_id: str, /, *, store_id: str | None, idempotency_key: str) -> OrderPlugins | None:
         """None when the merchant has nothing enabled."""
@@ -158,19 +178,32 @@ class Screening:
         row["risk"] = {"verdict": verdict.decision, "score": verdict.score, "reasons": reasons}
         return verdict.decision
 
-    async def rank(self, row: dict[str, Any], found: list[Route]) -> list[Route]:
+    async def rank(
+        self, row: dict[str, Any], found: list[Route], *, standing: Standing, success: RouteSuccess
+    ) -> list[Route]:
         """The routes in the order that plugins want; who ranked them, and how, stays on the attempt."""
         if len(found) < 2 or not self._plugins.asks(CHOOSE):
             return found
         by_id = {route.account.id: route for route in found}
-        said = await self._plugins.choose(CHOOSE, _question(row, found), tuple(by_id))
+        question = _question(row, [_offer(route, standing, success) for route in found])
+        said = await self._plugins.choose(CHOOSE, question, tuple(by_id))
         self._note(row, said.degraded, said.parts)
         if said.plugin_id is None:
             return found
         ranked = [by_id[id_] for id_ in said.ranking.ids]
         assert len(ranked) == len(found), "the host completes a ranking"
-        why = {**found[0].why, "ranked_by": said.plugin_id, "ranked": list(said.ranking.ids)}
+        why = {
+            **found[0].why,
+            "ranked_by": said.plugin_id,
+            "ranked": list(said.ranking.ids),
+            "success_bp": {offer.route_id: offer.success_bp for offer in question.routes},
+        }
         return [Route(route.account, route.description, why) for route in ranked]
+
+    def forsake(self, plugins: Plugins | None) -> None:
+        """The order is not to be; what calls left behind goes where such things go."""
+        if plugins is not None and self.parts:
+            plugins.forsake(self.parts)
 
     def _note(self, row: dict[str, Any], degraded: Sequence[Mapping[str, str]], parts: Sequence[object]) -> None:
         self.parts.extend(parts)
@@ -242,21 +275,22 @@ def _lines(row: Mapping[str, Any]) -> tuple[BasketLine, ...]:
     )
 
 
-def _question(row: Mapping[str, Any], found: Sequence[Route]) -> RoutingQuestion:
+def _offer(route: Route, standing: Standing, success: RouteSuccess) -> RouteOffer:
+    return RouteOffer.model_construct(
+        route_id=route.account.id,
+        provider_id=route.description.id,
+        cost_bp=route.description.cost_bp,
+        success_bp=success.success_bp(route.account.id),
+        health=standing.health.get(route.description.id, "unknown"),
+    )
+
+
+def _question(row: Mapping[str, Any], offers: Sequence[RouteOffer]) -> RoutingQuestion:
     return RoutingQuestion.model_construct(
         payment_id=row["id"],
         amount=Money.model_construct(amount_minor=row["payable_minor"], currency=row["currency"]),
         form=row["form"],
         store_id=row["store_id"],
-        routes=tuple(
-            RouteOffer.model_construct(
-                route_id=route.account.id,
-                provider_id=route.description.id,
-                cost_bp=route.description.cost_bp,
-                success_bp=None,
-                health="unknown",
-            )
-            for route in found
-        ),
+        routes=tuple(offers),
         payer_bank=None,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,15 +25,16 @@ from platform_core.capabilities.payments.errors import (
     NOT_FOUND,
     OUT_TRADE_NO_TAKEN,
 )
+from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refusals import denied
 from platform_core.capabilities.payments.repository import PaymentFile
-from platform_core.capabilities.payments.routing import Route, Wish, routes
+from platform_core.capabilities.payments.routing import Route, Wish, routes, wish_for, wish_of
 from platform_core.capabilities.payments.rows import attempt_rows, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
-from platform_core.capabilities.payments.screening import Rechecked, Screening, Word, context_of
+from platform_core.capabilities.payments.screening import Rechecked, Screening, Standing, Word, context_of
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
@@ -67,8 +68,8 @@ class _Order:
     idempotent: IdempotentRequest
     route: Route
     word: Word = "allow"
-    parts: Sequence[object] = ()
-    """What plugins' calls left behind for the plan."""
+    parts: list[object] = field(default_factory=list)
+    """What plugins' calls left behind for the plan; nothing once it was committed."""
 
 
 class PaymentService:
@@ -102,8 +103,17 @@ class PaymentService:
         order_minor = admit(principal, request, facts, now)
         row = payment_row(desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now)
         order = await self._screened(row, request, terms, idempotent)
-        if order.word == "deny":
-            return await self._refuse(order, request)
+        with forsaken_unless_written(desk.tools.plugins, order.parts):
+            if order.word == "deny":
+                return await self._refuse(order, request)
+            return await self._metered(principal, request, order, terms=terms, zone=facts.time_zone)
+
+    async def _metered(
+        self, principal: Principal, request: PaymentCreate, order: _Order, *, terms: MerchantTerms, zone: str
+    ) -> Reply:
+        """Take the order within the limits of its grant; one that was taken before is answered as it stands."""
+        desk, row, idempotent = self._desk, order.row, order.idempotent
+        merchant_id = row["merchant_id"]
 
         async def take(meter: Meter | None) -> Reply:
             charge = None if meter is None else _charge(meter, row)
@@ -113,7 +123,7 @@ class PaymentService:
                 return await self._take_locally(order, terms, charge=charge)
             return await self._take(order, request.auth_code, charge=charge)
 
-        limits, zone = desk.tools.limits, facts.time_zone
+        limits = desk.tools.limits
         try:
             return await limits.spend(principal, kind="payment_create", action="create", zone=zone, act=take)
         except PlanRefused as refused:
@@ -133,16 +143,26 @@ class PaymentService:
     ) -> _Order:
         """The order as plugins left it: amended, judged, its routes ranked. Writes nothing."""
         screening = await self._screening(row)
-        if screening is not None:
-            await screening.amend(row)
-        check_payable(request, row["payable_minor"])
-        found = self._routes(_wish_for(row, request), terms)
+        standing = await self._standing(row["merchant_id"])
         if screening is None:
-            return _Order(row, idempotent, found[0])
-        word = await screening.check(row, context_of(request))
-        if word == "allow":
-            found = await screening.rank(row, found)
+            check_payable(request, row["payable_minor"])
+            return _Order(row, idempotent, self._routes(wish_for(row, request), terms, standing)[0])
+        try:
+            await screening.amend(row)
+            check_payable(request, row["payable_minor"])
+            found = self._routes(wish_for(row, request), terms, standing)
+            word = await screening.check(row, context_of(request))
+            if word == "allow":
+                found = await screening.rank(row, found, standing=standing, success=self._desk.success)
+        except BaseException:
+            screening.forsake(self._desk.tools.plugins)
+            raise
         return _Order(row, idempotent, found[0], word, screening.parts)
+
+    async def _standing(self, merchant_id: str) -> Standing:
+        """Which providers may be offered a payment."""
+        plugins = self._desk.tools.plugins
+        return Standing() if plugins is None else await plugins.standing(merchant_id)
 
     async def _screening(self, row: dict[str, Any]) -> Screening | None:
         """Who is to be asked about a payment; None when the merchant has no plugin."""
@@ -152,8 +172,8 @@ class PaymentService:
         plugins = await tools.plugins.of(row["merchant_id"], store_id=row["store_id"], idempotency_key=row["id"])
         return None if plugins is None else Screening(plugins, degraded=row["degraded"] or ())
 
-    def _routes(self, wish: Wish, terms: MerchantTerms) -> list[Route]:
-        found = routes(wish, terms, self._desk.tools.providers)
+    def _routes(self, wish: Wish, terms: MerchantTerms, standing: Standing) -> list[Route]:
+        found = routes(wish, terms, self._desk.tools.providers, closed=standing.closed)
         if not found:
             needs_code = wish.form == "merchant_scan" and wish.auth_code is None
             why = " (merchant_scan needs auth_code)" if needs_code else ""
@@ -179,6 +199,7 @@ class PaymentService:
             if not (isinstance(refused.refusal, Duplicate) and refused.refusal.table == PAYMENTS.name):
                 raise
             return await self._existing(row["merchant_id"], refused.refusal.existing_id, request, order.idempotent)
+        order.parts.clear()
         metrics.count_events(("payment.created", "payment.closed"))
         raise denied(row)
 
@@ -201,6 +222,7 @@ class PaymentService:
             *order.parts,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
+        order.parts.clear()
         metrics.count_events(("payment.created", "payment.review_started"))
         return reply
 
@@ -248,6 +270,7 @@ class PaymentService:
             *order.parts,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
+        order.parts.clear()
         metrics.count_events(("payment.created", "payment.captured"))
         return reply
 
@@ -270,6 +293,7 @@ class PaymentService:
             *order.parts,
         )
         await desk.tools.committer.commit(plan)
+        order.parts.clear()
         metrics.count_events(("payment.created",))
         return await self._try(
             Payment(**row), Transaction(**transaction), route, auth_code=auth_code, idempotent=idempotent, status=201
@@ -309,13 +333,15 @@ class PaymentService:
         """The next attempt, at a channel account that has not failed yet; the answer as it stands if there is none."""
         desk = self._desk
         terms = await desk.terms(payment.merchant_id)
+        closed = (await self._standing(payment.merchant_id)).closed
         begun: list[_Try | Reply] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             current = file.payment
             tried = {attempt.channel_account_id for attempt in file.attempts}
-            wish = _wish_of(current, form=current.form, channel=current.channel)
-            untried = [r for r in routes(wish, terms, desk.tools.providers) if r.account.id not in tried]
+            wish = wish_of(current, form=current.form, channel=current.channel)
+            found = routes(wish, terms, desk.tools.providers, closed=closed)
+            untried = [route for route in found if route.account.id not in tried]
             may_try = current.state == "created" and file.open_one("cancel") is None and draft.now < current.expires_at
             if not may_try or not untried or current.attempts >= ATTEMPTS_MAX:
                 body = json_text(payment_answer(current.model_dump()))
@@ -383,7 +409,9 @@ class PaymentService:
         chosen: list[_Try] = []
         replies: list[Reply] = []
         await self._questions.heal(merchant_id, payment_id)
+        standing = await self._standing(merchant_id)
         checked = await self._recheck(merchant_id, payment_id, request)
+        left = [] if checked is None else list(checked.parts)
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             chosen.clear()
@@ -391,7 +419,7 @@ class PaymentService:
             check_may_try(file, draft.now)
             if checked is not None:
                 draft.set(risk=checked.row["risk"], degraded=checked.row["degraded"])
-                draft.add(*checked.parts)
+                draft.add(*left)
             if checked is not None and checked.word != "allow":
                 plan = _stopped(draft, checked.word)
                 body = json_text(plan.answer)
@@ -399,13 +427,15 @@ class PaymentService:
                 if checked.word == "review":
                     plan.add(idempotent.claim(object_id=payment.id, created_at=draft.now, status=201, body=body))
                 return plan
-            wish = _wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
-            route = self._untried(self._routes(wish, terms), file)
+            wish = wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
+            route = self._untried(self._routes(wish, terms, standing), file)
             draft.set(form=request.form, channel=request.channel)
             chosen[:] = [self._begin(draft, route)]
             return draft.plan().add(idempotent.claim(object_id=payment.id, created_at=draft.now))
 
-        await desk.decide(merchant_id, payment_id, decide)
+        with forsaken_unless_written(desk.tools.plugins, left):
+            await desk.decide(merchant_id, payment_id, decide)
+            left.clear()
         if checked is not None and checked.word == "deny":
             raise denied(checked.row)
         if not chosen:
@@ -547,28 +577,3 @@ def _may_try_other(payment: Payment, result: ProviderResult) -> bool:
     if result.outcome is not Outcome.FAILED or result.error is None or payment.form == "merchant_scan":
         return False
     return RETRY_RULES[result.error.error_class].may_try_other
-
-
-def _wish_for(row: dict[str, Any], request: PaymentCreate) -> Wish:
-    """What a new order wants; one that discounts pay in full needs no network."""
-    return Wish(
-        form=request.form if row["payable_minor"] else "local",
-        currency=request.currency,
-        amount_minor=row["payable_minor"],
-        is_capture=request.is_capture,
-        store_id=request.store_id,
-        channel=request.channel,
-        auth_code=request.auth_code,
-    )
-
-
-def _wish_of(payment: Payment, *, form: str, channel: str | None, auth_code: str | None = None) -> Wish:
-    return Wish(
-        form=form,
-        currency=payment.currency,
-        amount_minor=payment.payable_minor,
-        is_capture=payment.is_capture,
-        store_id=payment.store_id,
-        channel=channel,
-        auth_code=auth_code,
-    )

@@ -17,6 +17,7 @@ from platform_core.capabilities.payments.screening import (
     Drawn,
     Judged,
     Ranked,
+    Standing,
     Taken,
 )
 from platform_core.contracts.fields import Money, Payload
@@ -77,6 +78,14 @@ class ScriptedPlugins:
 
     def __init__(self) -> None:
         self.scripts: dict[str, Script] = {}
+        self.standings: dict[str, Standing] = {}
+        self.forsaken: list[object] = []
+
+    async def standing(self, merchant_id: str) -> Standing:
+        return self.standings.get(merchant_id, Standing())
+
+    def forsake(self, parts: Sequence[object]) -> None:
+        self.forsaken.extend(parts)
 
     async def of(self, merchant_id: str, *, store_id: str | None, idempotency_key: str) -> Script | None:
         return self.scripts.get(merchant_id)

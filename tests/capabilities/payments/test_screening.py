@@ -266,11 +266,14 @@ async def test_what_calls_left_behind_is_written_with_the_payment_or_not_at_all(
     assert paid.json()["degraded"] == [LATE]
     assert paid.json()["risk"]["score"] == 3
     assert await trails() == 1
+    shop.plugins.forsaken.clear()
     assert (await seller.pay(out_trade_no="trail_1", key="again")).status_code == 200
     assert await trails() == 1, "the second one's plan was refused, and the trail with it"
+    assert len(shop.plugins.forsaken) == 1, "its account is handed back to whoever keeps it"
     asked.judge = deny
     await seller.pay()
     assert await trails() == 2, "a refusal keeps what led to it"
+    assert len(shop.plugins.forsaken) == 1
 
 
 async def test_a_denied_refund_moves_nothing(shop: Shop, seller: Till) -> None:

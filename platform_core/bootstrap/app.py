@@ -39,6 +39,7 @@ from platform_core.ledger.router import ledger_router
 from platform_core.plugin_host.discovery import discover
 from platform_core.plugin_host.router_merchants import merchants_router
 from platform_core.plugin_host.router_operators import operators_router, publishers_router
+from platform_core.plugin_host.router_remote import asks_router, remote_publishers_router
 
 DESCRIPTION = (
     "Payments and what hangs on them. Amounts are integers of the currency's minor unit; moments are RFC 3339 in UTC."
@@ -92,6 +93,8 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(merchants_router(platform.plugin_life))
     app.include_router(publishers_router(platform.plugin_life))
     app.include_router(operators_router(platform.plugin_life))
+    app.include_router(remote_publishers_router(platform.plugin_life))
+    app.include_router(asks_router(platform.plugin_host.remote.calls, platform.access))
     app.include_router(plugin_deliveries_router(platform.plugin_life.deps))
     resource = audience(platform.settings.public_origin)
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))

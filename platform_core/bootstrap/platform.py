@@ -235,7 +235,7 @@ def assemble(
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
     refusals = Refusals(ground.committer, clock=real_clock)
     parties, apps = Parties(deps), Apps(deps)
-    parts = IdentityParts(directory=directory, grants=grants, apps=apps, parties=parties, cursors=cursors)
+    parts = IdentityParts(directory=directory, grants=grants, apps=apps, parties=parties, cursors=cursors, keys=keys)
     host = make_plugin_host(deps, feed, parts, settings=settings, clock=ground.clock, registry=registry)
     providers = Providers(HostedProviders(host.dispatcher), contexts)
     plugins = plugins or HostedPlugins(host.dispatcher)

@@ -10,6 +10,7 @@ from datetime import datetime
 from platform_core.bootstrap.confined import Confined
 from platform_core.bootstrap.gate import PluginGate, make_gate
 from platform_core.bootstrap.plugin_life import plugin_life
+from platform_core.bootstrap.remote import Remote, make_remote
 from platform_core.bootstrap.warmth import Warmth
 from platform_core.capabilities.payments.news import NEWS as PAYMENT_NEWS
 from platform_core.contracts.plugins import on_plugin_changed
@@ -20,6 +21,7 @@ from platform_core.identity.directory import MerchantDirectory
 from platform_core.identity.grants import Grants
 from platform_core.identity.parties import Parties
 from platform_core.identity.revocation import RevocationFeed
+from platform_core.identity.signing_keys import SigningKeys
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Committer, Plan
 from platform_core.kernel.entropy import Entropy
@@ -61,6 +63,7 @@ class PluginHost:
     confined: Confined
     warmth: Warmth
     trusted: TrustedRuns
+    remote: Remote
 
     async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
         """After the committer and the feed; what it opens closes with the stack."""
@@ -72,6 +75,7 @@ class PluginHost:
         stack.push_async_callback(self.counts.stop)
         stack.callback(self.trusted.close)
         stack.push_async_callback(self.confined.stop)
+        stack.push_async_callback(self.remote.stop)
         if self.generations is not None and is_asking:
             await self.generations.start()
             stack.push_async_callback(self.generations.stop)
@@ -121,6 +125,7 @@ class IdentityParts:
     apps: Apps
     parties: Parties
     cursors: Cursors
+    keys: SigningKeys
 
 
 def make_plugin_host(
@@ -160,9 +165,11 @@ def make_plugin_host(
     )
     gate.quarantines.follow(confined.changed)
     life.stops.add(confined)
+    remote = make_remote(deps, gate, life.enablement, keys=parts.keys, settings=settings, clock=clock)
+    life.stops.add(remote.runtime)
     health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
     rows, breakers = _breakers(health, feed)
-    runtimes: Mapping[Tier, Runtime] = {"confined": confined}
+    runtimes: Mapping[Tier, Runtime] = {"confined": confined, "remote": remote.runtime}
     tools = Tools(
         calls=gate.calls,
         runtimes=runtimes,
@@ -185,12 +192,15 @@ def make_plugin_host(
         listeners=dispatcher.listeners,
     )
 
+    described: dict[tuple[str, str, str, str], object] = {}
+
     async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
         if any(release.tier == "confined" for release in releases):
             await confined.start()
-        return await outside_plugins(releases, objects)
+        await remote.endpoints.read(releases)
+        return await outside_plugins(releases, objects, known=described)
 
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
     warmth = Warmth(confined, life.enablement, generations, database=deps.database, feed=feed)
-    return PluginHost(life, gate, rows, counts, dispatcher, generations, confined, warmth, tools.trusted)
+    return PluginHost(life, gate, rows, counts, dispatcher, generations, confined, warmth, tools.trusted, remote)

@@ -33,6 +33,8 @@ from platform_core.kernel.errors import PlatformError
 TOKEN_BYTES_MAX: Final = 8192
 ENTRIES_MAX: Final = 50_000
 LEEWAY_S: Final = 5  # for clocks of several machines: how far ahead `iat` may lie; `exp` gets none
+HOOK_CALL: Final = "call"
+"""The claim that makes an access token a hook token: which call of a plugin it belongs to (identity.md section 6)."""
 _REGISTRY: Final = JWSRegistry(algorithms=[ALGORITHM])
 _HEADER: Final = frozenset({"alg", "typ", "kid"})
 _INVALID_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="arsenal", error="invalid_token"'}
@@ -139,6 +141,19 @@ class Access:
         kid, claims = self._verify(token, now)
         return await self._back(kid, claims, now), claims
 
+    async def read_hook_token(self, token: str) -> dict[str, Any]:  # Any: claims of a JWT
+        """The claims of a remote plugin's hook token; they are its issuer's word, and what stands behind them is read
+        by the gate. 401 `identity.token_invalid`, also for every other kind of token; 503
+        `identity.access_unavailable`.
+        """
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            raise _invalid()
+        await self._heed_keys()
+        _, claims = self._verify(token, self._clock.now())
+        if HOOK_CALL not in claims:
+            raise _invalid()
+        return claims
+
     async def _examine(self, token: str, now: datetime) -> Principal:
         await self._heed_keys()
         kid, claims = self._verify(token, now)
@@ -146,6 +161,8 @@ class Access:
 
     async def _back(self, kid: str, claims: dict[str, Any], now: datetime) -> Principal:
         """The principal, if the rows stand behind the claims."""
+        if HOOK_CALL in claims:  # a hook token leads to the gate alone, which counts, limits and accounts for its use
+            raise _invalid()
         try:
             state = await repository.read_token_state(
                 self._reads,

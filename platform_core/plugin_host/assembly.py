@@ -18,6 +18,7 @@ from platform_core.plugin_host.releases import Releases
 from platform_core.plugin_host.retirement import RETIREMENT, Retirement
 from platform_core.plugin_host.rollouts import ROLLOUT, NoHealth, Rollouts
 from platform_core.plugin_host.secret_admin import SecretAdmin
+from platform_core.plugin_host.signing_secrets import SigningSecrets
 from platform_core.plugin_host.switches import Switches
 from platform_core.plugin_host.upgrades import Upgrades
 
@@ -34,6 +35,7 @@ class PluginLife:
     configurations: Configurations
     policies: HookPolicies
     secrets: SecretAdmin
+    signing_secrets: SigningSecrets
     switches: Switches
     rollouts: Rollouts
     retirement: Retirement
@@ -70,6 +72,7 @@ def make_plugin_life(
         configurations=Configurations(deps, installations),
         policies=HookPolicies(deps),
         secrets=SecretAdmin(deps, installations),
+        signing_secrets=SigningSecrets(deps),
         switches=Switches(deps),
         rollouts=Rollouts(deps, upgrades, health or NoHealth()),
         retirement=Retirement(deps),

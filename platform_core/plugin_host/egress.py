@@ -222,3 +222,13 @@ def _origin(text: str) -> httpx.URL:
     if origin.scheme != "http" or origin.host not in LOOPBACK_HOSTS or origin.port is None or origin.path != "/":
         raise ValueError(f"a simulator is at http://127.0.0.1:<port>, not at {text}")
     return origin
+
+
+def on_this_machine(url: str, simulators: Mapping[str, str]) -> str:
+    """An address as it is called: of a simulated host, that of its simulator. ValueError as for `Egress`."""
+    parsed = httpx.URL(url)
+    origin = simulators.get(parsed.host)
+    if origin is None:
+        return url
+    simulator = _origin(origin)
+    return str(parsed.copy_with(scheme=simulator.scheme, host=simulator.host, port=simulator.port))

@@ -252,3 +252,36 @@ ENABLEMENT_UNREADABLE: Final = declare(
     title=Text(en="It cannot be said which plugins are enabled", zh="无法读取已启用的插件"),
     detail=Text(en="The enabled plugins could not be read in time.", zh="未能及时读取已启用的插件。"),
 )
+NOT_REMOTE: Final = declare(
+    "plugins.not_remote",
+    status=409,
+    title=Text(en="The plugin does not run on its publisher's server", zh="插件不在发布者的服务器上运行"),
+    detail=Text(en="{plugin_id} has no release with runtime remote.", zh="{plugin_id} 没有 runtime 为 remote 的版本。"),
+    hint=Text(
+        en='Submit a plugin.toml with runtime = "remote" and [remote]; a wheel is sent to /v1/plugin-bundles.',
+        zh='请提交 runtime = "remote" 并含 [remote] 的 plugin.toml；wheel 请发送至 /v1/plugin-bundles。',
+    ),
+)
+SIGNING_SECRET_NEEDED: Final = declare(
+    "plugins.signing_secret_needed",
+    status=409,
+    title=Text(en="The plugin has no signing secret", zh="插件没有签名密钥"),
+    detail=Text(
+        en="Requests to {plugin_id} are signed, and its server has no secret to check them with.",
+        zh="发往 {plugin_id} 的请求须签名，而其服务器还没有用于验证的密钥。",
+    ),
+    hint=Text(
+        en="Call POST /v1/plugins/{plugin_id}/signing-secret, keep what it shows, and publish again.",
+        zh="请调用 POST /v1/plugins/{plugin_id}/signing-secret，保存其返回的密钥后再发布。",
+    ),
+)
+BLOB_INVALID: Final = declare(
+    "plugins.blob_invalid",
+    status=422,
+    title=Text(en="A blob is not base64", zh="二进制内容不是有效的 base64"),
+    detail=Text(
+        en="What stands in blobs is standard base64 with padding (RFC 4648 section 4).",
+        zh="blobs 须为带填充的标准 base64（RFC 4648 第 4 节）。",
+    ),
+    hint=Text(en="Encode the bytes and send it again.", zh="请重新编码后再发送。"),
+)

@@ -172,6 +172,23 @@ class PluginSecret(SQLModel, table=True):
     rotated_at: datetime = Field(sa_type=_MOMENT)
 
 
+class PluginSigningSecret(SQLModel, table=True):
+    """What requests to a remote plugin are signed with, sealed; `id` is the plugin's.
+
+    `boxes`: base64, the newest first; a second one signs too until `retires_at`.
+    """
+
+    __tablename__: ClassVar[str] = "plugin_signing_secret"
+
+    id: str = Field(primary_key=True)
+    app_id: str
+    boxes: Any = Field(sa_type=JSONB)
+    retires_at: datetime | None = Field(sa_type=_MOMENT)  # of the second box
+    row_version: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(sa_type=_MOMENT)
+    rotated_at: datetime = Field(sa_type=_MOMENT)
+
+
 class PluginPolicy(SQLModel, table=True):
     """What a merchant decided about hooks; `id` is the merchant's."""
 
@@ -245,6 +262,7 @@ ROLLOUTS = DocumentTable(PluginRollout, tenant=None, version=_V, unique=(("plugi
 INSTALLATIONS = DocumentTable(PluginInstallation, version=_V, unique=(("merchant_id", "plugin_id"),))
 CONFIGURATIONS = DocumentTable(PluginConfiguration, unique=(("installation_id", "revision"),))
 SECRETS = DocumentTable(PluginSecret, version=_V, unique=(("merchant_id", "plugin_id", "name"),))
+SIGNING_SECRETS = DocumentTable(PluginSigningSecret, tenant=None, version=_V, unique=(("id",),))
 POLICIES = DocumentTable(PluginPolicy, tenant="id", version=_V, unique=(("id",),))
 SWITCHES = DocumentTable(PluginSwitch, tenant=None, version=_V)
 DELIVERIES = DocumentTable(PluginDelivery, version="version")
@@ -253,3 +271,8 @@ DELIVERIES = DocumentTable(PluginDelivery, version="version")
 def secret_seal(merchant_id: str, plugin_id: str, name: str) -> str:
     """What binds a secret's box to its place, for `Vault.seal` and `Vault.open`."""
     return f"plugin_secret:{merchant_id}:{plugin_id}:{name}"
+
+
+def signing_seal(plugin_id: str) -> str:
+    """What binds a signing secret's box to its plugin, for `Vault.seal` and `Vault.open`."""
+    return f"plugin_signing_secret:{plugin_id}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
@@ -31,6 +31,10 @@ MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refu
 the transaction, not about the question."""
 REFUSALS: Final = frozenset({"bad_signature", "stale", "malformed", "not_supported"})
 BEGINS: Final = frozenset({"create", "pay", "authorize"})
+
+
+Descriptions = MutableMapping[tuple[str, str, str, str], Any]  # Any: the Protocol's type of description
+"""By plugin, version, hook and object id."""
 
 
 class PluginDidNotAnswer(Exception):
@@ -193,13 +197,15 @@ MAKERS: Final[Mapping[str, Make]] = {
 
 
 async def outside_plugins(
-    releases: Sequence[Release], tools: ObjectTools
+    releases: Sequence[Release], tools: ObjectTools, *, known: Descriptions | None = None
 ) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
     """Releases that run elsewhere, in the order given, with the objects they hand over: ready for a generation.
 
     An object serves all versions of its plugin: at each call the merchant's own is asked. It stands at the first
-    release that describes it; a release whose object cannot be described keeps its other hooks.
+    release that describes it; a release whose object cannot be described keeps its other hooks. `known`: what was
+    described before, which a published release does not change; new descriptions are put there.
     """
+    known = {} if known is None else known
     plugins: list[Plugin] = []
     problems: list[Problem] = []
     seen: set[tuple[str, str, str]] = set()
@@ -209,7 +215,7 @@ async def outside_plugins(
             named = (release.plugin_id, use.hook, use.id)
             if named in seen:
                 continue
-            made = await _made(release, hook=use.hook, object_id=use.id, tools=tools)
+            made = await _made(release, hook=use.hook, object_id=use.id, tools=tools, known=known)
             if isinstance(made, Problem):
                 problems.append(made)
             else:
@@ -219,14 +225,15 @@ async def outside_plugins(
     return tuple(plugins), tuple(problems)
 
 
-async def _made(release: Release, *, hook: str, object_id: str, tools: ObjectTools) -> object:
+async def _made(release: Release, *, hook: str, object_id: str, tools: ObjectTools, known: Descriptions) -> object:
     """The host's object in place of the plugin's, or a Problem."""
     make, spec = MAKERS.get(hook), CATALOGUE.get(hook)
     if make is None or spec is None:
         what = f"This host has no place for objects of {hook} that run outside of it."
         return Problem(plugin_id=release.plugin_id, kind=ProblemKind.UNKNOWN_HOOK, message=what, hook=hook)
     stub = OutsideObject(tools, release.plugin_id, spec, object_id)
-    description = await stub.describe(release)
+    place = (*release.key, hook, object_id)
+    description = known[place] if place in known else await stub.describe(release)
     if isinstance(description, Fault):
         what = f"{object_id} of {release.version} could not be asked what it is ({description.kind.value})."
         kind = ProblemKind.BAD_RESULT if description.kind is FaultKind.BAD_RESULT else ProblemKind.RAISED
@@ -234,6 +241,7 @@ async def _made(release: Release, *, hook: str, object_id: str, tools: ObjectToo
     if description.id != object_id:
         what = f"plugin.toml names {object_id}; the object calls itself {description.id[:80]}."
         return Problem(plugin_id=release.plugin_id, kind=ProblemKind.MANIFEST, message=what, hook=hook)
+    known[place] = description
     return make(stub, description)
 
 

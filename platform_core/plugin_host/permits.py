@@ -38,11 +38,15 @@ def kind_of_call(facts: CallFacts) -> CallKind:
 def client_allowed(operation: str, facts: CallFacts) -> bool:
     """Whether this is an ask of a client, allowed here; False: an operation of a capability.
 
-    Raises 403 `plugin.egress_in_decision`, `plugin.not_allowed_here`.
+    A remote plugin keeps its state on its own server: the process that it asks may be another than the one whose plan
+    would write it. Raises 403 `plugin.egress_in_decision`, `plugin.not_allowed_here`.
     """
     if operation not in CLIENT_ASKS:
         return False
-    _check(_family(operation), operation, facts)
+    family = _family(operation)
+    _check(family, operation, facts)
+    if family == "state" and facts.enabled.release.tier == "remote":
+        raise NOT_ALLOWED_HERE.error({"operation": operation, "hook": facts.operation})
     return True
 
 
@@ -67,14 +71,19 @@ def scopes_of(operation: Operation, facts: CallFacts, *, granted: frozenset[str]
     `granted`: those that the grant still covers. Raises 403 `identity.scope_missing` when the operation's is not among
     them.
     """
-    release = facts.enabled.release
-    scopes = facts.enabled.scopes & release.manifest.scope_names
+    scopes = scopes_of_call(facts)
     if granted is not None:
         scopes &= granted
-    if "write" not in ALLOWED[kind_of_call(facts)]:
-        scopes = frozenset(name for name in scopes if not _writes(name))
     if operation.scope not in scopes:
         raise SCOPE_MISSING.error({"scope": operation.scope})
+    return scopes
+
+
+def scopes_of_call(facts: CallFacts) -> frozenset[str]:
+    """What manifest, grant and kind have in common."""
+    scopes = facts.enabled.scopes & facts.enabled.release.manifest.scope_names
+    if "write" not in ALLOWED[kind_of_call(facts)]:
+        scopes = frozenset(name for name in scopes if not _writes(name))
     return scopes
 
 

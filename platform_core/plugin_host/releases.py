@@ -30,6 +30,7 @@ from platform_core.plugin_host.errors import (
     RELEASE_STATE,
     REVIEWER_REFUSED,
     SCHEMA_REFUSED,
+    SIGNING_SECRET_NEEDED,
 )
 from platform_core.plugin_host.host_deps import (
     EVERYBODY,
@@ -237,12 +238,21 @@ class Releases:
     ) -> ReleaseRead:
         """Let merchants see an approved release. `isv_id`: the publisher who asks; None for the operator.
 
-        404 `plugins.release_not_found`, 409 `plugins.release_state`.
+        404 `plugins.release_not_found`; 409 `plugins.release_state`, `plugins.signing_secret_needed`.
         """
         row = await self._release(release_id, isv_id)
         _check_state(row, ("approved",))
+        await self._check_signed(row)
         values = {"state": "published", "published_at": self.deps.clock.now()}
         return await self._step(row, values, by=by, extra=extra)
+
+    async def _check_signed(self, row: Record) -> None:
+        """A remote plugin is asked by signed requests alone, so its server must be able to check them."""
+        if manifest_of(row.manifest).remote is None:
+            return
+        async with self.deps.database.read_auth() as connection:
+            if await repository.read_signing_secret(connection, row.plugin_id) is None:
+                raise SIGNING_SECRET_NEEDED.error({"plugin_id": row.plugin_id})
 
     async def retire(
         self, release_id: str, *, retires_at: datetime, by: str, isv_id: str | None, extra: Extra = nothing_else

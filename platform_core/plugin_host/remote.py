@@ -1,9 +1,10 @@
 """The third runtime: plugins on their publisher's own server, asked by signed HTTPS POST.
 
-The body is JSON of the two frames that a confined worker gets, `{"configure": ..., "call": ...}`; the answer is that of
-its `result` frame. Blobs stand beside it in base64 (RFC 4648 section 4). The signature is that of Standard Webhooks
-(specification 1.0, read 2026-11-22) over the whole body, its message id the call's. No redirects, 64 KiB of answer, the
-same deadlines; a call is never repeated.
+The body is JSON of the two frames that a confined worker gets, `{"configure": ..., "call": ..., "ask_url": ...}`; the
+answer is that of its `result` frame. Blobs stand beside it in base64 (RFC 4648 section 4). The call's `handle` is a
+hook token, with which the plugin asks at `ask_url` what others ask by `ctx`, as long as the call lasts. The signature
+is that of Standard Webhooks (specification 1.0, read 2026-11-22) over the whole body, its message id the call's. No
+redirects, 64 KiB of answer, the same deadlines; a call is never repeated.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class HookTokens(Protocol):
         """An access token for this call alone: its scopes, its deadline. It leads to the same gate as the handle."""
         ...
 
+    def void(self, call: OutsideCall, /) -> None:
+        """The call is over: its token opens nothing any more. Also for calls that got none."""
+        ...
+
 
 class _Said(BaseModel):
     """The answer, with the value unread."""
@@ -101,12 +106,15 @@ def _is_cancelling() -> bool:
 class RemoteRuntime:
     """`Runtime` over HTTPS. Belongs to one event loop; close it with `aclose`."""
 
-    def __init__(self, client: GuardedClient, endpoints: Endpoints, tokens: HookTokens, clock: Clock) -> None:
-        """`clock` dates the signatures: the real one."""
+    def __init__(
+        self, client: GuardedClient, endpoints: Endpoints, tokens: HookTokens, clock: Clock, *, ask_url: str
+    ) -> None:
+        """`clock` dates the signatures: the real one. `ask_url`: where plugins show their hook tokens."""
         self._client = client
         self._endpoints = endpoints
         self._tokens = tokens
         self._clock = clock
+        self._ask_url = ask_url
         self._under_way: dict[str, dict[asyncio.Task[Answered | Fault], OutsideCall]] = {}
 
     @property
@@ -145,8 +153,14 @@ class RemoteRuntime:
 
     async def _ask(self, call: OutsideCall, endpoint: Endpoint) -> Answered | Fault:
         try:
+            return await self._asked(call, endpoint)
+        finally:
+            self._tokens.void(call)
+
+    async def _asked(self, call: OutsideCall, endpoint: Endpoint) -> Answered | Fault:
+        try:
             async with asyncio.timeout(max(call.deadline - time.monotonic(), 0.0)):
-                body = _written(call, await self._tokens.mint(call))
+                body = _written(call, await self._tokens.mint(call), ask_url=self._ask_url)
                 headers = signed_headers(message_id=call.id, body=body, at=self._clock.now(), secrets=endpoint.secrets)
                 answer = await self._client.send(
                     "POST",
@@ -172,7 +186,7 @@ def _not_answered(failed: OutboundFailed) -> Fault:
     return Fault(FaultKind.TIMEOUT if failed.kind == "timeout" else FaultKind.DIED, f"no whole answer: {failed.kind}")
 
 
-def _written(call: OutsideCall, token: str) -> bytes:
+def _written(call: OutsideCall, token: str, *, ask_url: str) -> bytes:
     """The request's body. Context, arguments and configuration are JSON already, and go in as they are."""
     binding = call.binding
     return msgspec.json.encode(
@@ -196,6 +210,7 @@ def _written(call: OutsideCall, token: str) -> bytes:
                 "args": msgspec.Raw(call.arguments),
                 "blobs": [base64.b64encode(blob).decode("ascii") for blob in call.blobs],
             },
+            "ask_url": ask_url,
         }
     )
 

@@ -20,12 +20,14 @@ from platform_core.plugin_host.models import (
     REVIEWS,
     ROLLOUTS,
     SECRETS,
+    SIGNING_SECRETS,
     SWITCHES,
 )
 
 Record = Row[Any]  # columns are named by the statement; schemas check them
 _plugins, _releases, _reviews, _rollouts = PLUGINS.table, RELEASES.table, REVIEWS.table, ROLLOUTS.table
 _installations, _configurations, _secrets = INSTALLATIONS.table, CONFIGURATIONS.table, SECRETS.table
+_signing = SIGNING_SECRETS.table
 _policies, _switches, _deliveries = POLICIES.table, SWITCHES.table, DELIVERIES.table
 OPEN_STATES: Final = ("submitted", "in_review")
 PUBLIC_STATES: Final = ("published", "suspended", "retired")
@@ -59,6 +61,16 @@ async def read_plugin(connection: AsyncConnection, plugin_id: str) -> Record | N
 async def read_plugins(connection: AsyncConnection) -> Sequence[Record]:
     """All plugins in the operator's order."""
     return await _all(connection, select(_plugins).order_by(_plugins.c.position, _plugins.c.id))
+
+
+async def read_signing_secret(connection: AsyncConnection, plugin_id: str) -> Record | None:
+    """What requests to a remote plugin are signed with, sealed."""
+    return await _one(connection, select(_signing).where(_signing.c.id == plugin_id))
+
+
+async def read_signing_secrets(connection: AsyncConnection, plugin_ids: Iterable[str]) -> Sequence[Record]:
+    """The same of several plugins."""
+    return await _all(connection, select(_signing).where(_signing.c.id.in_(tuple(plugin_ids))))
 
 
 async def read_release(connection: AsyncConnection, release_id: str) -> Record | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from fastapi import APIRouter, Request, Response
 
 from platform_core.identity.errors import MERCHANT_NOT_FOUND
-from platform_core.identity.principal import Principal
 from platform_core.kernel.http.acts import NoBody
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented, refusals
 from platform_core.kernel.pagination import LIMIT_DEFAULT, Page, PageLimit
-from platform_core.plugin_host import errors, repository
+from platform_core.plugin_host import errors
 from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.router_parts import (
     Cursor,
@@ -24,6 +21,7 @@ from platform_core.plugin_host.router_parts import (
     answered,
     claimed,
     once,
+    publisher_of,
 )
 from platform_core.plugin_host.schemas import (
     ReleaseDetailed,
@@ -35,26 +33,17 @@ from platform_core.plugin_host.schemas import (
     SwitchRead,
 )
 
-Publisher = Callable[[Principal], Awaitable[str]]
-
 
 def publishers_router(life: PluginLife) -> APIRouter:
     """The publisher's routes; bootstrap mounts them."""
     router = APIRouter(prefix="/v1", tags=["plugins"])
-
-    async def publisher(who: Principal) -> str:
-        """The ISV that the caller belongs to; a merchant's own app publishes nothing, and finds nothing."""
-        if who.party_kind == "isv" and who.party_id is not None:
-            return who.party_id
-        async with life.deps.database.read_auth() as connection:
-            return await repository.read_app_owner(connection, who.app_id) or ""
 
     @router.get("/plugin-releases", operation_id="plugin_releases.list")
     async def list_releases(
         who: MaySubmit, *, limit: PageLimit = LIMIT_DEFAULT, cursor: Cursor = None
     ) -> Page[ReleaseRead]:
         """Your releases, the oldest first."""
-        return await life.releases.own(await publisher(who), cursor=cursor, limit=limit)
+        return await life.releases.own(await publisher_of(life, who), cursor=cursor, limit=limit)
 
     @router.get(
         "/plugin-releases/{release_id}",
@@ -63,25 +52,30 @@ def publishers_router(life: PluginLife) -> APIRouter:
     )
     async def get_release(who: MaySubmit, release_id: ReleaseId) -> ReleaseDetailed:
         """One release with what its review found."""
-        return await life.releases.get(release_id, isv_id=await publisher(who))
+        return await life.releases.get(release_id, isv_id=await publisher_of(life, who))
 
-    _publish(router, life, publisher)
+    _publish(router, life)
     return router
 
 
-def _publish(router: APIRouter, life: PluginLife, publisher: Publisher) -> None:
+def _publish(router: APIRouter, life: PluginLife) -> None:
     @router.post(
         "/plugin-releases/{release_id}/publish",
         operation_id="plugin_releases.publish",
         **documented(
             answer=ReleaseRead,
-            errors=(errors.RELEASE_NOT_FOUND, errors.RELEASE_STATE, errors.CHANGED_MEANWHILE),
+            errors=(
+                errors.RELEASE_NOT_FOUND,
+                errors.RELEASE_STATE,
+                errors.SIGNING_SECRET_NEEDED,
+                errors.CHANGED_MEANWHILE,
+            ),
             is_idempotent=True,
         ),
     )
     async def publish(who: MaySubmit, release_id: ReleaseId, request: Request) -> Response:
         """Let merchants see an approved release."""
-        isv_id = await publisher(who)
+        isv_id = await publisher_of(life, who)
 
         async def act(_: NoBody, key: IdempotentRequest) -> Response:
             extra = claimed(key, life.deps, status=200)
@@ -102,7 +96,7 @@ def _publish(router: APIRouter, life: PluginLife, publisher: Publisher) -> None:
     )
     async def retire(who: MaySubmit, release_id: ReleaseId, request: Request) -> Response:
         """End a release, at least 90 days ahead: no new installations, and those who run it are told."""
-        isv_id = await publisher(who)
+        isv_id = await publisher_of(life, who)
 
         async def act(wanted: RetireWrite, key: IdempotentRequest) -> Response:
             extra = claimed(key, life.deps, status=200)

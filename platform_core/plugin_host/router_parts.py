@@ -20,6 +20,8 @@ from platform_core.kernel.http.idempotency import IdempotentRequest, find_record
 from platform_core.kernel.http.preconditions import changed_meanwhile
 from platform_core.kernel.ids import id_pattern
 from platform_core.kernel.pagination import CURSOR_LENGTH_MAX
+from platform_core.plugin_host import repository
+from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.errors import CHANGED_MEANWHILE
 from platform_core.plugin_host.host_deps import Extra, HostDeps
 
@@ -70,6 +72,14 @@ def merchant_of(who: Principal) -> str:
     """The merchant that the caller acts for."""
     assert who.merchant_id is not None, "the route needs a merchant's scope"
     return who.merchant_id
+
+
+async def publisher_of(life: PluginLife, who: Principal) -> str:
+    """The ISV that the caller belongs to; a merchant's own app publishes nothing, and finds nothing."""
+    if who.party_kind == "isv" and who.party_id is not None:
+        return who.party_id
+    async with life.deps.database.read_auth() as connection:
+        return await repository.read_app_owner(connection, who.app_id) or ""
 
 
 def as_precondition(error: PlatformError, object_id: str) -> PlatformError:

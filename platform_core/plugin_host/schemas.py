@@ -337,6 +337,42 @@ class ReleaseDetailed(ReleaseRead):
     reviews: list[ReviewRead]
 
 
+class RemoteSubmit(_Command):
+    """A version of a plugin that runs on its publisher's own server: its manifest is all that there is of it."""
+
+    manifest: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=128 * 1024),
+        Field(description='The text of plugin.toml, with `runtime = "remote"`.'),
+    ]
+    config_schema: Annotated[
+        str | None,
+        StringConstraints(max_length=32 * 1024),
+        Field(description="The text of the file that [config] names, where there is one."),
+    ] = None
+    change_log: Annotated[str, StringConstraints(max_length=4000)] = ""
+    test_account: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class SigningSecretRotate(_Command):
+    """A new signing secret. Requests carry the signature of the one before too until the overlap is over."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400)] = 86_400
+
+
+class SigningSecretRead(_Read):
+    """What requests to a remote plugin are signed with (Standard Webhooks); the secret is shown once, when it is made.
+
+    `retires_at`: until then the secret before signs as well.
+    """
+
+    plugin_id: str
+    secret: Annotated[str | None, SECRET]
+    version: int
+    rotated_at: datetime | None
+    retires_at: datetime | None
+
+
 class ReviewWrite(_Command):
     """A reviewer's decision. `rules`: ids of what it rests on."""
 

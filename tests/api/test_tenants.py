@@ -217,9 +217,9 @@ def scopes_of(scopes: dict[str, tuple[str, ...]], path: str) -> set[str]:
     return {scope for route, found in scopes.items() if route.partition(" ")[2] == path for scope in found}
 
 
-async def test_every_route_of_v1_needs_one_scope_but_notices(shop: Shop) -> None:
+async def test_every_route_of_v1_needs_one_scope_but_notices_and_what_plugins_ask(shop: Shop) -> None:
     bare_routes = {route for route, found in scopes_by_route(shop.app).items() if " /v1/" in route and len(found) != 1}
-    assert bare_routes == {"POST /v1/notices/{provider_id}/{channel_account_id}"}
+    assert bare_routes == {"POST /v1/notices/{provider_id}/{channel_account_id}", "POST /v1/plugin-asks"}
 
 
 async def test_a31_a_key_of_another_app_or_merchant_never_gives_its_answer(

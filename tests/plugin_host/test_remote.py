@@ -28,6 +28,7 @@ from tests.plugin_host.stage import MERCHANT, FakeGate, Stages, outside, payment
 pytestmark = pytest.mark.unit
 SECRET = bytes(range(32))
 PLUGIN = "example.acme.far"
+ASK_URL = "https://platform.example/v1/plugin-asks"
 Reply = Callable[[Received], bytes]
 
 
@@ -40,8 +41,14 @@ class Endpoints:
 
 
 class Tokens:
+    def __init__(self) -> None:
+        self.voided: list[str] = []
+
     async def mint(self, call: OutsideCall, /) -> str:
         return f"token of {call.id}"
+
+    def void(self, call: OutsideCall, /) -> None:
+        self.voided.append(call.id)
 
 
 @asynccontextmanager
@@ -49,7 +56,7 @@ async def far(reply: Reply | None = None, **options: Any) -> AsyncIterator[tuple
     """A runtime, and the server of the plugin's publisher."""
     async with receiving(reply=reply, **options) as receiver:
         client = GuardedClient(allow_loopback_http=True)
-        runtime = RemoteRuntime(client, Endpoints(receiver.url()), Tokens(), SystemClock())
+        runtime = RemoteRuntime(client, Endpoints(receiver.url()), Tokens(), SystemClock(), ask_url=ASK_URL)
         yield runtime, receiver
         await runtime.aclose()
         await client.aclose()
@@ -97,6 +104,8 @@ async def test_the_request_is_signed_and_holds_what_a_worker_gets_but_not_its_ha
         "t": "configure", "merchant_id": MERCHANT, "mode": "live", "locale": "zh", "revision": 3,
         "config": {"limit": 3},
     }  # fmt: skip
+    assert verified["ask_url"] == ASK_URL
+    assert runtime._tokens.voided == ["a" * 32]
     deadline_ms = verified["call"].pop("deadline_ms")
     assert 0 < deadline_ms <= 20_000
     assert verified["call"] == {

@@ -149,12 +149,14 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(database_url: str, *, clock: Clock, home: Any, acquirer_url: str) -> AsyncIterator[World]:
-    """A world on a fresh database. `home`: a temporary folder."""
-    settings = Settings(home=home, public_origin=ORIGIN)
+async def open_world(
+    database_url: str, *, clock: Clock, home: Any, acquirer_url: str, origin: str = ORIGIN, **more: Any
+) -> AsyncIterator[World]:
+    """A world on a database. `home`: a temporary folder; `more`: settings."""
+    settings = Settings(home=home, public_origin=origin, **more)
     async with open_platform(settings, DatabaseUrls(owner=database_url), clock=clock) as platform:
-        app = create_app(None, public_origin=ORIGIN, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand below
+        app = create_app(None, public_origin=origin, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand below
         attach(app, platform)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        async with httpx.AsyncClient(transport=transport, base_url=origin) as client:
             yield World(platform, app, client, acquirer_url)

@@ -112,7 +112,7 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
         worker = await stack.enter_async_context(child("worker", command, env=worker_env, log=logs / "worker.log"))
         inbox = stack.enter_context(receiving())
         watcher.step("an ISV and three merchants")
-        opened = settings.model_copy(update={"public_origin": url})
+        opened = settings.model_copy(update={"public_origin": url, "is_development": True})
         platform = await stack.enter_async_context(open_platform(opened, urls, application_name="arsenal-demo"))
         seeded = await seed(
             Seeding(
@@ -150,6 +150,7 @@ def child_env(settings: Settings) -> dict[str, str]:
         "ARSENAL_LANGUAGE": settings.language,
         "ARSENAL_LOG_LEVEL": settings.log_level,
         "ARSENAL_IS_WEBHOOK_LOOPBACK_ALLOWED": "true",
+        "ARSENAL_IS_DEVELOPMENT": "true",
     }
 
 

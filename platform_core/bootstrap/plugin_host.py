@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ from platform_core.plugin_host.outside_objects import outside_plugins
 from platform_core.plugin_host.problems import Problem
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.telling import plugin_change_of
+from platform_core.plugin_host.tracing import TraceDeps, TraceDesk
 from platform_core.plugin_host.trusted import TrustedRuns
 from sandbox.runtime.levels import Level
 
@@ -58,6 +61,8 @@ class PluginHost:
     confined: Confined
     warmth: Warmth
     trusted: TrustedRuns
+    traces: TraceDeps
+    desk: TraceDesk
 
     async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
         """After the committer and the feed; what it opens closes with the stack."""
@@ -71,6 +76,8 @@ class PluginHost:
             await self.generations.start()
             await self.warmth.start()
             stack.push_async_callback(self.warmth.stop)
+            await self.desk.start()
+            stack.push_async_callback(self.desk.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +184,22 @@ def make_plugin_host(
             await confined.start()
         return await outside_plugins(releases, objects)
 
-    sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
+    sources = Sources(
+        database=deps.database,
+        allow_list=life.deps.allow_list,
+        points=discover(),
+        outside=outside,
+        is_development=settings.is_development,
+    )
     warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted)
+    traces = TraceDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids, feed=feed)
+    desk = TraceDesk(
+        traces,
+        dispatcher.listeners,
+        process=f"{os.getpid()}@{socket.gethostname()}"[:100],
+        is_development=settings.is_development,
+        registry=lambda: dispatcher.registry,
+        warm=confined.readied,
+    )
+    return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted, traces, desk)

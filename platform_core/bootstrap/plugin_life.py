@@ -43,7 +43,9 @@ def plugin_life(
         allow_list=allow_list(settings),
     )
     bundles = InstalledBundles(settings.home / "plugins")
-    return make_plugin_life(host, feed=feed, locale=settings.language, bundles=bundles)
+    return make_plugin_life(
+        host, feed=feed, locale=settings.language, bundles=bundles, is_development=settings.is_development
+    )
 
 
 def allow_list(settings: Settings) -> AllowList:

@@ -23,6 +23,7 @@ from platform_core.kernel.commit.purge import purge
 from platform_core.kernel.database.retention import take_away
 from platform_core.plugin_host import state_sweep
 from platform_core.plugin_host.problem_book import KEPT as PROBLEMS_KEPT
+from platform_core.plugin_host.tracing import KEPT as TRACES_KEPT
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ class Upkeep:
             removed = await state_sweep.sweep_removed(connection, now=platform.clock.now(), limit=PURGED_MAX)
             deleted["plugin_state_removed"] = removed
             deleted |= await take_away(connection, PROBLEMS_KEPT, now=platform.clock.now(), limit=PURGED_MAX)
+            deleted |= await take_away(connection, TRACES_KEPT, now=SystemClock().now(), limit=PURGED_MAX)
         finally:
             await connection.close()
         if any(deleted.values()):

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from platform_core.bootstrap.commands import audit, ledger, outbox, parties, plugin_author, plugin_operation, staff
+from platform_core.bootstrap.commands import (
+    audit,
+    ledger,
+    outbox,
+    parties,
+    plugin_author,
+    plugin_dev,
+    plugin_operation,
+    plugin_replay,
+    staff,
+)
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -30,7 +40,8 @@ app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
 app.add_typer(parties.client_app, name="app")
-plugin_author.add_to(plugin_operation.app)
+for authoring in (plugin_author, plugin_dev, plugin_replay):
+    authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
 app.command()(trigger)
 app.command()(demo)

@@ -14,7 +14,7 @@ from platform_core.contracts.runtime import Answered, Fault, FaultKind, FaultLis
 from sandbox.runtime.levels import Level
 from sandbox.runtime.requests import ZygoteSettings
 from sandbox.runtime.spawner import Spawner, SpawnFailed
-from sandbox.runtime.supervisor import Supervisor
+from sandbox.runtime.supervisor import LogSink, Supervisor
 
 log = structlog.get_logger(__name__)
 _UIDS_PER_PROCESS: Final = 4096
@@ -42,8 +42,12 @@ class Confined:
         required: Level,
         listener: FaultListener,
         quarantined: Callable[[], frozenset[tuple[str, str]]],
+        lines: LogSink | None = None,
     ) -> None:
-        """`quarantined`: the versions that must not run, asked when workers can first be had."""
+        """`quarantined`: the versions that must not run, asked when workers can first be had. `lines`: where what
+        plugins print goes; by default into the log.
+        """
+        self._lines = lines or _log
         self._plugins = plugins
         self._required = required
         self._listener = listener
@@ -81,7 +85,11 @@ class Confined:
                 return
             self._spawner = spawner
             self._supervisor = Supervisor(
-                spawner, plugins=self._plugins.resolve(), required=self._required, listener=self._listener, log=_log
+                spawner,
+                plugins=self._plugins.resolve(),
+                required=self._required,
+                listener=self._listener,
+                log=self._lines,
             )
             for plugin_id, version in self._quarantined():
                 self._supervisor.quarantine(plugin_id, version)
@@ -109,6 +117,14 @@ class Confined:
         await self.start()
         if self._supervisor is not None:
             await self._supervisor.warm(plugin_id, version, merchant_id=merchant_id)
+
+    async def readied(self, plugin_id: str, version: str) -> Fault | None:
+        """As `warm`, for those who want to know why there is none."""
+        await self.start()
+        if self._supervisor is None:
+            return Fault(FaultKind.NOT_CONFINED, self._why[:300])
+        hosted = await self._supervisor.warm(plugin_id, version)
+        return hosted if isinstance(hosted, Fault) else None
 
     async def end(self, plugin_id: str, *, version: str | None = None, merchant_id: str | None = None) -> None:
         """Kill workers."""

@@ -123,7 +123,7 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
         worker = await stack.enter_async_context(child("worker", command, env=worker_env, log=logs / "worker.log"))
         inbox = stack.enter_context(receiving())
         watcher.step("an ISV and three merchants")
-        opened = settings.model_copy(update={"public_origin": url})
+        opened = settings.model_copy(update={"public_origin": url, "is_development": True})
         platform = await stack.enter_async_context(
             open_platform(opened, urls, is_asking_plugins=False, application_name="arsenal-demo")
         )
@@ -170,6 +170,7 @@ def child_env(settings: Settings) -> dict[str, str]:
         "ARSENAL_IS_WEBHOOK_LOOPBACK_ALLOWED": "true",
         "ARSENAL_SANDBOX_REQUIRE": settings.sandbox_require,
         **({"ARSENAL_SANDBOX_ACCEPT": settings.sandbox_accept} if settings.sandbox_accept else {}),
+        "ARSENAL_IS_DEVELOPMENT": "true",
     }
 
 

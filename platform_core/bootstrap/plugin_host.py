@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -45,6 +47,7 @@ from platform_core.plugin_host.outside_objects import outside_plugins
 from platform_core.plugin_host.problems import Problem
 from platform_core.plugin_host.registry import Registry, load_installed
 from platform_core.plugin_host.telling import plugin_change_of
+from platform_core.plugin_host.tracing import TraceDeps, TraceDesk
 from platform_core.plugin_host.trusted import TrustedRuns
 from sandbox.runtime.levels import Level
 
@@ -64,6 +67,8 @@ class PluginHost:
     warmth: Warmth
     trusted: TrustedRuns
     remote: Remote
+    traces: TraceDeps
+    desk: TraceDesk
 
     async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
         """After the committer and the feed; what it opens closes with the stack."""
@@ -82,6 +87,8 @@ class PluginHost:
             self.life.enablement.prepare_with(self.warmth.prepare)
             await self.warmth.start()
             stack.push_async_callback(self.warmth.stop)
+            await self.desk.start()
+            stack.push_async_callback(self.desk.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +207,35 @@ def make_plugin_host(
         await remote.endpoints.read(releases)
         return await outside_plugins(releases, objects, known=described)
 
-    sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
+    sources = Sources(
+        database=deps.database,
+        allow_list=life.deps.allow_list,
+        points=discover(),
+        outside=outside,
+        is_development=settings.is_development,
+    )
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
     warmth = Warmth(confined, life.enablement, generations, database=deps.database, feed=feed)
-    return PluginHost(life, gate, rows, counts, dispatcher, generations, confined, warmth, tools.trusted, remote)
+    traces = TraceDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids, feed=feed)
+    desk = TraceDesk(
+        traces,
+        dispatcher.listeners,
+        process=f"{os.getpid()}@{socket.gethostname()}"[:100],
+        is_development=settings.is_development,
+        registry=lambda: dispatcher.registry,
+        warm=confined.readied,
+    )
+    return PluginHost(
+        life=life,
+        gate=gate,
+        breaker_rows=rows,
+        counts=counts,
+        dispatcher=dispatcher,
+        generations=generations,
+        confined=confined,
+        warmth=warmth,
+        trusted=tools.trusted,
+        remote=remote,
+        traces=traces,
+        desk=desk,
+    )

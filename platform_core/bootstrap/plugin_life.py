@@ -45,7 +45,14 @@ def plugin_life(
     )
     bundles = InstalledBundles(settings.home / "plugins")
     health = CountedHealth(database=deps.database, clock=clock, real_clock=deps.clock)
-    return make_plugin_life(host, feed=feed, locale=settings.language, health=health, bundles=bundles)
+    return make_plugin_life(
+        host,
+        feed=feed,
+        locale=settings.language,
+        health=health,
+        bundles=bundles,
+        is_development=settings.is_development,
+    )
 
 
 def allow_list(settings: Settings) -> AllowList:

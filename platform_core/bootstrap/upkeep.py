@@ -24,6 +24,7 @@ from platform_core.kernel.database.retention import take_away
 from platform_core.plugin_host import state_sweep
 from platform_core.plugin_host.call_counts import KEPT as COUNTS_KEPT
 from platform_core.plugin_host.problem_book import KEPT as PROBLEMS_KEPT
+from platform_core.plugin_host.tracing import KEPT as TRACES_KEPT
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +77,7 @@ class Upkeep:
             deleted["plugin_state_removed"] = removed
             kept = (*PROBLEMS_KEPT, *COUNTS_KEPT)
             deleted |= await take_away(connection, kept, now=platform.clock.now(), limit=PURGED_MAX)
+            deleted |= await take_away(connection, TRACES_KEPT, now=SystemClock().now(), limit=PURGED_MAX)
         finally:
             await connection.close()
         if any(deleted.values()):

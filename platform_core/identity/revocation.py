@@ -35,12 +35,13 @@ Kind = Literal[
     "plugins",
     "plugin_stop",
     "plugin_health",
+    "plugin_trace",
 ]
 """What the news is about; `merchant` also for its stores and its standing, `family` for all tokens born of one code,
 `keys` for the set of signing keys, `terms` for a merchant's channel accounts, routing and fees, `origins` for those of
 public clients' pages, all of them together, `plugins` for what is enabled at a merchant (or at all of them),
 `plugin_stop` for a plugin whose work is to end everywhere at once, `plugin_health` for a plugin's breakers and
-quarantined versions.
+quarantined versions, `plugin_trace` for a merchant whose hooks somebody begins or ceases to watch.
 """
 PUBLIC_CLIENTS: Final = "public"
 """The one subject of `origins`."""

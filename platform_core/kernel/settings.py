@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         description="`plugins.allow.toml`: which plugins run in the host's process, by id, version and tree hash, with "
         "two reviewers each. Unset: those of this distribution, as they are installed, and no other.",
     )
+    is_development: bool = Field(
+        default=False,
+        description="Whether `arsenal plugin dev` may run drafts of plugins here: confined as any other, at merchants "
+        "in test mode alone. Set by `arsenal demo`; never in production.",
+    )
     sandbox_require: Literal["L1", "L2", "L3", "L4"] = Field(
         default="L2",
         description="Least level of confinement for plugins that are not trusted (docs/explanation/isolation.md). On a "

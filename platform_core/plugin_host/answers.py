@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from platform_core.contracts.fields import Payload
 from platform_core.contracts.runtime import Fault, FaultKind
 from platform_core.plugin_host.installed import Enabled, Tier
+from platform_core.plugin_host.majors import Major
 
 R = TypeVar("R")
 OVERALL: str = ""
@@ -79,9 +81,18 @@ class Delivered:
     """Nobody is there to be told: the plugin is neither enabled nor merely suspended, or does not have the hook."""
 
 
+class Seated(Protocol):
+    """One plugin of one merchant at one hook, as listeners see it."""
+
+    @property
+    def enabled(self) -> Enabled: ...
+    @property
+    def major(self) -> Major: ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class HookSeen:
-    """One asking of a hook, as listeners see it. Holds no value of a payload. Not frozen, as one is made each time."""
+    """One asking of a hook, as listeners see it. Not frozen, as one is made each time."""
 
     hook: str
     merchant_id: str
@@ -90,6 +101,10 @@ class HookSeen:
     answers: tuple[Answer, ...]
     degraded: tuple[Degraded, ...]
     result: object
+    payload: Payload | None = None
+    """Whole, as no single plugin got it: what is kept or shown of it is cut first."""
+    seats: Mapping[tuple[str, str], Seated] = field(default_factory=dict)
+    """By plugin and version, those that could be asked."""
 
 
 def unasked(enabled: Enabled, hook: str, fault: Fault) -> Answer:

@@ -86,7 +86,7 @@ class Asking:
     """What pluggy's proxies get as `ctx`; the payload rides beside it."""
 
     __slots__ = ("_json", "_now", "_tails", "_tools", "_trimmed", "crew", "idempotency_key", "merchant_id",
-                 "parts", "store_id", "until")  # fmt: skip
+                 "parts", "payload", "store_id", "until")  # fmt: skip
 
     def __init__(
         self,
@@ -110,6 +110,7 @@ class Asking:
         self.idempotency_key = idempotency_key
         self.until = until
         self.parts: list[object] = []
+        self.payload: Payload | None = None
 
     def ask(self, key: Key, payload: Payload) -> Answer | Underway:
         """Begin one plugin's call, as its proxy asks. Never raises, never None."""
@@ -143,6 +144,7 @@ class Asking:
     def asked(self, major: Major, caller: Any, payload: Payload) -> list[Answer | Underway]:  # Any: pluggy is untyped
         """Call pluggy once for the plugins that speak this major."""
         spec = major.spec
+        self.payload = payload
         known = major.payload_from(payload)
         made: list[Answer | Underway] = caller(**{spec.arguments[0]: self, spec.arguments[1]: known})
         return made

@@ -10,6 +10,7 @@ from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.plugin_host.canary import Health
 from platform_core.plugin_host.configuration import Configurations, HookPolicies
+from platform_core.plugin_host.development import DEV_SESSION, Development
 from platform_core.plugin_host.enablement import FeedEnablement, Stops
 from platform_core.plugin_host.host_deps import Bundles, HostDeps
 from platform_core.plugin_host.host_releases import HostReleases
@@ -39,13 +40,14 @@ class PluginLife:
     switches: Switches
     rollouts: Rollouts
     retirement: Retirement
+    development: Development
     enablement: FeedEnablement
     stops: Stops
     bundles: Bundles | None
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
-        return {ROLLOUT: self.rollouts.step, RETIREMENT: self.retirement.step}
+        return {ROLLOUT: self.rollouts.step, RETIREMENT: self.retirement.step, DEV_SESSION: self.development.step}
 
 
 def make_plugin_life(
@@ -55,13 +57,22 @@ def make_plugin_life(
     locale: str,
     health: Health | None = None,
     bundles: Bundles | None = None,
+    is_development: bool = False,
 ) -> PluginLife:
-    """Everything over `deps`; nothing is opened. Without `bundles` nothing can be submitted in this process."""
+    """Everything over `deps`; nothing is opened. Without `bundles` nothing can be submitted in this process.
+
+    `is_development`: drafts are asked.
+    """
     installations = Installations(deps)
     upgrades = Upgrades(deps, installations)
     releases = Releases(deps)
     enablement = FeedEnablement(
-        database=deps.database, feed=feed, feed_clock=deps.real_clock, allow_list=deps.allow_list, locale=locale
+        database=deps.database,
+        feed=feed,
+        feed_clock=deps.real_clock,
+        allow_list=deps.allow_list,
+        locale=locale,
+        is_development=is_development,
     )
     return PluginLife(
         deps=deps,
@@ -76,6 +87,7 @@ def make_plugin_life(
         switches=Switches(deps),
         rollouts=Rollouts(deps, upgrades, health or NoHealth()),
         retirement=Retirement(deps),
+        development=Development(deps, installations, releases),
         enablement=enablement,
         stops=Stops(feed),
         bundles=bundles,

@@ -333,6 +333,8 @@ class Dispatcher:
                     answers=decision.answers,
                     degraded=degraded,
                     result=result,
+                    payload=asking.payload,
+                    seats=asking.crew.seats,
                 )
             )
         return decision

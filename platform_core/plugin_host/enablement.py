@@ -62,12 +62,17 @@ class FeedEnablement:
         feed_clock: Clock,
         allow_list: AllowList,
         locale: str,
+        is_development: bool = False,
     ) -> None:
-        """`feed_clock`: the real one, by which grants end too. `locale`: what plugins are told to speak."""
+        """`feed_clock`: the real one, by which grants end too. `locale`: what plugins are told to speak.
+
+        `is_development`: whether drafts are asked, at merchants in test mode; anywhere else one counts as suspended.
+        """
         self._database = database
         self._clock = feed_clock
         self._allow_list = allow_list
         self._locale = locale
+        self._is_development = is_development
         self._releases: OrderedDict[tuple[str, int], _Known] = OrderedDict()
         self._prepare: Callable[[MerchantPlugins], Awaitable[None]] | None = None
         self._merchants: FeedCache[MerchantPlugins] = FeedCache(
@@ -116,7 +121,8 @@ class FeedEnablement:
                 continue
             if row.switch_mode is not None:
                 draining.add(row.plugin_id)
-            (stopped if row.switch_mode == "stop" else plugins).append(enabled)
+            is_stopped = row.switch_mode == "stop" or (row.release_state == "draft" and not self._may_run(row))
+            (stopped if is_stopped else plugins).append(enabled)
         found = MerchantPlugins(
             merchant_id=merchant_id,
             mode=first.mode,
@@ -130,6 +136,9 @@ class FeedEnablement:
         if plugins and self._prepare is not None:
             await self._prepare(found)
         return found
+
+    def _may_run(self, draft: Record) -> bool:
+        return self._is_development and draft.mode == "test"
 
     def _enabled(self, row: Record) -> Enabled | None:
         """None where the merchant took back what the plugin cannot run without."""

@@ -285,3 +285,39 @@ BLOB_INVALID: Final = declare(
     ),
     hint=Text(en="Encode the bytes and send it again.", zh="请重新编码后再发送。"),
 )
+DEV_MERCHANT_LIVE: Final = declare(
+    "plugins.dev_merchant_live",
+    status=409,
+    title=Text(en="The merchant's orders are real", zh="该商户为正式商户"),
+    detail=Text(
+        en="A draft runs at merchants in test mode alone, and {merchant_id} is live.",
+        zh="草稿版本只能在测试模式的商户运行，{merchant_id} 为正式商户。",
+    ),
+    hint=Text(
+        en="Create one: arsenal merchant create --name Trial --industry retail.",
+        zh="请创建测试商户：arsenal merchant create --name Trial --industry retail。",
+    ),
+)
+DEV_SESSION_HELD: Final = declare(
+    "plugins.dev_session_held",
+    status=409,
+    title=Text(en="Somebody develops this plugin here", zh="已有人在此开发该插件"),
+    detail=Text(
+        en="{by} develops {plugin_id} at this merchant; one session at a time.",
+        zh="{by} 正在此商户开发 {plugin_id}；同一时间只能有一个会话。",
+    ),
+    hint=Text(
+        en="End the other one, wait a minute, or name another merchant.",
+        zh="请结束另一会话、等待一分钟，或换用其他商户。",
+    ),
+)
+DEV_VERSION_QUARANTINED: Final = declare(
+    "plugins.dev_version_quarantined",
+    status=409,
+    title=Text(en="The version is in quarantine", zh="该版本处于隔离状态"),
+    detail=Text(
+        en="{plugin_id} {version} is in quarantine; a draft of it does not run either.",
+        zh="{plugin_id} {version} 处于隔离状态，其草稿同样不能运行。",
+    ),
+    hint=Text(en="Mend it under a new version in plugin.toml.", zh="请修复并提高 plugin.toml 中的版本号。"),
+)

@@ -36,7 +36,9 @@ _IN_USE: Final = text(
     """
 SELECT r.plugin_id, r.version, r.manifest, r.tree_hash, r.is_from_host FROM plugin_release AS r
 JOIN plugin AS p ON p.id = r.plugin_id
-WHERE r.state = 'published' OR r.published_at IS NOT NULL AND EXISTS (
+WHERE r.state = 'published' OR r.state = 'draft' AND :is_development AND NOT EXISTS (
+  SELECT FROM plugin_installation AS i WHERE i.release_id = r.id AND i.state = 'removed')
+  OR r.published_at IS NOT NULL AND EXISTS (
   SELECT FROM plugin_installation AS i WHERE i.release_id = r.id AND i.state <> 'removed')
 ORDER BY p.position, r.plugin_id, r.published_at LIMIT :limit
 """
@@ -58,6 +60,8 @@ class Sources:
     points: Sequence[EntryPoint]
     """Of the host's environment: where trusted releases are."""
     outside: Outside
+    is_development: bool = False
+    """Whether drafts are asked too: those that somebody develops."""
 
 
 class Generations:
@@ -134,8 +138,9 @@ class Generations:
                 await asyncio.sleep(RETRY_S)
 
     async def _read(self) -> list[Release]:
+        kind = {"is_development": self._sources.is_development}
         async with self._sources.database.read_all() as connection:
-            rows = (await connection.execute(_IN_USE, {"limit": RELEASES_MAX})).all()
+            rows = (await connection.execute(_IN_USE, {"limit": RELEASES_MAX, **kind})).all()
         return [self._release(row) for row in rows]
 
     def _release(self, row: Any) -> Release:  # Any: a row

@@ -88,7 +88,9 @@ class HostDeps:
     parties: Parties
     allow_list: AllowList
 
-    def news(self, subject_id: str, *, merchant_id: str | None, kind: Literal["plugins", "plugin_stop"]) -> Insert:
+    def news(
+        self, subject_id: str, *, merchant_id: str | None, kind: Literal["plugins", "plugin_stop", "plugin_trace"]
+    ) -> Insert:
         """The part that tells every process. `merchant_id`: the plan's."""
         now = self.real_clock.now()
         return news(self.ids, kind=kind, subject_id=subject_id, merchant_id=merchant_id, now=now)

@@ -114,7 +114,7 @@ class Installations:
             "is_dry_run": False,
         }
         if before is None:
-            made = created(self.deps, self._new_row(release, actor, values), by=actor.id, facts=facts)
+            made = created(self.deps, self.new_row(release, actor, values), by=actor.id, facts=facts)
         else:
             values["config_revision"] = before.config_revision
             made = changed(self.deps, before, values, change="installed", by=actor.id, facts=facts)
@@ -139,7 +139,8 @@ class Installations:
         merchant = await self.deps.parties.merchant(actor.merchant_id)
         return release, before, merchant.mode
 
-    def _new_row(self, release: Record, actor: Actor, values: dict[str, Any]) -> dict[str, Any]:
+    def new_row(self, release: Record, actor: Actor, values: dict[str, Any]) -> dict[str, Any]:
+        """The columns of a first installation; `values`: those that say what it is at."""
         now = self.deps.clock.now()
         return values | {
             "id": self.deps.ids.mint("pin"),
@@ -163,9 +164,13 @@ class Installations:
 
     async def check_running(self, release: Record, merchant_id: str) -> None:
         """409 `plugins.suspended` while a switch is pulled on this version at this merchant."""
-        suspension = await self._suspension(release.plugin_id, release.version, merchant_id)
+        await self.check_not_suspended(release.plugin_id, release.version, merchant_id)
+
+    async def check_not_suspended(self, plugin_id: str, version: str, merchant_id: str) -> None:
+        """The same for a version that is no release yet."""
+        suspension = await self._suspension(plugin_id, version, merchant_id)
         if suspension is not None and suspension.mode == "stop":
-            words = {"plugin_id": release.plugin_id, "rule": suspension.rule, "reason": suspension.reason}
+            words = {"plugin_id": plugin_id, "rule": suspension.rule, "reason": suspension.reason}
             raise PLUGIN_SUSPENDED.error(words)
 
     async def _suspension(self, plugin_id: str, version: str, merchant_id: str) -> SuspensionRead | None:

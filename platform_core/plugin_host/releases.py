@@ -115,6 +115,30 @@ class Releases:
         await self.deps.commit(plan, subject=plugin_id)
         return answer
 
+    async def draft(self, wanted: Submission) -> str:
+        """Enter what only its developer runs: never listed, reviewed or published. The release's id.
+
+        403 `plugins.publisher_refused`; 422 as `submit`.
+        """
+        manifest = read_manifest(wanted.unpacked.manifest)
+        schema = _checked_schema(manifest, wanted.unpacked)
+        _check_findings(wanted.unpacked)
+        async with self.deps.database.read_auth() as connection:
+            plugin = await repository.read_plugin(connection, manifest.plugin.id)
+        if (plugin is not None and plugin.isv_id != wanted.isv_id) or manifest.plugin.publisher != wanted.isv_id:
+            raise PUBLISHER_REFUSED.error({"plugin_id": manifest.plugin.id})
+        row = self._row(wanted, manifest, schema=schema, last=None, before=None) | {"state": "draft"}
+        plan = Plan(None)
+        row["app_id"] = self._add_plugin(plan, manifest, by=wanted.by) if plugin is None else plugin.app_id
+        facts = {"plugin": manifest.plugin.id, "version": manifest.plugin.version, "tree_hash": row["tree_hash"]}
+        plan.add(
+            Insert(RELEASES, row),
+            Audit("plugin_release.drafted", wanted.by, row["id"], None, facts),
+            self.deps.news(EVERYBODY, merchant_id=None, kind="plugins"),
+        )
+        await self.deps.commit(plan, subject=manifest.plugin.id)
+        return str(row["id"])
+
     def _row(
         self,
         wanted: Submission,

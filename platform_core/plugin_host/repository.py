@@ -318,7 +318,8 @@ _ENABLED: Final = text(
     """
 SELECT m.mode, y.check_deny_above, y.amend_discount_max_bp,
   i.id AS installation_id, i.plugin_id, i.is_dry_run, i.config_revision, c.value AS config,
-  r.id AS release_id, r.version, r.row_version AS release_row_version, r.manifest, r.config_schema, r.tree_hash,
+  r.id AS release_id, r.version, r.state AS release_state, r.row_version AS release_row_version,
+  r.manifest, r.config_schema, r.tree_hash,
   g.id AS grant_id, g.scopes, s.mode AS switch_mode
 FROM merchant AS m
 LEFT JOIN plugin_policy AS y ON y.id = m.id

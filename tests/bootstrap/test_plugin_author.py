@@ -261,11 +261,14 @@ def test_the_commands_speak_json(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["next_step"] == f"cd {folder} && arsenal plugin test"
     packed = json.loads(runner.invoke(app, ["plugin", "pack", str(folder), "--json"]).stdout)
     assert hashlib.sha256(Path(packed["bundle"]).read_bytes()).hexdigest() == packed["sha256"]
-    hooks = json.loads(runner.invoke(app, ["plugin", "hooks", "--json"]).stdout)["hooks"]
+    hooks = json.loads(runner.invoke(app, ["plugin", "list", "--hooks", "--json"]).stdout)["hooks"]
     assert sorted(hook["name"] for hook in hooks) == HOOKS
     rules = json.loads(runner.invoke(app, ["plugin", "check", "--explain", "man-071", "--json"]).stdout)["rules"]
     assert rules == {"MAN-071": "The hosts of a token are declared in `[[egress]]`."}
     unknown = runner.invoke(app, ["plugin", "new", "a", "--hook", "check_weather", "--json"])
-    assert (unknown.exit_code, json.loads(unknown.stdout)["error"]["next_step"]) == (2, "Run: arsenal plugin hooks")
+    assert (unknown.exit_code, json.loads(unknown.stdout)["error"]["next_step"]) == (
+        2,
+        "Run: arsenal plugin list --hooks",
+    )
     nothing = runner.invoke(app, ["plugin", "check", str(tmp_path), "--json"])
     assert (nothing.exit_code, "holds 1 plugins" in nothing.stdout or "holds 0 plugins" in nothing.stdout) == (2, True)

@@ -1,4 +1,4 @@
-"""`arsenal plugin new | check | test | pack | hooks`: what a plugin's author does at home."""
+"""`arsenal plugin new | check | test | pack`: what a plugin's author does at home."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EVERY_RULE: Final = {**review.RULES, **MANIFEST_RULES, **KIT_RULES}
 
 def add_to(app: typer.Typer) -> None:
     """Enter the commands into `arsenal plugin`."""
-    for name, command in (("new", new), ("check", check), ("test", run), ("pack", pack), ("hooks", hooks)):
+    for name, command in (("new", new), ("check", check), ("test", run), ("pack", pack)):
         app.command(name)(command)
 
 
@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 def new(
     name: Annotated[str, typer.Argument(help="Such as acme-risk; also the folder's name.")],
     *,
-    hook: Annotated[str, typer.Option("--hook", help="The hook that it implements; see: arsenal plugin hooks.")],
+    hook: Annotated[str, typer.Option("--hook", help="The hook that it implements; see: arsenal plugin list --hooks.")],
     plugin_id: Annotated[str | None, typer.Option("--id", help="Reverse DNS, such as com.acme.risk.")] = None,
     publisher: Annotated[str, typer.Option(help="Your id as an ISV.")] = "isv_example",
     into: Annotated[Path | None, typer.Option(help="Where to write it; by default ./<name>.")] = None,
@@ -138,10 +138,8 @@ def pack(
     )
 
 
-@reporting
-def hooks(*, is_json: JsonOption = False) -> None:
-    """List the hooks of this contract: kind, scope, deadline."""
-    terminal = Terminal(is_json=is_json)
+def list_hooks(terminal: Terminal) -> None:
+    """The hooks of this contract: kind, scope, deadline."""
     known = sorted(catalogue.hooks().values(), key=lambda hook: (hook.kind, hook.name))
     rows = [
         (hook.name, hook.kind, hook.scope or "", hook.rule.each_ms, hook.reference.splitlines()[0]) for hook in known

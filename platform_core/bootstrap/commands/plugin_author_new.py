@@ -22,7 +22,7 @@ def scaffold(name: str, *, hook: str, plugin_id: str | None, publisher: str) -> 
     known = catalogue.hooks()
     if hook not in STARTERS or hook not in known:
         raise CliFailure(
-            f"There is no hook {hook}.", "Run: arsenal plugin hooks", status=WRONG_USE, code="cli.wrong_use"
+            f"There is no hook {hook}.", "Run: arsenal plugin list --hooks", status=WRONG_USE, code="cli.wrong_use"
         )
     if not _NAME.fullmatch(name) or len(name) > 36:
         said = f"{name!r} is no name of a plugin: lower-case letters and digits, parts joined by '-'."

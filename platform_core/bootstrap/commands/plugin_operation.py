@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from platform_core.bootstrap.commands.parties import within
+from platform_core.bootstrap.commands.plugin_author import list_hooks
 from platform_core.bootstrap.platform import Platform
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
 from platform_core.plugin_host import repository
@@ -56,9 +57,17 @@ def _operator() -> str:
 
 @app.command("list")
 @reporting
-def list_plugins(*, merchant: MerchantFilter = None, is_json: JsonOption = False) -> None:
-    """Plugins of the catalogue; with a merchant, what it has installed."""
+def list_plugins(
+    *,
+    merchant: MerchantFilter = None,
+    hooks: Annotated[bool, typer.Option("--hooks", help="List what plugins can implement instead.")] = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Plugins of the catalogue; with a merchant, what it has installed; with --hooks, what there is to implement."""
     terminal = Terminal(is_json=is_json)
+    if hooks:
+        list_hooks(terminal)
+        return
 
     async def work(platform: Platform) -> Sequence[BaseModel]:
         life = platform.plugin_life

@@ -5,7 +5,7 @@ from alembic import op
 from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 
 revision = "plugin_host_0005"
-down_revision = "plugin_host_0002"
+down_revision = "plugin_host_0004"
 branch_labels = None
 depends_on = None
 

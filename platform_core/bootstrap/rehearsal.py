@@ -1,0 +1,270 @@
+"""Calling a plugin in a confined worker with nothing behind it: for its fixtures, and to replay a call.
+
+The worker is as confined as any. What it asks for is answered by the contract kit's host in memory: nothing is written
+and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from platform_core.bootstrap.confined import Confined
+from platform_core.contracts.hooks import CONTRACT, HookSpec
+from platform_core.contracts.manifest import Manifest
+from platform_core.contracts.plugin import EgressAnswer, Mode, Refused
+from platform_core.contracts.runtime import Answered, Ask, Binding, Fault, OutsideCall, Told, refusal
+from platform_core.contracts.testing.bounds import BOUNDS
+from platform_core.contracts.testing.egress import Request
+from platform_core.contracts.testing.host import FakeClients, FakeHost
+from platform_core.contracts.testing.kit import Setup, cases
+from platform_core.contracts.testing.loaded import LoadedPlugin
+from platform_core.kernel.entropy import Entropy
+from platform_core.plugin_host.majors import Major
+from sandbox.runtime.levels import Level
+
+MERCHANT: Final = "mer_rehearsal"
+ID_BYTES: Final = 16
+
+
+class Faults:
+    """A `FaultListener` that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard_of: list[Fault] = []
+
+    def heard(self, plugin_id: str, version: str, fault: Fault, /) -> None:
+        """Keep it."""
+        self.heard_of.append(fault)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """One fixture that was not answered as it must be; `fixture` is empty when the plugin could not even be loaded."""
+
+    fixture: str
+    hook: str
+    said: str
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What one rehearsed call is told besides its payload."""
+
+    store_id: str | None
+    mode: Mode
+    locale: str
+    now: datetime
+    idempotency_key: str
+    config: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of one call: the value or the fault, what was asked for, milliseconds."""
+
+    outcome: Answered | Fault
+    asked: Sequence[str]
+    took_ms: float
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """Workers of its own, ended with it."""
+
+    confined: Confined
+    faults: Faults
+    lines: list[str] = field(default_factory=list)
+    """What plugins printed, the last ones."""
+    _entropy: Entropy = field(default_factory=Entropy)
+
+    async def load(self, plugin_id: str, version: str) -> Fault | None:
+        """Start a worker of a version; a fault says why there is none."""
+        return await self.confined.readied(plugin_id, version)
+
+    async def fixtures(self, manifest: Manifest, *, config: bytes) -> list[Failed]:
+        """Load the version, and call each hook on each golden fixture; what failed."""
+        about = manifest.plugin
+        fault = await self.load(about.id, about.version)
+        if fault is not None:
+            return [Failed(fixture="", hook="", said=f"{fault.kind.value}: {fault.detail}", fault=fault)]
+        hooks = {use.name: _never for use in manifest.hooks} | {use.hook: _never for use in manifest.providers}
+        plugin, failed = LoadedPlugin(manifest=manifest, hooks=hooks), []
+        for case in cases(plugin, Setup(config=msgspec.json.decode(config))):
+            told = case.fixture.context
+            facts = Facts(
+                store_id=told.store_id,
+                mode=told.mode,
+                locale=told.locale,
+                now=told.now,
+                idempotency_key=told.idempotency_key,
+                config=config,
+            )
+            host = FakeHost(manifest, config=msgspec.json.decode(config), outside=_nobody, now=told.now)
+            played = await self.play(manifest, case.hook, payload=case.json(), facts=facts, host=host)
+            said = _fault_of(case.hook, case.fixture.payload, played.outcome)
+            if said is not None:
+                fault = played.outcome if isinstance(played.outcome, Fault) else None
+                failed.append(Failed(fixture=case.fixture.name, hook=case.hook.name, said=said, fault=fault))
+        return failed
+
+    async def play(self, manifest: Manifest, hook: HookSpec, *, payload: bytes, facts: Facts, host: FakeHost) -> Played:
+        """One call, within the deadline that it would have."""
+        use = manifest.hook(hook.name)
+        deadline_ms = min(hook.rule.each_ms, (use.deadline_ms if use is not None else None) or hook.rule.each_ms)
+        call_id, handle = (self._entropy(ID_BYTES).hex() for _ in range(2))
+        gate = RehearsedGate(FakeClients(host, hook), call_id=call_id, handle=handle)
+        told = {
+            "call_id": call_id,
+            "deadline_ms": deadline_ms,
+            "hook": hook.name,
+            "contract": CONTRACT,
+            "store_id": facts.store_id,
+            "now": facts.now,
+            "idempotency_key": facts.idempotency_key,
+        }
+        binding = Binding(
+            plugin_id=manifest.plugin.id,
+            version=manifest.plugin.version,
+            merchant_id=MERCHANT,
+            mode=facts.mode,
+            locale=facts.locale,
+            revision=1,
+            config=facts.config,
+        )
+        began = time.monotonic()
+        call = OutsideCall(
+            id=call_id,
+            handle=handle,
+            binding=binding,
+            target=hook.name,
+            major=hook.version,
+            context=msgspec.json.encode(told),
+            arguments=payload,
+            deadline=began + deadline_ms / 1000,
+            result=Major(hook).adapter,
+            gate=gate,
+        )
+        outcome = await self.confined.begin(call).outcome()
+        return Played(outcome, tuple(gate.asked), (time.monotonic() - began) * 1000)
+
+    async def end(self, plugin_id: str, version: str) -> None:
+        """Kill the workers of a version."""
+        await self.confined.end(plugin_id, version=version)
+
+
+@asynccontextmanager
+async def rehearsing(plugins: Path, *, required: Level) -> AsyncIterator[Rehearsal]:
+    """Over the releases in a folder. The zygote starts with the first version."""
+    faults, lines = Faults(), list[str]()
+
+    def keep(plugin_id: str, version: str, call_id: str, line: str, /) -> None:
+        lines.append(line)
+        del lines[:-50]
+
+    confined = Confined(plugins, required=required, listener=faults, quarantined=frozenset, lines=keep)
+    try:
+        yield Rehearsal(confined, faults, lines)
+    finally:
+        await confined.stop()
+
+
+class RehearsedGate:
+    """A `contracts.runtime.Gate` over the contract kit's host."""
+
+    def __init__(self, clients: FakeClients, *, call_id: str, handle: str) -> None:
+        self._clients = clients
+        self._call = (call_id, handle)
+        self.asked: list[str] = []
+        """Operations in order, each with the refusal's code where there was one."""
+
+    async def tell(self, ask: Ask, /) -> Told:
+        """Answer one ask."""
+        if (ask.call_id, ask.handle) != self._call:
+            return refusal("plugin.handle_invalid", "The handle is not this call's.")
+        try:
+            value, blobs = self._answer(ask.operation, dict(ask.arguments), ask.blobs)
+        except Refused as refused:
+            self.asked.append(f"{ask.operation} ({refused.code})")
+            return refusal(refused.code, refused.hint)
+        except KeyError as error:
+            self.asked.append(f"{ask.operation} (plugin.secret_unknown)")
+            return refusal("plugin.secret_unknown", f"There is no secret {error}.")
+        except TypeError as error:
+            self.asked.append(f"{ask.operation} (kernel.validation_failed)")
+            return refusal("kernel.validation_failed", str(error))
+        self.asked.append(ask.operation)
+        return Told(value=msgspec.json.encode(value), blobs=blobs)
+
+    def _answer(
+        self, operation: str, given: dict[str, Any], blobs: Sequence[bytes]
+    ) -> tuple[object, tuple[bytes, ...]]:
+        client, _, method = operation.partition(".")
+        if client == "state":
+            return self._state(method, given), ()
+        if client == "secrets":
+            return self._secret(method, given), ()
+        if operation == "egress.fetch":
+            given.pop("media_type", None)
+            answer = self._clients.fetch(**given, body=b"".join(blobs) or None)
+            return {"status": answer.status, "headers": dict(answer.headers)}, (answer.body,)
+        if operation == "problems.report":
+            self._clients.report(given.pop("key"), given.pop("message"), **given)
+            return None, ()
+        return self._clients.call(operation, given), ()
+
+    def _state(self, method: str, given: dict[str, Any]) -> object:
+        state = self._clients.state
+        if method == "get":
+            found = state.get(given["key"])
+            return None if found is None else asdict(found)
+        if method == "list":
+            return [asdict(item) for item in state.list(given["prefix"], limit=given["limit"])]
+        if method == "put":
+            return state.put(given.pop("key"), given.pop("value"), **given)
+        if method == "increment":
+            return state.increment(given.pop("key"), given.pop("by"), **given)
+        state.delete(given["key"])
+        return None
+
+    def _secret(self, method: str, given: dict[str, Any]) -> object:
+        secrets, name = self._clients.secrets, given.pop("name")
+        raw = {key: b64decode(value) for key, value in given.items()}
+        if method == "verify":
+            return secrets.verify(name, raw["message"], raw["signature"])
+        if method == "open":
+            return b64encode(
+                secrets.open(name, raw["message"], associated_data=raw.get("associated_data", b""))
+            ).decode()
+        return b64encode((secrets.mac if method == "mac" else secrets.sign)(name, raw["message"])).decode()
+
+
+def _nobody(request: Request) -> EgressAnswer:
+    """The world outside of a rehearsal."""
+    raise Refused("plugin.egress_not_sent", f"Nothing is sent in a rehearsal: {request.method} {request.url}.")
+
+
+def _never(*_: object) -> Any:  # Any: stands for a function that runs elsewhere
+    raise AssertionError("the plugin runs in its worker")
+
+
+def _fault_of(hook: HookSpec, payload: object, outcome: Answered | Fault) -> str | None:
+    if isinstance(outcome, Fault):
+        return f"{outcome.kind.value}: {outcome.detail}"
+    bounds = BOUNDS.get(hook.name)
+    return None if bounds is None else bounds(payload, outcome.value)
+
+
+def preset(host: FakeHost, state: Mapping[str, Any]) -> None:  # Any: JSON
+    """Let a plugin's store hold something."""
+    for key, value in state.items():
+        host.state.put(key, value)

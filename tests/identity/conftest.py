@@ -37,6 +37,7 @@ from platform_core.kernel.http.application import Application
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.pagination import Cursors
+from tests.support.patience import first_poll
 
 ORIGIN = "https://arsenal.test"
 SECRETS_KEY = b"a secrets key of thirty-two bytes or more"
@@ -85,7 +86,7 @@ async def open_process(deps: IdentityDeps, **options: Any) -> Process:
     feed = RevocationFeed(lambda: deps.database.connect("auth"), clock=deps.clock)
     keys = SigningKeys(deps)
     await keys.start(feed)
-    await feed.poll()
+    await first_poll(feed)
     proofs = proof_tools.assemble(deps, keys, feed, public_origin=ORIGIN, allow_loopback_http=True)
     access = Access(
         database=deps.database,

@@ -39,6 +39,7 @@ from platform_core.plugin_host.installations import Actor
 from platform_core.plugin_host.releases import Submission
 from platform_core.plugin_host.schemas import InstallationCreate, InstallationRead, ReleaseRead, ReviewWrite
 from tests.plugin_host.stage import Stages
+from tests.support.patience import first_poll
 
 _hashes = itertools.count(1)
 PUBLISHER = "isv_acme"
@@ -179,7 +180,7 @@ async def market(database: Database, database_url: str, tmp_path: Path) -> Async
     )
     health = Counted()
     life = make_plugin_life(deps, feed=feed, locale="en", health=health)
-    await feed.poll()
+    await first_poll(feed)
     owner = await asyncpg.connect(database_url)
     yield Market(life, deps, clock, feed, health, owner)
     await owner.close()

@@ -28,7 +28,7 @@ demo: runtime  ## Start everything, play 200 paid orders, keep serving (ONCE=1: 
 test: test-rest test-crash test-corpus test-production  ## Run every test (ARGS="..." goes to pytest)
 
 # Two halves side by side: each starts a database of its own, and neither keeps both cores busy.
-FIRST_HALF := tests/api tests/clients tests/governance tests/identity
+FIRST_HALF := tests/api tests/capabilities tests/clients tests/delivery tests/governance tests/identity tests/plugin_host
 NOT_SLOW := -m "not crash and not corpus and not production"
 test-rest: dev  ## Run all tests but the three slow suites below
 	@log=$$(mktemp); \

@@ -63,8 +63,7 @@ async def contents(url: str) -> dict[str, list[str]]:
 async def test_no_test_sees_what_another_one_wrote(postgres: EmbeddedPostgres) -> None:
     untouched = await contents(postgres.url("template_arsenal"))
     assert len(untouched) > 80
-    for name in ("planted_first", "planted_second"):
-        postgres.create_database(name, template="template_arsenal")
+    postgres.create_database("planted_first", template="template_arsenal")
     first, second = postgres.url("planted_first"), postgres.url("planted_second")
     assert await contents(first) == untouched
     connection = await asyncpg.connect(first)
@@ -76,6 +75,7 @@ async def test_no_test_sees_what_another_one_wrote(postgres: EmbeddedPostgres) -
     await connection.close()
     changed = {name for name, rows in (await contents(first)).items() if rows != untouched[name]}
     assert changed == {"merchant", "seen_jti", "audit_row_position_seq", "outbox_position_seq"}
+    postgres.create_database("planted_second", template="template_arsenal")
     assert await contents(second) == untouched
     for name in ("planted_first", "planted_second"):
         postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")

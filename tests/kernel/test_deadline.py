@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from platform_core.kernel import deadline
 from platform_core.kernel.deadline import within
 
 pytestmark = pytest.mark.unit
@@ -19,7 +21,8 @@ async def test_a_call_that_does_not_wait_gets_no_timer(monkeypatch: pytest.Monke
     def refused(*_: Any, **__: Any) -> None:
         raise AssertionError("a timer was set")
 
-    monkeypatch.setattr(asyncio, "timeout", refused)
+    # What `within` alone calls by this name: tasks of platforms that other tests share set timers of their own.
+    monkeypatch.setattr(deadline, "asyncio", SimpleNamespace(timeout=refused))
     assert await within(answer(), 1.0) == 7
 
 

@@ -9,6 +9,7 @@ proxies or credentials in the address. The list of refused networks is our own: 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import time
@@ -239,6 +240,12 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         await self._pool.aclose()
 
 
+@functools.cache
+def public_roots() -> ssl.SSLContext:
+    """What trusts the public roots and nothing else; one for the process, because reading them takes 15 ms."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
 class GuardedClient:
     """Calls addresses that strangers chose. One per event loop; close it with `aclose`.
 
@@ -255,7 +262,7 @@ class GuardedClient:
     ) -> None:
         self._allow_loopback_http = allow_loopback_http
         backend = backend or GuardedBackend(allow_loopback=allow_loopback_http)
-        tls = tls or ssl.create_default_context(cafile=certifi.where())
+        tls = tls or public_roots()
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(backend, tls=tls, connections_max=connections_max),
             trust_env=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +32,8 @@ class Shop(World):
     clock: ManualClock = field(kw_only=True)
     acquirer: Acquirer = field(kw_only=True)
     second: Acquirer = field(kw_only=True)
-    owner_url: str = field(kw_only=True)
+    owner: asyncpg.Connection[Any] = field(kw_only=True)  # one for all: making one takes longer than most reads
+    owner_lock: asyncio.Lock = field(default_factory=asyncio.Lock, kw_only=True)
     plugins: ScriptedPlugins = field(kw_only=True)
 
     def later(self, **by: float) -> None:
@@ -60,11 +62,8 @@ class Shop(World):
 
     async def fetch(self, sql: str, *arguments: object) -> list[Any]:
         """Rows, read by the owner of the database."""
-        connection = await asyncpg.connect(self.owner_url)
-        try:
-            return list(await connection.fetch(sql, *arguments))
-        finally:
-            await connection.close()
+        async with self.owner_lock:
+            return list(await self.owner.fetch(sql, *arguments))
 
     async def events(self, till: Till, payment_id: str) -> list[str]:
         """The types of a payment's events; their sequence has no gap and the last one is the payment's own."""
@@ -137,6 +136,7 @@ async def open_shop(database_url: str, *, clock: ManualClock, home: Path) -> Asy
         attach(app, platform)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+            owner = await asyncpg.connect(database_url)
             yield Shop(
                 platform,
                 app,
@@ -145,6 +145,7 @@ async def open_shop(database_url: str, *, clock: ManualClock, home: Path) -> Asy
                 clock=clock,
                 acquirer=first,
                 second=second,
-                owner_url=database_url,
+                owner=owner,
                 plugins=plugins,
             )
+            await owner.close()

@@ -30,7 +30,7 @@ async def neighbour(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     """A second platform on the same database and acquirer, as another server process has it."""
     providers = [DirectProvider("simulated_acquirer", shop.acquirer), DirectProvider("second_acquirer", shop.second)]
     settings = Settings(home=Path(shop.platform.settings.home), public_origin=ORIGIN)
-    urls = DatabaseUrls(owner=shop.owner_url)
+    urls = DatabaseUrls(owner=shop.platform.database.urls.owner)
     async with open_platform(settings, urls, clock=shop.clock, registry=registry_of(providers)) as platform:
         app = create_app(None, public_origin=ORIGIN, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand
         attach(app, platform)

@@ -113,13 +113,24 @@ async def test_a_death_at_each_step_reaches_the_host(plugins: Path, step: str) -
         assert children_of(zygote_pid(spawner)) == set()
 
 
-@pytest.mark.parametrize("step", steps_here())
-async def test_a_birth_that_stands_still_is_given_up(plugins: Path, step: str) -> None:
-    async with spawning(plugins, level=TEST_LEVEL, entry=f"{FAULTS}:stands_{step}", within_s=3.0) as spawner:
+async def test_a_birth_that_stands_still_is_given_up_at_every_step(plugins: Path) -> None:
+    """All zygotes are there before the first birth, and the births wait for their ends together."""
+
+    async def given_up_at(spawner: Spawner) -> str:
         with pytest.raises(SpawnFailed, match="stood still") as failed:
             await spawner.spawn(PLAIN, VERSION, 0)
-        assert failed.value.step == step
         await wait_until(lambda: not children_of(zygote_pid(spawner)))
+        return failed.value.step
+
+    steps = steps_here()
+    async with contextlib.AsyncExitStack() as stack:
+        spawners = [
+            await stack.enter_async_context(
+                spawning(plugins, level=TEST_LEVEL, entry=f"{FAULTS}:stands_{step}", within_s=3.0)
+            )
+            for step in steps
+        ]
+        assert await asyncio.gather(*map(given_up_at, spawners)) == steps
 
 
 @pytest.mark.parametrize("level", CONFINED, ids=name_of)

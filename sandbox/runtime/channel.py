@@ -85,6 +85,7 @@ class Channel:
         "_body",
         "_call",
         "_inbox",
+        "_is_stopped",
         "_log",
         "_loop",
         "_outgoing",
@@ -112,6 +113,7 @@ class Channel:
         self._owner = owner
         self._loop = loop
         self._inbox = frames.Inbox()
+        self._is_stopped = False
         self._call: RunningCall | None = None
         self._reader: TypeAdapter[Any] = frames.LOCKED
         self._sequence = 0
@@ -152,7 +154,9 @@ class Channel:
             self._call, running.holder = None, None
             self.end(None)
             return False
-        self._signal(signal.SIGCONT)
+        if self._is_stopped:
+            self._is_stopped = False
+            self._signal(signal.SIGCONT)
         return True
 
     def expire(self) -> None:
@@ -251,8 +255,9 @@ class Channel:
             told = frames.shown(f"{frame.error_type}: {frame.detail}")
             self.end(Fault(FaultKind.LOAD, told[: frames.DETAIL_MAX]))
             return
-        self._freeze()
+        self.state = State.IDLE
         self._owner.ready(frame)
+        self._freeze()
 
     def _advance_call(self) -> bool:
         """Take one frame of a call; False when none is whole yet."""
@@ -305,7 +310,7 @@ class Channel:
         self._finish(frame.id, Answered(typed.value, blobs))
 
     def _finish(self, said_id: str, outcome: Answered | Fault) -> None:
-        """The end of a call: freeze first, then tell."""
+        """The end of a call."""
         running = self._call
         assert running is not None
         if self._inbox:
@@ -317,13 +322,14 @@ class Channel:
         if isinstance(outcome, Fault) and outcome.kind not in _KEPT:
             self.end(outcome)
             return
-        self._freeze()
+        self.state = State.IDLE
         if self._poller.poll(0) and not self._is_quiet():
             return
         self._call = None
         self._body = None
         running.finish(outcome)
         self._owner.answered(running)
+        self._freeze()
 
     # Capabilities.
 
@@ -395,8 +401,18 @@ class Channel:
             self._loop.remove_writer(self._socket)
 
     def _freeze(self) -> None:
-        self.state = State.IDLE
-        self._signal(signal.SIGSTOP)
+        """Have the worker stopped as soon as whoever waited for its answer has gone on.
+
+        That is in the same turn of the loop, and spares the caller the wait. A worker that has its next call by
+        then runs on: to stop it in order to wake it would cost both sides a switch of processes each.
+        """
+        if self.state is State.IDLE:
+            self._loop.call_soon(self._stop)
+
+    def _stop(self) -> None:
+        if self.state is State.IDLE and not self._is_stopped:
+            self._is_stopped = True
+            self._signal(signal.SIGSTOP)
 
     def _signal(self, number: signal.Signals) -> None:
         try:  # noqa: SIM105 - `suppress` costs as much as the signal, and every call sends two

@@ -58,9 +58,11 @@ class Version:
         "failures",
         "hosted",
         "is_opening",
+        "is_refilling",
         "keys",
         "last_fault",
         "plugin_id",
+        "refill_at",
         "refusal",
         "retry_at",
         "spares",
@@ -90,6 +92,10 @@ class Version:
         self.failures = 0
         self.retry_at = 0.0
         self.hosted: Hosted | None = None
+        self.refill_at = 0.0
+        """No new spare before, by the monotonic clock."""
+        self.is_refilling = False
+        """Whether a timer is set for that."""
         self.warming: list[asyncio.Future[Hosted | Fault]] = []
 
     @property

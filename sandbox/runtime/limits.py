@@ -24,6 +24,9 @@ class PoolLimits:
     """A group commit lets many orders of one merchant go on in the same moment."""
     wait_share: float = 0.2
     """Of a call's deadline: how long it may wait for a busy worker. For a worker that is starting it waits on."""
+    refill_s: float = 0.025
+    """How long after a spare was taken the next one is started, unless a call waits for it: longer than a check may
+    take at its first call, shorter than a second kill is likely to come."""
     boot_s: float = 2.0
     """From the spawn to `ready`."""
     calls_max: int = 10_000

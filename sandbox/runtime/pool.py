@@ -213,6 +213,7 @@ class Pool:
             return
         while version.spares and (key := version.next_thirsty()) is not None:
             key.take(version.spares.pop())
+            version.refill_at = time.monotonic() + self.limits.refill_s
             running = key.waiting.popleft()
             if not self._serve(key, running):
                 key.waiting.appendleft(running)
@@ -220,9 +221,29 @@ class Pool:
         needed, spares = version.wanted()
         while version.starting + len(version.spares) < needed + spares:
             is_urgent = version.starting + len(version.spares) < needed
+            if not is_urgent and self._waits_to_refill(version):
+                break
             if not self._may_start(version, is_urgent=is_urgent):
                 break
             self._start(version)
+
+    def _waits_to_refill(self, version: Version) -> bool:
+        """Whether the next spare is for later: the one that was just taken shall answer first.
+
+        A fork, and the end of the worker that made the spare necessary, would take the processors from that call.
+        """
+        assert version.facts is not None
+        left_s = version.refill_at - time.monotonic()
+        if left_s <= 0 or version.warming or version.facts.is_per_call:
+            return False
+        if not version.is_refilling:
+            version.is_refilling = True
+            self._loop.call_later(left_s, self._refill, version)
+        return True
+
+    def _refill(self, version: Version) -> None:
+        version.is_refilling = False
+        self._pump(version)
 
     def _pump_all(self) -> None:
         for version in tuple(self._versions.values()):

@@ -32,6 +32,13 @@ ROOTLESS_HOLES = {
     Level.L3: ("host_uid",),
     Level.L4: (),
 }
+AUTHORS_MODULES = {
+    "cryptography",
+    "packaging",
+    "platform_core.contracts.testing",
+    "platform_core.contracts.manifest_rules",
+}
+"""What serves to write plugins. A plugin that bundles such a library must get its own."""
 HOST_MODULES = {
     "asyncpg",
     "sqlalchemy",
@@ -190,6 +197,7 @@ async def test_nothing_of_the_host_leaks_into_a_worker(
         loaded = set(await worker.run("result = list(sys.modules)"))
         assert "site" not in loaded
         assert loaded & HOST_MODULES == set()
+        assert loaded & AUTHORS_MODULES == set()
         name = await worker.run("result = os.uname().nodename")
         assert (name == "worker") == (level >= Level.L2)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from platform_core.contracts.runtime import Answered, Fault, FaultKind
+from benchmarks.plugin_bundle import VERSION
+from platform_core.contracts.runtime import Answered, Fault, FaultKind, Hosted
 from sandbox.runtime.limits import PoolLimits
 from sandbox.runtime.spawner import Spawner
 from tests.sandbox.runtime.stage import PATIENT_S, Stage, open_stage, started_spawner, until
@@ -302,3 +303,40 @@ async def test_a_looping_plugin_does_not_slow_the_calls_of_another(stage: Stage)
     assert not loop.done()
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_the_next_spare_waits_until_the_last_one_has_answered(spawner: Spawner, plugins: Path) -> None:
+    """A fork would take the processors from the call that the spare was kept for; whoever has none is not made wait."""
+    async with open_stage(spawner, plugins, limits=replace(PATIENT, refill_s=3600.0)) as stage:
+        plugin = stage.plugin(COUNTING)
+        assert isinstance(await stage.supervisor.warm(plugin, VERSION), Hosted)
+        await stage.say(plugin, merchant_id="mer_1", arguments=TEXT)
+        await asyncio.sleep(0.2)  # A spare that is not held back is ready by then, or at least there.
+        assert len(stage.supervisor.pids(plugin)) == 1
+        await stage.say(plugin, merchant_id="mer_2", arguments=TEXT)
+        assert len(stage.supervisor.pids(plugin)) == 2
+    async with open_stage(spawner, plugins, limits=PATIENT) as stage:
+        await stage.say(plugin, merchant_id="mer_1", arguments=TEXT)
+        await until(lambda: len(stage.supervisor.pids(plugin)) == 2)
+
+
+async def test_a_worker_is_stopped_after_its_answer_unless_its_next_call_is_there(stage: Stage) -> None:
+    plugin = stage.plugin(COUNTING)
+    await stage.say(plugin, arguments=TEXT)
+    await until(lambda: len(stage.supervisor.pids(plugin)) == 2)
+    pids = stage.supervisor.pids(plugin)
+    await until(lambda: [psutil.Process(pid).status() for pid in pids] == [psutil.STATUS_STOPPED] * 2)
+
+    stops: list[int] = []
+    send = signal.pidfd_send_signal
+
+    def noted(pidfd: int, number: int) -> None:
+        stops.append(number)
+        send(pidfd, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signal, "pidfd_send_signal", noted)
+        said = [await stage.say(plugin, arguments=TEXT) for _ in range(20)]
+        assert len({worker_of(each) for each in said}) == 1
+        assert stops == [signal.SIGCONT]
+        await until(lambda: stops == [signal.SIGCONT, signal.SIGSTOP])

@@ -555,3 +555,13 @@ async def test_workers_do_not_share_their_random_numbers(plugins: Path) -> None:
             async with working(spawner, slot=slot) as worker:
                 drawn.append(await worker.run("import random; result = random.random()"))
         assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=name_of)
+async def test_a_worker_s_first_thread_has_the_number_that_the_kernel_gave_it(plugins: Path, level: Level) -> None:
+    """Not the zygote's: the fork leaves out what Python does after one."""
+    code = "import threading; result = [threading.main_thread().native_id, threading.get_native_id()]"
+    async with spawning(plugins, level=level) as spawner, working(spawner) as worker:
+        said, true = await worker.run(code)
+    assert said == true
+    assert (true == 1) == (level >= Level.L3)

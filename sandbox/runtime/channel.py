@@ -61,7 +61,7 @@ class ChannelOwner(Protocol):
         ...
 
     def answered(self, call: RunningCall, /) -> None:
-        """A call has its outcome, and the worker is idle and frozen."""
+        """A call has its outcome, and the worker is idle: it may be given another one at once, else it is frozen."""
         ...
 
     def ended(self, fault: Fault | None, call: RunningCall | None, /) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from platform_core.bootstrap.commands import audit, ledger, outbox, parties, plugin_author, plugin_operation, staff
+from platform_core.bootstrap.commands import (
+    audit,
+    ledger,
+    outbox,
+    parties,
+    plugin_author,
+    plugin_health,
+    plugin_operation,
+    staff,
+)
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -31,6 +40,7 @@ app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
 app.add_typer(parties.client_app, name="app")
 plugin_author.add_to(plugin_operation.app)
+plugin_health.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
 app.command()(trigger)
 app.command()(demo)

@@ -52,7 +52,7 @@ def within(work: Callable[[Platform], Awaitable[T]]) -> T:
     urls = migrated_database(settings)
 
     async def run() -> T:
-        async with open_platform(settings, urls, application_name="arsenal-cli") as platform:
+        async with open_platform(settings, urls, is_asking_plugins=False, application_name="arsenal-cli") as platform:
             return await work(platform)
 
     try:

@@ -5,30 +5,37 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from platform_core.bootstrap.preflight import Preflight, preflight
 from platform_core.contracts.manifest_findings import ManifestRefused
 from platform_core.contracts.manifest_rules import read
 from platform_core.plugin_host.host_deps import BundleRefused, Finding, Unpacked
 from sandbox.runtime.install import install
 from sandbox.runtime.installed import Installed
+from sandbox.runtime.levels import Level
 from sandbox.runtime.wheels import BundleRefused as Refused
 
 
 class InstalledBundles:
     """`host_deps.Bundles` over one folder, which every process of the installation reads."""
 
-    def __init__(self, plugins: Path) -> None:
+    def __init__(self, plugins: Path, *, required: Level) -> None:
+        """`required`: the level of confinement in which a bundle is tried first."""
         self._plugins = plugins
+        self._required = required
 
     async def unpack(self, bundle: Path) -> Unpacked:
-        """Check and unpack, beside the event loop. The same bundle again gives the same answer."""
+        """Try it in a worker, then check and unpack, beside the event loop. The same bundle again: the same answer."""
         try:
+            tried = await preflight(bundle, required=self._required)
+            if tried.broken:
+                raise BundleRefused(f"REV-015: {tried.words}")
             installed = await asyncio.to_thread(install, bundle, plugins=self._plugins.resolve())
-            return await asyncio.to_thread(_unpacked, installed)
+            return await asyncio.to_thread(_unpacked, installed, tried)
         except (Refused, ManifestRefused) as error:
             raise BundleRefused(str(error)) from error
 
 
-def _unpacked(installed: Installed) -> Unpacked:
+def _unpacked(installed: Installed, tried: Preflight) -> Unpacked:
     text = installed.manifest_path.read_text(encoding="utf-8")
     manifest = read(text)
     schema = None if manifest.config is None else installed.manifest_path.parent / manifest.config.schema_
@@ -37,5 +44,8 @@ def _unpacked(installed: Installed) -> Unpacked:
         config_schema=None if schema is None else schema.read_bytes(),
         tree_hash=installed.release.tree_hash,
         bundle_hash=installed.facts.bundle_hash,
-        findings=(Finding("REV-001", "pass", "The manifest is whole."),),
+        findings=(
+            Finding("REV-001", "pass", "The manifest is whole."),
+            Finding("REV-015", "pass" if tried.is_run else "needs_human", tried.words),
+        ),
     )

@@ -11,6 +11,7 @@ from platform_core.bootstrap.commands import (
     parties,
     plugin_author,
     plugin_dev,
+    plugin_health,
     plugin_operation,
     plugin_replay,
     staff,
@@ -40,7 +41,7 @@ app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
 app.add_typer(parties.client_app, name="app")
-for authoring in (plugin_author, plugin_dev, plugin_replay):
+for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
 app.command()(trigger)

@@ -175,17 +175,22 @@ def child_env(settings: Settings) -> dict[str, str]:
 
 
 def write_env(path: Path, scene: Scene) -> None:
-    """The address and the first merchant's credentials, for shells; readable by its owner alone."""
-    till = scene.seeded.merchants[0].till
+    """What shells need of the demo, with the first merchant's credentials; readable by its owner alone."""
+    merchant = scene.seeded.merchants[0]
     values = {
         "ARSENAL_URL": scene.url,
-        "ARSENAL_CLIENT_ID": till.client_id,
-        "ARSENAL_CLIENT_SECRET": till.client_secret,
+        "ARSENAL_CLIENT_ID": merchant.till.client_id,
+        "ARSENAL_CLIENT_SECRET": merchant.till.client_secret,
         "ARSENAL_ACQUIRER_URL": scene.acquirer_url,
+        "ARSENAL_MERCHANT": merchant.id,
     }
+    lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    # From whatever folder: `arsenal` is found, and finds this platform.
+    lines.append(f"export ARSENAL_HOME={shlex.quote(str(path.parent.resolve()))}")
+    lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()), encoding="utf-8")
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 async def play(scene: Scene, watcher: Watcher, result: DemoResult) -> Sequence[str]:

@@ -16,6 +16,7 @@ from platform_core.plugin_host.assembly import PluginLife, make_plugin_life
 from platform_core.plugin_host.call_counts import CountedHealth
 from platform_core.plugin_host.host_deps import HostDeps
 from platform_core.plugin_host.host_releases import allow_list_of_host, own_points
+from sandbox.runtime.levels import Level
 
 
 def plugin_life(
@@ -43,7 +44,7 @@ def plugin_life(
         parties=parties,
         allow_list=allow_list(settings),
     )
-    bundles = InstalledBundles(settings.home / "plugins")
+    bundles = InstalledBundles(settings.home / "plugins", required=Level[settings.sandbox_require])
     health = CountedHealth(database=deps.database, clock=clock, real_clock=deps.clock)
     return make_plugin_life(
         host,

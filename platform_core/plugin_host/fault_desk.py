@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -200,10 +201,21 @@ class FaultDesk:
                 kind=str(fault.kind),
                 key=f"{version}/{hook or '-'}",
                 severity=words.severity,
-                message=words.message,
+                message=_message(words, fault),
                 hint=words.hint,
                 hook=hook,
                 docs=DOCS,
                 call_id=call_id,
             )
         )
+
+
+_ERROR_TYPE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}", re.ASCII)
+
+
+def _message(words: Words, fault: Fault) -> Text:
+    """What happened; of an exception also its type. Its words stay out: they may name a customer."""
+    name = fault.detail.partition(":")[0]
+    if fault.kind is not FaultKind.EXCEPTION or not _ERROR_TYPE.fullmatch(name):
+        return words.message
+    return Text(en=f"The plugin raised {name}.", zh=f"插件抛出 {name}。")

@@ -11,11 +11,13 @@ import pytest
 from platform_core.plugin_host.allow_list import tree_hash_of
 from tests.bootstrap.conftest import CommandLine, one_document
 from tests.docs.markdown import examples
+from tests.support.plugin_bundles import bundle_of
 
 pytestmark = pytest.mark.database
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "how-to" / "operate-plugins.md"
 CASH = "dev.arsenal.cash"
+VELOCITY = "dev.arsenal.risk-velocity"
 
 
 def merchant(command_line: CommandLine) -> str:
@@ -35,7 +37,7 @@ def test_every_example_of_the_guide_works(command_line: CommandLine, monkeypatch
             done = command_line.run(*words[1:])
             assert done.exit_code == 0, (line, done.output)
             ran += 1
-    assert ran == len(re.findall(r"^arsenal ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)) == 7
+    assert ran == len(re.findall(r"^arsenal ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)) == 8
 
 
 def test_a_plugin_is_installed_enabled_suspended_and_lifted_by_two(command_line: CommandLine) -> None:
@@ -56,6 +58,28 @@ def test_a_plugin_is_installed_enabled_suspended_and_lifted_by_two(command_line:
     assert one_document(command_line.run(*lift, LOGNAME="wang").stdout)["state"] == "lifted"
 
 
+def test_each_step_names_the_next_until_the_plugin_is_asked(command_line: CommandLine, tmp_path: Path) -> None:
+    id_, bundle = merchant(command_line), bundle_of("risk_velocity", tmp_path)
+    command_line.run("plugin", "list")  # enters the publisher of what comes with the platform
+
+    def run(*words: str, by: str = "li") -> list[str]:
+        done = command_line.run("plugin", *words, LOGNAME=by)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+    review = f'arsenal plugin review {VELOCITY} --decision approve --note "..."'
+    assert run("submit", str(bundle))[-1] == f"Next: {review}"
+    approve = ("review", VELOCITY, "--decision", "approve", "--note", "Read.")
+    assert run(*approve)[-1] == f"Next: {review}"  # it sees personal data: two people
+    assert run(*approve, by="wang")[-1] == f"Next: arsenal plugin publish {VELOCITY}"
+    assert run("publish", VELOCITY)[-1] == f"Next: arsenal plugin install {VELOCITY} --merchant mer_..."
+    assert run("install", VELOCITY, "--merchant", id_)[-1] == f"Next: arsenal plugin enable {VELOCITY} --merchant {id_}"
+    assert run("enable", VELOCITY, "--merchant", id_) == [f"{VELOCITY} 1.0.0 is enabled."]
+    health = one_document("\n".join(run("health", VELOCITY, "--json")) + "\n")
+    assert health["versions"] == [{"version": "1.0.0", "state": "published", "enabled_at": 1}]
+    assert health["is_well"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "status"),
     [
@@ -71,6 +95,9 @@ def test_a_plugin_is_installed_enabled_suspended_and_lifted_by_two(command_line:
         (("publish", "prl_none"), "plugins.release_not_found", 1),
         (("review", "prl_none", "--decision", "approve", "--note", "x"), "plugins.release_not_found", 1),
         (("submit", str(PAGE)), "plugins.bundle_refused", 1),
+        (("health", "example.acme.none"), "plugins.not_found", 1),
+        (("review", CASH, "--decision", "approve", "--note", "x"), "plugins.release_not_found", 1),
+        (("publish", CASH), "plugins.release_not_found", 1),
     ],
 )
 def test_what_cannot_be_done_says_so(command_line: CommandLine, words: tuple[str, ...], code: str, status: int) -> None:

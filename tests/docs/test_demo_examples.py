@@ -1,33 +1,24 @@
-"""The shell examples of README.md, README.zh.md and docs/tutorials/first-payment.md, typed beside a running demo.
-
-The demo keeps its files in a folder of its own and says `demo.env` when the file is written and the server answers.
-"""
+"""The shell examples of README.md, README.zh.md and docs/tutorials/first-payment.md, typed beside a running demo."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import threading
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.docs.demo_beside import a_demo
 from tests.docs.markdown import ROOT, examples
 
-ARSENAL = Path(sys.executable).parent / "arsenal"
 MARK = "by=tests/docs/test_demo_examples.py"
 CAPTURED_REFUNDED_REFUNDABLE = {
     "README.md": (1250, 0, 1250),
     "README.zh.md": (1250, 0, 1250),
     "docs/tutorials/first-payment.md": (1250, 500, 750),
 }
-STOP_WITHIN_S = 60
 
 pytestmark = [
     pytest.mark.docs,
@@ -42,31 +33,8 @@ pytestmark = [
 def beside_the_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with `.arsenal/demo.env` of a demo that runs until the tests are over."""
     folder = tmp_path_factory.mktemp("demo")
-    demo = subprocess.Popen(
-        [ARSENAL, "demo"],
-        cwd=folder,
-        env={**os.environ, "ARSENAL_HOME": str(folder / ".arsenal"), "ARSENAL_LISTEN_PORT": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert demo.stdout is not None
-    said = []
-    for line in demo.stdout:
-        said.append(line)
-        if "demo.env" in line:
-            break
-    else:
-        pytest.fail(f"the demo ended with {demo.wait(STOP_WITHIN_S)}: {''.join(said)}")
-    # A pipe that nobody reads would stop the demo when it is full.
-    reader = threading.Thread(target=deque, args=(demo.stdout, 0))
-    reader.start()
-    yield folder
-    demo.send_signal(signal.SIGINT)
-    demo.wait(STOP_WITHIN_S)
-    reader.join(STOP_WITHIN_S)
-    demo.stdout.close()
+    with a_demo(folder):
+        yield folder
 
 
 @pytest.mark.parametrize("page", CAPTURED_REFUNDED_REFUNDABLE)

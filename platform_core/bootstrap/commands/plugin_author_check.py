@@ -6,9 +6,10 @@ import ast
 import json
 import re
 import stat
-import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -17,10 +18,14 @@ from packaging.version import InvalidVersion, Version
 from platform_core.bootstrap.commands.plugin_author_pack import pack
 from platform_core.bootstrap.commands.plugin_author_project import Project
 from platform_core.bootstrap.commands.plugin_author_tests import import_name, measured_p95_ms, run_tests
+from platform_core.bootstrap.environment import load_settings, run_async
+from platform_core.bootstrap.preflight import preflight
 from platform_core.bootstrap.terminal import CliFailure
 from platform_core.contracts import catalogue
-from platform_core.contracts.manifest_findings import Finding
+from platform_core.contracts.manifest_findings import Finding, ManifestRefused
 from platform_core.contracts.manifest_rules import Reading, inspect
+from sandbox.runtime.levels import Level
+from sandbox.runtime.wheels import BundleRefused, is_taken
 
 Outcome = Literal["pass", "fail", "human", "not_run"]
 
@@ -163,8 +168,9 @@ def _files(facts: _Facts) -> Iterator[Checked]:
         elif path.suffix in _NATIVE_SUFFIXES and not is_native:
             step = "Set plugin.has_native_code, which a person then reviews, or do without."
             yield _fail("REV-004", f"{where} is compiled.", step)
-    if facts.project.name in sys.stdlib_module_names:
-        yield _fail("REV-004", f"{facts.project.name} is a module of Python's own.", "Give the package another name.")
+    if is_taken(facts.project.name):
+        said = f"The name {facts.project.name} is taken by Python, by us or by a library that every worker has."
+        yield _fail("REV-004", said, "Give the package another name.")
 
 
 def _wheel(facts: _Facts) -> Iterator[Checked]:
@@ -312,8 +318,21 @@ def _bundle(facts: _Facts) -> Iterator[Checked]:
 
 
 def _confined(facts: _Facts) -> Iterator[Checked]:
-    said = "The kit runs in a confined worker when the release is submitted."
-    yield Checked(rule="REV-015", outcome="not_run", found=said, next_step="Run: arsenal doctor")
+    if facts.reading.manifest is None:
+        yield _not_run("REV-015")
+        return
+    with tempfile.TemporaryDirectory(prefix="arsenal-check-") as scratch:
+        path = Path(scratch) / "plugin.arsenal"
+        try:
+            path.write_bytes(pack(facts.project).content)
+            tried = run_async(preflight(path, required=Level[load_settings().sandbox_require]))
+        except (CliFailure, BundleRefused, ManifestRefused) as refused:
+            yield Checked(rule="REV-015", outcome="not_run", found=str(refused), next_step="Mend the others first.")
+            return
+    if tried.broken:
+        yield _fail("REV-015", tried.words, "Run: arsenal plugin test; see docs/explanation/isolation.md")
+    elif not tried.is_run:
+        yield Checked(rule="REV-015", outcome="not_run", found=tried.words, next_step="Run: arsenal doctor")
 
 
 def _people(facts: _Facts) -> Iterator[Checked]:

@@ -51,7 +51,9 @@ def run_tests(project: Project) -> Ran:
         if not report.is_file():
             said = (ran.stdout + ran.stderr).strip().splitlines()[-1:] or ["it said nothing"]
             raise CliFailure(
-                f"pytest could not run: {said[0]}", "Run: pip install pytest pytest-asyncio", status=UNREACHABLE
+                f"pytest could not run: {said[0]}",
+                "Run: make dev (in Arsenal's checkout), or: pip install pytest pytest-asyncio",
+                status=UNREACHABLE,
             )
         return _read(report, output=ran.stdout + ran.stderr)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import BaseModel
+from rich.markup import escape
 
 from platform_core.bootstrap.commands.parties import within
 from platform_core.bootstrap.commands.plugin_author import list_hooks
@@ -17,7 +18,7 @@ from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, 
 from platform_core.plugin_host import repository
 from platform_core.plugin_host.allow_list import tree_hash_of
 from platform_core.plugin_host.discovery import discover
-from platform_core.plugin_host.errors import BUNDLE_REFUSED, INSTALLATION_NOT_FOUND
+from platform_core.plugin_host.errors import BUNDLE_REFUSED, INSTALLATION_NOT_FOUND, RELEASE_NOT_FOUND
 from platform_core.plugin_host.host_deps import BundleRefused
 from platform_core.plugin_host.installations import Actor
 from platform_core.plugin_host.releases import Submission, read_manifest
@@ -35,6 +36,9 @@ from platform_core.plugin_host.versions import newest
 T = TypeVar("T")
 LISTED_MAX: Final = 100
 PluginArgument = Annotated[str, typer.Argument(help="The plugin's id, such as example.acme.risk.")]
+ReleaseArgument = Annotated[
+    str, typer.Argument(help="prl_..., or a plugin's id for the one of its releases that waits for this step.")
+]
 MerchantOption = Annotated[str, typer.Option("--merchant", help="The merchant concerned.")]
 MerchantFilter = Annotated[str | None, typer.Option("--merchant", help="Only this merchant.")]
 VersionOption = Annotated[str | None, typer.Option("--version", help="A version; by default the newest published.")]
@@ -141,7 +145,7 @@ def submit(
 @app.command("review")
 @reporting
 def review(
-    release_id: Annotated[str, typer.Argument(help="prl_...")],
+    release: ReleaseArgument,
     *,
     decision: Annotated[str, typer.Option("--decision", help="approve, ask or reject.")],
     note: Annotated[str, typer.Option("--note", help="What the publisher reads.")],
@@ -153,6 +157,7 @@ def review(
 
     async def work(platform: Platform) -> BaseModel:
         wanted = ReviewWrite.model_validate({"decision": decision, "note": note, "rules": tuple(rule or ())})
+        release_id = await _release_id(platform, release, states=("in_review",))
         return await platform.plugin_life.releases.review(release_id, wanted, reviewer=_operator())
 
     _tell(terminal, within(work), "{plugin_id} {plugin_version} is {state}.")
@@ -160,11 +165,12 @@ def review(
 
 @app.command("publish")
 @reporting
-def publish(release_id: Annotated[str, typer.Argument(help="prl_...")], *, is_json: JsonOption = False) -> None:
+def publish(release: ReleaseArgument, *, is_json: JsonOption = False) -> None:
     """Let merchants see an approved release."""
     terminal = Terminal(is_json=is_json)
 
     async def work(platform: Platform) -> BaseModel:
+        release_id = await _release_id(platform, release, states=("approved",))
         return await platform.plugin_life.releases.publish(release_id, by=_operator(), isv_id=None)
 
     _tell(terminal, within(work), "{plugin_id} {plugin_version} is {state}.")
@@ -378,10 +384,33 @@ def tree_hash(
     terminal.document({"folder": str(folder), "tree_hash": found})
 
 
+_NEXT: Final[Mapping[str, str]] = {
+    "in_review": 'arsenal plugin review {plugin_id} --decision approve --note "..."',
+    "approved": "arsenal plugin publish {plugin_id}",
+    "published": "arsenal plugin install {plugin_id} --merchant mer_...",
+    "consented": "arsenal plugin enable {plugin_id} --merchant {merchant_id}",
+}
+"""By the state of a release or an installation: the command that comes next."""
+
+
 def _tell(terminal: Terminal, told: BaseModel, words: str) -> None:
     document: dict[str, Any] = told.model_dump(mode="json")  # Any: JSON
     terminal.say(words.format_map(document))
+    step = _NEXT.get(str(document.get("state")))
+    if step is not None:
+        terminal.say(escape(f"Next: {step.format_map(document)}"))
     terminal.document(document)
+
+
+async def _release_id(platform: Platform, named: str, *, states: tuple[str, ...]) -> str:
+    """A release by its id, or by its plugin's: the newest in one of these states. 404 `plugins.release_not_found`."""
+    if named.startswith("prl_"):
+        return named
+    async with platform.database.read_auth() as connection:
+        row = newest(await repository.read_releases_of(connection, named, states=states))
+    if row is None:
+        raise RELEASE_NOT_FOUND.error({"release": f"{' or '.join(states)} of {named}"})
+    return str(row.id)
 
 
 def _actor(merchant_id: str) -> Actor:

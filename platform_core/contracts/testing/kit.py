@@ -47,6 +47,8 @@ class Setup:
     capabilities: Mapping[str, Capability] = field(default_factory=dict)
     previous: LoadedPlugin | None = None
     """The version before, where there is one."""
+    runner: Runner = field(default_factory=InProcess)
+    """Where it runs."""
     elsewhere: Runner | None = None
     """Where else it runs; the answers are compared with those in process."""
 
@@ -108,7 +110,7 @@ class _Case:
             locale=told.locale,
             idempotency_key=told.idempotency_key,
         )
-        return (runner or InProcess()).call(self.plugin, self.hook, ctx=ctx, json=json)
+        return (runner or self.setup.runner).call(self.plugin, self.hook, ctx=ctx, json=json)
 
     def fault(self, json: bytes) -> str | None:
         """What is wrong with the answer to a fresh host; None: nothing."""

@@ -32,6 +32,7 @@ from platform_core.contracts.hooks import ENTRY_POINT_GROUP
 from platform_core.contracts.manifest import Manifest
 from platform_core.contracts.manifest_findings import ManifestRefused, errors
 from platform_core.contracts.manifest_rules import read
+from platform_core.contracts.tree_hash import tree_hash
 from sandbox.runtime.installed import (
     INSTALLED_FILE,
     REMOVED_PREFIX,
@@ -42,7 +43,6 @@ from sandbox.runtime.installed import (
     delete_tree,
     folder_of,
     read_installed,
-    tree_hash,
 )
 from sandbox.runtime.release import RELEASE_FILE, WorkerRelease
 from sandbox.runtime.wheels import BYTES_MAX, Budget, BundleRefused, unpack

@@ -32,9 +32,10 @@ from platform_core.plugin_host.call_counts import CallCounts
 from platform_core.plugin_host.discovery import Plugin, discover
 from platform_core.plugin_host.dispatch import Dispatcher
 from platform_core.plugin_host.egress import Egress
-from platform_core.plugin_host.generations import Generations, Sources
+from platform_core.plugin_host.generations import Generations, Outside, Sources
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
 from platform_core.plugin_host.hook_teller import HookTeller
+from platform_core.plugin_host.host_releases import admitted
 from platform_core.plugin_host.installed import Release, Tier
 from platform_core.plugin_host.listening import LogTrace
 from platform_core.plugin_host.object_calls import ObjectTools
@@ -111,6 +112,17 @@ def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Br
     return rows, made[0]
 
 
+def _outside(confined: Confined, objects: ObjectTools) -> Outside:
+    """What makes outside releases ready: a process begins to confine when there is something to be confined."""
+
+    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
+        if any(release.tier == "confined" for release in releases):
+            await confined.start()
+        return await outside_plugins(releases, objects)
+
+    return outside
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityParts:
     """What the host needs of identity."""
@@ -167,7 +179,8 @@ def make_plugin_host(
         clock=clock,
         entropy=Entropy(),
     )
-    dispatcher = Dispatcher(registry or load_installed(), life.enablement, tools)
+    points, unlisted = admitted(discover(), life.deps.allow_list)
+    dispatcher = Dispatcher(registry or load_installed(points), life.enablement, tools)
     dispatcher.listeners.add(gate.faults)
     counts = CallCounts(deps.committer, clock=clock, ids=deps.ids)
     dispatcher.listeners.add(counts)
@@ -180,12 +193,14 @@ def make_plugin_host(
         listeners=dispatcher.listeners,
     )
 
-    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
-        if any(release.tier == "confined" for release in releases):
-            await confined.start()
-        return await outside_plugins(releases, objects)
-
-    sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
-    generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    warmth = Warmth(confined, life.enablement, generations, database=deps.database, feed=feed)
-    return PluginHost(life, gate, rows, counts, dispatcher, generations, confined, warmth, tools.trusted)
+    sources = Sources(
+        database=deps.database,
+        allow_list=life.deps.allow_list,
+        points=points,
+        outside=_outside(confined, objects),
+        unlisted=unlisted,
+    )
+    generations = Generations(sources, feed, swap=dispatcher.swap, note=gate.problems.note)
+    followed = generations if registry is None else None
+    warmth = Warmth(confined, life.enablement, followed, database=deps.database, feed=feed)
+    return PluginHost(life, gate, rows, counts, dispatcher, followed, confined, warmth, tools.trusted)

@@ -37,9 +37,10 @@ from platform_core.plugin_host.discovery import Plugin, discover
 from platform_core.plugin_host.dispatch import Dispatcher
 from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.gate import level_by_tier
-from platform_core.plugin_host.generations import Generations, Sources
+from platform_core.plugin_host.generations import Generations, Outside, Sources
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
 from platform_core.plugin_host.hook_teller import HookTeller
+from platform_core.plugin_host.host_releases import admitted
 from platform_core.plugin_host.installed import Enabled, Release, Tier
 from platform_core.plugin_host.listening import LogTrace
 from platform_core.plugin_host.object_calls import ObjectTools
@@ -123,6 +124,19 @@ def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Br
     return rows, made[0]
 
 
+def _outside(confined: Confined, remote: Remote, objects: ObjectTools) -> Outside:
+    """What makes outside releases ready: a process begins to confine when there is something to be confined."""
+    described: dict[tuple[str, str, str, str], object] = {}
+
+    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
+        if any(release.tier == "confined" for release in releases):
+            await confined.start()
+        await remote.endpoints.read(releases)
+        return await outside_plugins(releases, objects, known=described)
+
+    return outside
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityParts:
     """What the host needs of identity."""
@@ -186,7 +200,8 @@ def make_plugin_host(
         clock=clock,
         entropy=Entropy(),
     )
-    dispatcher = Dispatcher(registry or load_installed(), life.enablement, tools)
+    points, unlisted = admitted(discover(), life.deps.allow_list)
+    dispatcher = Dispatcher(registry or load_installed(points), life.enablement, tools)
     dispatcher.listeners.add(gate.faults)
     counts = CallCounts(deps.committer, clock=clock, ids=deps.ids)
     dispatcher.listeners.add(counts)
@@ -199,23 +214,17 @@ def make_plugin_host(
         listeners=dispatcher.listeners,
     )
 
-    described: dict[tuple[str, str, str, str], object] = {}
-
-    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
-        if any(release.tier == "confined" for release in releases):
-            await confined.start()
-        await remote.endpoints.read(releases)
-        return await outside_plugins(releases, objects, known=described)
-
     sources = Sources(
         database=deps.database,
         allow_list=life.deps.allow_list,
-        points=discover(),
-        outside=outside,
+        points=points,
+        outside=_outside(confined, remote, objects),
+        unlisted=unlisted,
         is_development=settings.is_development,
     )
-    generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    warmth = Warmth(confined, life.enablement, generations, database=deps.database, feed=feed)
+    generations = Generations(sources, feed, swap=dispatcher.swap, note=gate.problems.note)
+    followed = generations if registry is None else None
+    warmth = Warmth(confined, life.enablement, followed, database=deps.database, feed=feed)
     traces = TraceDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids, feed=feed)
     desk = TraceDesk(
         traces,
@@ -231,7 +240,7 @@ def make_plugin_host(
         breaker_rows=rows,
         counts=counts,
         dispatcher=dispatcher,
-        generations=generations,
+        generations=followed,
         confined=confined,
         warmth=warmth,
         trusted=tools.trusted,

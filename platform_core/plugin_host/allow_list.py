@@ -9,7 +9,6 @@ reviewers = ["Li Na", "Wang Fang"]        # two different people
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from platform_core.contracts.manifest import Manifest, PluginId, Version
+from platform_core.contracts.tree_hash import tree_hash
 from platform_core.plugin_host.installed import Tier
 
 _NOT_PART: Final = frozenset({"__pycache__", ".git"})
@@ -92,17 +92,11 @@ NOBODY: Final = AllowList({})
 
 
 def tree_hash_of(folder: Path) -> str:
-    """SHA-256 in hex over the sorted (path, SHA-256) of a folder's files; byte code is not part of it.
+    """The hash of a package of the host's environment; byte code is not part of it: Python writes that by itself.
 
-    Paths are relative, with `/`. A link is refused with ValueError: what it leads to could change unseen.
+    A link is refused with ValueError: what it leads to could change unseen.
     """
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
-        relative = path.relative_to(folder)
-        if _NOT_PART & set(relative.parts):
-            continue
-        if path.is_symlink():
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not _NOT_PART & set(path.relative_to(folder).parts):
             raise ValueError(f"{path} is a link")
-        if path.is_file():
-            total.update(f"{relative.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
+    return tree_hash(folder, leaving_out=_NOT_PART)

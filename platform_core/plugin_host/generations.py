@@ -19,11 +19,14 @@ from sqlalchemy import text
 from platform_core.contracts.hooks import PROJECT, hookimpl
 from platform_core.identity.revocation import DATABASE_AWAY, RevocationFeed
 from platform_core.kernel.database.pools import Database
+from platform_core.kernel.errors import PlatformError
 from platform_core.plugin_host.allow_list import AllowList
 from platform_core.plugin_host.discovery import Plugin, load
 from platform_core.plugin_host.host_deps import EVERYBODY, manifest_of
 from platform_core.plugin_host.host_releases import NotFound, read_found
 from platform_core.plugin_host.installed import Release
+from platform_core.plugin_host.off_list import is_off_list, noted_off_list
+from platform_core.plugin_host.problem_book import Noted
 from platform_core.plugin_host.problems import Problem
 from platform_core.plugin_host.registry import Registry, build, with_problems
 
@@ -58,19 +61,30 @@ class Sources:
     database: Database
     allow_list: AllowList
     points: Sequence[EntryPoint]
-    """Of the host's environment: where trusted releases are."""
+    """Of the host's environment: where trusted releases are. All of them are imported: those that are admitted."""
     outside: Outside
     is_development: bool = False
     """Whether drafts are asked too: those that somebody develops."""
+    unlisted: Sequence[Noted] = ()
+    """Of what the environment holds and the list does not name: not imported, and somebody is told."""
 
 
 class Generations:
     """Keeps a process on the newest generation."""
 
-    def __init__(self, sources: Sources, feed: RevocationFeed, *, swap: Callable[[Registry], None]) -> None:
-        """`swap` puts a generation in place."""
+    def __init__(
+        self,
+        sources: Sources,
+        feed: RevocationFeed,
+        *,
+        swap: Callable[[Registry], None],
+        note: Callable[[Noted], None],
+    ) -> None:
+        """`swap` puts a generation in place, `note` opens a problem."""
         self._sources = sources
         self._swap = swap
+        self._note = note
+        self._told: set[str] = set()
         self._turn = asyncio.Lock()
         self._trusted: Mapping[tuple[str, str], tuple[str, object]] | None = None
         self._feed = feed
@@ -80,6 +94,8 @@ class Generations:
 
     async def start(self) -> None:
         """Ask the newest generation, and follow what changes."""
+        for noted in self._sources.unlisted:
+            self._tell(noted)
         self._feed.listen("plugins", self._heard)  # first, so that no change falls between reading and listening
         await self.refresh()
 
@@ -141,7 +157,17 @@ class Generations:
         kind = {"is_development": self._sources.is_development}
         async with self._sources.database.read_all() as connection:
             rows = (await connection.execute(_IN_USE, {"limit": RELEASES_MAX, **kind})).all()
-        return [self._release(row) for row in rows]
+        releases = [self._release(row) for row in rows]
+        for release in releases:
+            if is_off_list(release, self._sources.allow_list):
+                self._tell(noted_off_list(*release.key, tree_hash=release.tree_hash))
+        return releases
+
+    def _tell(self, noted: Noted) -> None:
+        """Once in each process."""
+        if noted.slot not in self._told:
+            self._told.add(noted.slot)
+            self._note(noted)
 
     def _release(self, row: Any) -> Release:  # Any: a row
         manifest = manifest_of(row.manifest)
@@ -177,7 +203,7 @@ class Generations:
         for point in self._sources.points:
             try:
                 about = read_found(point).manifest.plugin
-            except (NotFound, ValueError) as error:
+            except (NotFound, PlatformError, ValueError) as error:
                 log.warning("plugin.manifest_unreadable", entry_point=point.value, error=str(error))
                 continue
             keys[point.name] = (about.id, about.version)

@@ -22,7 +22,9 @@ from platform_core.plugin_host.allow_list import AllowList, tree_hash_of
 from platform_core.plugin_host.errors import RELEASE_EXISTS
 from platform_core.plugin_host.host_deps import EVERYBODY, HostDeps, Unpacked, encoded
 from platform_core.plugin_host.models import RELEASES
+from platform_core.plugin_host.off_list import noted_off_list
 from platform_core.plugin_host.permissions import record
+from platform_core.plugin_host.problem_book import Noted
 from platform_core.plugin_host.releases import Releases, Submission, read_manifest
 from platform_core.plugin_host.repository import Record
 
@@ -131,6 +133,24 @@ def allow_list_of_host(points: Sequence[EntryPoint]) -> AllowList:
             continue
         hashes[found.manifest.plugin.id, found.manifest.plugin.version] = found.unpacked.tree_hash
     return AllowList(hashes)
+
+
+def admitted(points: Sequence[EntryPoint], allow_list: AllowList) -> tuple[tuple[EntryPoint, ...], tuple[Noted, ...]]:
+    """Those whose id, version and tree hash the list names, and what is to be told of the others. Imports nothing."""
+    good: list[EntryPoint] = []
+    others: list[Noted] = []
+    for point in points:
+        try:
+            found = read_found(point)
+        except (NotFound, PlatformError, ValueError) as error:
+            log.warning("plugin.manifest_unreadable", entry_point=point.value, error=str(error))
+            continue
+        about, tree_hash = found.manifest.plugin, found.unpacked.tree_hash
+        if allow_list.tier_of(found.manifest, tree_hash) == "trusted":
+            good.append(point)
+        else:
+            others.append(noted_off_list(about.id, about.version, tree_hash=tree_hash))
+    return tuple(good), tuple(others)
 
 
 def read_found(point: EntryPoint) -> Found:

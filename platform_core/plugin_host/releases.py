@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from platform_core.contracts.manifest import Manifest
-from platform_core.contracts.rar import detail_types
-from platform_core.contracts.scopes import catalogue
+from platform_core.contracts.manifest_findings import ManifestRefused, errors
+from platform_core.contracts.manifest_rules import read
 from platform_core.kernel.commit import Audit, Change, Due, Event, Insert, Plan
 from platform_core.kernel.commit.audit import PLATFORM
 from platform_core.kernel.i18n import Text
@@ -56,7 +55,6 @@ from platform_core.plugin_host.schemas import (
 from platform_core.plugin_host.versions import newest
 
 NOTICE_MIN: Final = timedelta(days=90)
-MANIFEST_BYTES_MAX: Final = 128 * 1024
 _EVENTS: Final[dict[str, str]] = {
     "in_review": "plugin_release.submitted",
     "approved": "plugin_release.approved",
@@ -422,26 +420,12 @@ class Releases:
 
 
 def read_manifest(text: str) -> Manifest:
-    """A plugin.toml. 422 `plugins.manifest_refused`, naming every fault with its place."""
-    if len(text.encode()) > MANIFEST_BYTES_MAX:
-        raise _refused(f"it has more than {MANIFEST_BYTES_MAX} bytes", f"超过 {MANIFEST_BYTES_MAX} 字节")
+    """A plugin.toml by the rules that hold at home too. 422 `plugins.manifest_refused`, naming each fault's line."""
     try:
-        manifest = Manifest.model_validate_json(msgspec.json.encode(tomllib.loads(text)))
-    except (tomllib.TOMLDecodeError, TypeError) as error:
-        raise _refused(f"it is no TOML that can be read: {error}", f"无法读取：{error}") from error
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_url=False))
-        raise _refused(faults, faults) from error
-    unknown = [f"[[scopes]] {use.name}" for use in manifest.scopes if not _is_for_plugins(use.name)]
-    unknown += [f"[[authorizations]] {use.type}" for use in manifest.authorizations if use.type not in detail_types()]
-    if unknown:
-        names = ", ".join(unknown)
-        raise _refused(f"unknown, or not for apps: {names}", f"未知或不可授予应用：{names}")
-    return manifest
-
-
-def _is_for_plugins(name: str) -> bool:
-    return name in catalogue() and catalogue()[name].is_for_apps
+        return read(text)
+    except ManifestRefused as refused:
+        faults = "; ".join(str(finding) for finding in errors(refused.findings))
+        raise _refused(faults, faults) from refused
 
 
 def _refused(en: str, zh: str) -> Exception:

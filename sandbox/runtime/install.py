@@ -16,10 +16,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
-import json
 import os
 import re
-import tomllib
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -32,6 +30,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from platform_core.contracts.hooks import ENTRY_POINT_GROUP
 from platform_core.contracts.manifest import Manifest
+from platform_core.contracts.manifest_findings import ManifestRefused, errors
+from platform_core.contracts.manifest_rules import read
+from platform_core.contracts.tree_hash import tree_hash
 from sandbox.runtime.installed import (
     INSTALLED_FILE,
     REMOVED_PREFIX,
@@ -42,7 +43,6 @@ from sandbox.runtime.installed import (
     delete_tree,
     folder_of,
     read_installed,
-    tree_hash,
 )
 from sandbox.runtime.release import RELEASE_FILE, WorkerRelease
 from sandbox.runtime.wheels import BYTES_MAX, Budget, BundleRefused, unpack
@@ -210,13 +210,11 @@ def _manifest(tree: Path, point: EntryPoint) -> tuple[str, Manifest]:
     if file.stat().st_size > _MANIFEST_BYTES_MAX:
         raise BundleRefused("manifest", f"{path} has more than {_MANIFEST_BYTES_MAX} bytes.")
     try:
-        read = tomllib.loads(file.read_text(encoding="utf-8"))
-        return str(path), Manifest.model_validate_json(json.dumps(read))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleRefused("manifest", f"{path}: {where}: {first['msg']}. Run `arsenal plugin check`.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
+        return str(path), read(file.read_text(encoding="utf-8"))
+    except ManifestRefused as refused:
+        faults = " ".join(str(finding) for finding in errors(refused.findings))
+        raise BundleRefused("manifest", f"{path}: {faults} Run `arsenal plugin check`.") from None
+    except UnicodeDecodeError as error:
         raise BundleRefused("manifest", f"{path}: {error}. Run `arsenal plugin check`.") from None
 
 

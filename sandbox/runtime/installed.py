@@ -6,10 +6,8 @@ the zygote) and `installed.json` (for the host).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import stat
 import uuid
 from pathlib import Path
 from typing import Final
@@ -21,7 +19,6 @@ from sandbox.runtime.release import ReleaseUnreadable, WorkerRelease, read_relea
 TREE: Final = "tree"
 INSTALLED_FILE: Final = "installed.json"
 REMOVED_PREFIX: Final = ".removed-"
-_CHUNK_BYTES: Final = 1024 * 1024
 
 
 class NotInstalled(Exception):
@@ -92,41 +89,6 @@ def read_installed(plugins: Path, *, plugin_id: str, version: str) -> Installed:
         return Installed(release=release, facts=HostFacts.model_validate_json(text))
     except (ReleaseUnreadable, OSError, ValidationError) as error:
         raise NotInstalled(f"{plugin_id} {version} is not installed, or cannot be read: {error}") from error
-
-
-def tree_hash(folder: Path) -> str:
-    """SHA-256, in hex, over the lines `<sha256>  <path>` of all files, ordered by path (`/` between its parts).
-
-    What is neither file nor folder counts as itself, unread, so that a link in place of a file changes the hash. Raises
-    OSError for what cannot be read.
-    """
-    total = hashlib.sha256()
-    for path in sorted(_files_below(folder), key=lambda path: path.relative_to(folder).as_posix()):
-        name = path.relative_to(folder).as_posix()
-        mode = path.lstat().st_mode
-        what = _hash_of(path) if stat.S_ISREG(mode) else f"special {stat.S_IFMT(mode):o}"
-        total.update(f"{what}  {name}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
-
-
-def _files_below(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found: list[Path] = []
-    for at, folders, files in os.walk(folder, onerror=refuse, followlinks=False):
-        found += [Path(at, name) for name in files]
-        found += [Path(at, name) for name in folders if Path(at, name).is_symlink()]
-    return found
-
-
-def _hash_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def remove(plugins: Path, *, plugin_id: str, version: str) -> bool:

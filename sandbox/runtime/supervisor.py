@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from platform_core.contracts.runtime import Fault, FaultKind, FaultListener, Hosted, OutsideCall, Pending
+from platform_core.contracts.tree_hash import tree_hash
 from sandbox.runtime import frames
 from sandbox.runtime.crew import Facts
-from sandbox.runtime.installed import Installed, NotInstalled, read_installed, tree_hash
+from sandbox.runtime.installed import Installed, NotInstalled, read_installed
 from sandbox.runtime.levels import Level
 from sandbox.runtime.limits import PoolLimits
 from sandbox.runtime.pool import Pool, Starts

@@ -162,7 +162,7 @@ async def test_looping_dying_raising_and_mumbling_neighbours_leave_a_denial_whol
 async def test_a_provider_in_a_worker_is_a_provider_of_the_host(stages: Stages, workers: Workers) -> None:
     stage, leftovers = stages(), Leftovers()
     stage.runtimes["confined"] = workers.supervisor
-    uses = [{"hook": "register_payment_provider", "id": "acme", "methods": ["pay"]}]
+    uses = [{"hook": "register_payment_provider", "id": "acme", "methods": ["describe", "pay"]}]
     name = workers.plugin(PROVIDER, hooks=["register_payment_provider"], providers=uses)
     await workers.supervisor.warm(name, VERSION)
     about = of(name, hooks=[{"name": "register_payment_provider"}], providers=uses)

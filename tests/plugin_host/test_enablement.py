@@ -202,7 +202,7 @@ async def test_only_what_provides_something_is_drained(market: Market) -> None:
     await market.publish()
     pull = SwitchPull(plugin_id=RISK, mode="drain", rule="PLG-007", reason="Slowly.")
     await refused(market, "plugins.switch_refused", market.life.switches.pull(pull, by="per_ops"))
-    provider = '[[providers]]\nhook = "register_payment_provider"\nid = "wallet"\nmethods = ["pay"]\n'
+    provider = '[[providers]]\nhook = "register_payment_provider"\nid = "wallet"\nmethods = ["describe", "pay"]\n'
     await market.publish(plugin_id="example.acme.pay", hooks="register_payment_provider", more=provider)
     merchant = await market.merchant()
     await market.enable(merchant, "example.acme.pay")

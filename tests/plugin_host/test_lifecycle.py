@@ -62,6 +62,7 @@ async def test_a_first_release_waits_for_one_person_and_reaches_merchants_when_p
 
 async def test_personal_scopes_need_two_reviewers_who_are_two(market: Market) -> None:
     personal = '[[scopes]]\nname = "payments.payer:read"\npurpose = { zh = "付款人", en = "Who paid" }\n'
+    personal += '[[personal_data]]\ncategory = "payer"\nretention_days = 1\npurpose = { zh = "计数", en = "Count" }\n'
     made = await market.submit(more=SCOPED + personal)
     assert made.reviews_needed == 2
     approve = ReviewWrite(decision="approve", note="Fine.")
@@ -157,7 +158,7 @@ async def test_a_consent_gives_what_is_asked_for_and_no_more(market: Market) -> 
 
 
 async def test_a_plugin_that_asks_no_scope_needs_no_grant(market: Market) -> None:
-    await market.publish(hooks="register_payment_provider", more="")
+    await market.publish(hooks="on_plugin_changed", more="")
     merchant = await market.merchant()
     await market.enable(merchant)
     assert await market.row("SELECT count(*) FROM access_grant") == (0,)
@@ -185,7 +186,7 @@ async def test_what_the_merchant_takes_back_the_plugin_loses_with_the_next_news(
 
 async def test_it_is_not_enabled_without_configuration_and_secret(market: Market) -> None:
     secret = '[[secrets]]\nname = "key"\nkind = "mac_key"\nlabel = { zh = "密钥", en = "Key" }\n'
-    await market.publish(more=WITH_CONFIG + secret, schema=SCHEMA)
+    await market.publish(hooks="on_payment_captured", more=WITH_CONFIG + secret, schema=SCHEMA)
     merchant = await market.merchant()
     made = await market.install(merchant)
     enabling = market.life.installations.enable(market.actor(merchant), made.id)

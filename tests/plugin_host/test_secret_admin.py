@@ -27,10 +27,13 @@ SECRETS = SCOPED + "".join(
     f'[[secrets]]\nname = "the_{kind}"\nkind = "{kind}"\nlabel = {{ zh = "密钥", en = "Key" }}\nis_required = false\n'
     for kind in KINDS
 )
+SECRETS = SECRETS.replace('kind = "token"', 'kind = "token"\nhosts = ["api.acme.example"]') + (
+    '[[egress]]\nhost = "api.acme.example"\npurpose = { zh = "同步", en = "To sync" }\n'
+)
 
 
 async def installed(market: Market) -> tuple[Actor, str]:
-    await market.publish(more=SECRETS)
+    await market.publish(hooks="on_payment_captured", more=SECRETS)
     actor = market.actor(await market.merchant())
     return actor, (await market.install(actor.merchant_id)).id
 

@@ -70,7 +70,7 @@ async def test_an_open_breaker_closes_it_until_a_trial_is_due(stages: Stages) ->
 
 @pytest.mark.database
 async def test_a_plugin_that_nobody_installs_is_drained_by_its_switch_alone(market: Market) -> None:
-    provider = '[[providers]]\nhook = "register_payment_provider"\nid = "wallet"\nmethods = ["pay"]\n'
+    provider = '[[providers]]\nhook = "register_payment_provider"\nid = "wallet"\nmethods = ["describe", "pay"]\n'
     await market.publish(plugin_id="example.acme.pay", hooks="register_payment_provider", more=provider)
     merchant, other = await market.merchant(), await market.merchant()
     assert (await market.life.enablement.of(merchant)).draining == frozenset()

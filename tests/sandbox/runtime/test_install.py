@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.plugin_bundle import PLUGIN_ID, VERSION, bundle, manifest_text, plugin_bundle, wheel
+from platform_core.contracts.tree_hash import tree_hash
 from sandbox.runtime import install as installing
 from sandbox.runtime import wheels
 from sandbox.runtime.install import install
-from sandbox.runtime.installed import NotInstalled, read_installed, remove, tree_hash
+from sandbox.runtime.installed import NotInstalled, read_installed, remove
 from sandbox.runtime.wheels import BundleRefused
 
 pytestmark = pytest.mark.unit

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from platform_core.bootstrap.confined import Confined
 from platform_core.bootstrap.gate import PluginGate, make_gate
+from platform_core.bootstrap.loud import Loud
 from platform_core.bootstrap.plugin_life import plugin_life
 from platform_core.bootstrap.remote import Remote, make_remote
 from platform_core.bootstrap.warmth import Warmth
@@ -61,6 +62,7 @@ class PluginHost:
     warmth: Warmth
     trusted: TrustedRuns
     remote: Remote
+    loud: Loud
 
     async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
         """After the committer and the feed; what it opens closes with the stack."""
@@ -72,6 +74,7 @@ class PluginHost:
         stack.push_async_callback(self.confined.stop)
         stack.push_async_callback(self.remote.stop)
         if self.generations is not None and is_asking:
+            await self.loud.began()
             await self.generations.start()
             await self.warmth.start()
             stack.push_async_callback(self.warmth.stop)
@@ -153,6 +156,7 @@ def make_plugin_host(
         quarantined=gate.quarantines.held,
     )
     gate.quarantines.follow(confined.changed)
+    loud = Loud(settings, confined, committer=deps.committer, problems=gate.problems)
     life.stops.add(confined)
     remote = make_remote(deps, gate, life.enablement, keys=parts.keys, settings=settings, clock=clock)
     life.stops.add(remote.runtime)
@@ -184,10 +188,11 @@ def make_plugin_host(
     async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
         if any(release.tier == "confined" for release in releases):
             await confined.start()
+            await loud.loaded(releases)
         await remote.endpoints.read(releases)
         return await outside_plugins(releases, objects, known=described)
 
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
     warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
-    return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted, remote)
+    return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted, remote, loud)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_core.bootstrap.bundles import InstalledBundles
+from platform_core.bootstrap.loud import lowered_of
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
@@ -41,6 +42,7 @@ def plugin_life(
         apps=apps,
         parties=parties,
         allow_list=allow_list(settings),
+        lowered=lowered_of(settings),
     )
     bundles = InstalledBundles(settings.home / "plugins")
     return make_plugin_life(host, feed=feed, locale=settings.language, bundles=bundles)

@@ -332,7 +332,7 @@ class Releases:
         row = newest(rows, version=version)
         if row is None:
             raise PLUGIN_NOT_FOUND.error({"plugin_id": plugin_id})
-        return detailed(row, allow_list=self.deps.allow_list)
+        return detailed(row, deps=self.deps)
 
     async def own(self, isv_id: str, *, cursor: str | None, limit: int) -> Page[ReleaseRead]:
         """A publisher's releases, the oldest first."""

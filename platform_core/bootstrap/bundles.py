@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from tempfile import mkdtemp
 
 from platform_core.contracts.manifest_findings import ManifestRefused
 from platform_core.contracts.manifest_rules import read
 from platform_core.plugin_host.host_deps import BundleRefused, Finding, Unpacked
 from sandbox.runtime.install import install
-from sandbox.runtime.installed import Installed
+from sandbox.runtime.installed import Installed, delete_tree, remove
 from sandbox.runtime.wheels import BundleRefused as Refused
 
 
@@ -22,10 +23,33 @@ class InstalledBundles:
     async def unpack(self, bundle: Path) -> Unpacked:
         """Check and unpack, beside the event loop. The same bundle again gives the same answer."""
         try:
-            installed = await asyncio.to_thread(install, bundle, plugins=self._plugins.resolve())
-            return await asyncio.to_thread(_unpacked, installed)
+            return await asyncio.to_thread(_installed, bundle, self._plugins.resolve())
         except (Refused, ManifestRefused) as error:
             raise BundleRefused(str(error)) from error
+
+    async def look(self, bundle: Path) -> Unpacked:
+        """Unpack it into a folder that is gone afterwards: the installer's own judgement, without its place."""
+        try:
+            return await asyncio.to_thread(_looked, bundle)
+        except (Refused, ManifestRefused) as error:
+            raise BundleRefused(str(error)) from error
+
+    async def discard(self, plugin_id: str, version: str) -> None:
+        """Take the folder away."""
+        await asyncio.to_thread(remove, self._plugins.resolve(), plugin_id=plugin_id, version=version)
+
+
+def _installed(bundle: Path, plugins: Path) -> Unpacked:
+    return _unpacked(install(bundle, plugins=plugins))
+
+
+def _looked(bundle: Path) -> Unpacked:
+    """Beside the bundle, so that it lies on the same disk."""
+    folder = Path(mkdtemp(dir=bundle.parent))
+    try:
+        return _installed(bundle, folder)
+    finally:
+        delete_tree(folder)
 
 
 def _unpacked(installed: Installed) -> Unpacked:

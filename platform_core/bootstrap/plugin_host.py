@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from platform_core.bootstrap.confined import Confined
@@ -89,6 +89,25 @@ class Leftovers:
     async def commit(self, merchant_id: str, parts: Sequence[object], /) -> None:
         """All of them or, with an exception, none."""
         await self.committer.commit(Plan(merchant_id, [*parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Makes releases ready that run elsewhere: `generations.Outside`."""
+
+    confined: Confined
+    remote: Remote
+    loud: Loud
+    objects: ObjectTools
+    described: dict[tuple[str, str, str, str], object] = field(default_factory=dict)
+
+    async def __call__(self, releases: Sequence[Release], /) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
+        """Workers where one is needed, said loudly where they are not isolated; endpoints; objects."""
+        if any(release.tier == "confined" for release in releases):
+            await self.confined.start()
+            await self.loud.loaded(releases)
+        await self.remote.endpoints.read(releases)
+        return await outside_plugins(releases, self.objects, known=self.described)
 
 
 def teller_of(host: PluginHost) -> HookTeller:
@@ -183,15 +202,7 @@ def make_plugin_host(
         listeners=dispatcher.listeners,
     )
 
-    described: dict[tuple[str, str, str, str], object] = {}
-
-    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
-        if any(release.tier == "confined" for release in releases):
-            await confined.start()
-            await loud.loaded(releases)
-        await remote.endpoints.read(releases)
-        return await outside_plugins(releases, objects, known=described)
-
+    outside = Outside(confined, remote, loud, objects)
     sources = Sources(database=deps.database, allow_list=life.deps.allow_list, points=discover(), outside=outside)
     warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)

@@ -45,7 +45,9 @@ def plugin_life(
         lowered=lowered_of(settings),
     )
     bundles = InstalledBundles(settings.home / "plugins")
-    return make_plugin_life(host, feed=feed, locale=settings.language, bundles=bundles)
+    return make_plugin_life(
+        host, feed=feed, locale=settings.language, bundles=bundles, incoming=settings.home / "uploads"
+    )
 
 
 def allow_list(settings: Settings) -> AllowList:

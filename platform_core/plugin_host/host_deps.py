@@ -83,6 +83,14 @@ class Bundles(Protocol):
         """Check and unpack. The same bundle again gives the same answer. Raises BundleRefused, and leaves nothing."""
         ...
 
+    async def look(self, bundle: Path) -> Unpacked:
+        """What `unpack` would answer, wherever the version stands; leaves nothing. Raises BundleRefused."""
+        ...
+
+    async def discard(self, plugin_id: str, version: str) -> None:
+        """Take away what was unpacked of a version that nobody runs; nothing where there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDeps:

@@ -36,7 +36,9 @@ from platform_core.kernel.i18n import Language
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.router import SCOPE as LEDGER_SCOPE
 from platform_core.ledger.router import ledger_router
+from platform_core.plugin_host.bundle_uploads import BYTES_MAX as BUNDLE_BYTES_MAX
 from platform_core.plugin_host.discovery import discover
+from platform_core.plugin_host.router_bundles import UPLOAD_PATH, bundles_router
 from platform_core.plugin_host.router_merchants import merchants_router
 from platform_core.plugin_host.router_operators import operators_router, publishers_router
 from platform_core.plugin_host.router_remote import asks_router, remote_publishers_router
@@ -66,6 +68,7 @@ def create_app(
         versions=versions(),
         hooks=hooks,
         direct=PAYMENTS_DIRECT,
+        larger_bodies={UPLOAD_PATH: BUNDLE_BYTES_MAX},
         title="Arsenal",
         version="0.1.0",
         description=DESCRIPTION,
@@ -93,6 +96,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(merchants_router(platform.plugin_life))
     app.include_router(publishers_router(platform.plugin_life))
     app.include_router(operators_router(platform.plugin_life))
+    app.include_router(bundles_router(platform.plugin_life))
     app.include_router(remote_publishers_router(platform.plugin_life))
     app.include_router(asks_router(platform.plugin_host.remote.calls, platform.access))
     app.include_router(plugin_deliveries_router(platform.plugin_life.deps))

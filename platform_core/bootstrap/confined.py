@@ -14,6 +14,7 @@ import structlog
 
 from platform_core.contracts.runtime import Answered, Fault, FaultKind, FaultListener, OutsideCall, Pending
 from sandbox.runtime.levels import Level
+from sandbox.runtime.lockdown.cgroups import delegated_group
 from sandbox.runtime.requests import ZygoteSettings
 from sandbox.runtime.spawner import Spawner, SpawnFailed
 from sandbox.runtime.supervisor import LogSink, Supervisor
@@ -59,12 +60,18 @@ class Confined:
         self._spawner: Spawner | None = None
         self._supervisor: Supervisor | None = None
         self._why = "nothing confined was started in this process"
+        self._is_failed = False
         self._turn = asyncio.Lock()
 
     @property
     def level(self) -> str:
         """The level attained; L0 while nothing runs."""
         return "L0" if self._supervisor is None else self._supervisor.level
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether workers were wanted and could not be had: no confined plugin runs in this process."""
+        return self._is_failed
 
     @property
     def supervisor(self) -> Supervisor | None:
@@ -78,15 +85,20 @@ class Confined:
                 return
             await asyncio.to_thread(self._plugins.mkdir, parents=True, exist_ok=True)
             uid_first = _UID_FIRST + os.getpid() % 8192 * _UIDS_PER_PROCESS
-            settings = ZygoteSettings(required=self._required, plugins=self._plugins.resolve(), uid_first=uid_first)
+            group = await asyncio.to_thread(delegated_group)
+            settings = ZygoteSettings(
+                required=self._required, plugins=self._plugins.resolve(), uid_first=uid_first, group=group
+            )
             spawner = Spawner(settings)
             try:
                 await spawner.start()
             except SpawnFailed as error:
                 self._why = str(error)
+                self._is_failed = True
                 log.error("plugin.no_confinement", required=self._required.name, why=str(error))
                 await spawner.close()
                 return
+            self._is_failed = spawner.level < self._required
             self._spawner = spawner
             self._supervisor = Supervisor(
                 spawner,
@@ -97,7 +109,9 @@ class Confined:
             )
             for plugin_id, version in self._quarantined():
                 self._supervisor.quarantine(plugin_id, version)
-            log.info("plugin.confinement", attained=spawner.level.name, required=self._required.name)
+            log.info(
+                "plugin.confinement", attained=spawner.level.name, required=self._required.name, cgroups=str(group)
+            )
 
     async def stop(self) -> None:
         """Kill every worker and the zygote."""

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from platform_core.bootstrap.doctor import Finding, State
+from platform_core.bootstrap.loud import ISOLATED
 from platform_core.kernel.settings import Settings
 from sandbox.runtime.levels import Gap, Level, Machine, gaps, look_at_machine
 from sandbox.runtime.requests import Unproven, ZygoteSettings
 from sandbox.runtime.spawner import Spawner, SpawnFailed
 
-ISOLATED: Final = Level.L2
-"""Below it nobody may speak of isolation."""
 _PROVEN_WITHIN_S: Final = 10.0
 """For one throwaway worker; a busy machine is not a worse one."""
 

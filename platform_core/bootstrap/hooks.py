@@ -12,7 +12,7 @@ from platform_core.identity.request_log import RequestLog
 from platform_core.kernel.http.envelope import Envelope, Exchange
 
 API: Final = "/v1/"
-OPEN_PATHS: Final = ("/v1/notices/", "/healthz", "/readyz")
+OPEN_PATHS: Final = ("/v1/notices/", "/healthz", "/health", "/readyz")
 """Providers' notices are verified and come in numbers from few addresses; probes must not be refused."""
 
 

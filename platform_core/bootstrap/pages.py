@@ -36,6 +36,12 @@ def page_routes(platform: Platform, document: Callable[[], dict[str, Any]]) -> A
         """The process turns; says nothing of what it depends on."""
         return {"status": "ok"}
 
+    @router.get("/health")
+    async def health(response: Response) -> dict[str, object]:
+        """The process turns; `degraded` names what is less than it should be, for whoever watches."""
+        response.headers["cache-control"] = "no-store"
+        return {"status": "ok", "degraded": platform.plugin_host.loud.degraded}
+
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
         """Whether requests would succeed now: 200, or 503 with what is missing."""

@@ -6,11 +6,12 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from platform_core.bootstrap.confined import Confined
 from platform_core.bootstrap.gate import PluginGate, make_gate
+from platform_core.bootstrap.loud import Loud
 from platform_core.bootstrap.plugin_life import plugin_life
 from platform_core.bootstrap.remote import Remote, make_remote
 from platform_core.bootstrap.warmth import Warmth
@@ -37,7 +38,7 @@ from platform_core.plugin_host.discovery import Plugin, discover
 from platform_core.plugin_host.dispatch import Dispatcher
 from platform_core.plugin_host.egress import Egress
 from platform_core.plugin_host.gate import level_by_tier
-from platform_core.plugin_host.generations import Generations, Outside, Sources
+from platform_core.plugin_host.generations import Generations, Sources
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps
 from platform_core.plugin_host.hook_teller import HookTeller
 from platform_core.plugin_host.host_releases import admitted
@@ -70,6 +71,7 @@ class PluginHost:
     remote: Remote
     traces: TraceDeps
     desk: TraceDesk
+    loud: Loud
 
     async def open(self, stack: AsyncExitStack, *, is_asking: bool) -> None:
         """After the committer and the feed; what it opens closes with the stack."""
@@ -83,6 +85,7 @@ class PluginHost:
         stack.push_async_callback(self.confined.stop)
         stack.push_async_callback(self.remote.stop)
         if self.generations is not None and is_asking:
+            await self.loud.began()
             await self.generations.start()
             stack.push_async_callback(self.generations.stop)
             self.life.enablement.prepare_with(self.warmth.prepare)
@@ -101,6 +104,25 @@ class Leftovers:
     async def commit(self, merchant_id: str, parts: Sequence[object], /) -> None:
         """All of them or, with an exception, none."""
         await self.committer.commit(Plan(merchant_id, [*parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Makes releases ready that run elsewhere: `generations.Outside`."""
+
+    confined: Confined
+    remote: Remote
+    loud: Loud
+    objects: ObjectTools
+    described: dict[tuple[str, str, str, str], object] = field(default_factory=dict)
+
+    async def __call__(self, releases: Sequence[Release], /) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
+        """Workers where one is needed, said loudly where they are not isolated; endpoints; objects."""
+        if any(release.tier == "confined" for release in releases):
+            await self.confined.start()
+            await self.loud.loaded(releases)
+        await self.remote.endpoints.read(releases)
+        return await outside_plugins(releases, self.objects, known=self.described)
 
 
 def teller_of(host: PluginHost) -> HookTeller:
@@ -122,19 +144,6 @@ def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Br
     rows = BreakerRows(health, feed, hear=hear)
     made.append(Breakers(health.clock, rows))
     return rows, made[0]
-
-
-def _outside(confined: Confined, remote: Remote, objects: ObjectTools) -> Outside:
-    """What makes outside releases ready: a process begins to confine when there is something to be confined."""
-    described: dict[tuple[str, str, str, str], object] = {}
-
-    async def outside(releases: Sequence[Release]) -> tuple[tuple[Plugin, ...], tuple[Problem, ...]]:
-        if any(release.tier == "confined" for release in releases):
-            await confined.start()
-        await remote.endpoints.read(releases)
-        return await outside_plugins(releases, objects, known=described)
-
-    return outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +194,7 @@ def make_plugin_host(
         quarantined=gate.quarantines.held,
     )
     gate.quarantines.follow(confined.changed)
+    loud = Loud(settings, confined, committer=deps.committer, problems=gate.problems)
     life.stops.add(confined)
     remote = make_remote(deps, gate, life.enablement, keys=parts.keys, settings=settings, clock=clock)
     life.stops.add(remote.runtime)
@@ -218,7 +228,7 @@ def make_plugin_host(
         database=deps.database,
         allow_list=life.deps.allow_list,
         points=points,
-        outside=_outside(confined, remote, objects),
+        outside=Outside(confined, remote, loud, objects),
         unlisted=unlisted,
         is_development=settings.is_development,
     )
@@ -245,6 +255,7 @@ def make_plugin_host(
         warmth=warmth,
         trusted=tools.trusted,
         remote=remote,
+        loud=loud,
         traces=traces,
         desk=desk,
     )

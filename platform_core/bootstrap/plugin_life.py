@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_core.bootstrap.bundles import InstalledBundles
+from platform_core.bootstrap.loud import lowered_of
 from platform_core.identity.apps import Apps
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.grants import Grants
@@ -43,6 +44,7 @@ def plugin_life(
         apps=apps,
         parties=parties,
         allow_list=allow_list(settings),
+        lowered=lowered_of(settings),
     )
     bundles = InstalledBundles(settings.home / "plugins", required=Level[settings.sandbox_require])
     health = CountedHealth(database=deps.database, clock=clock, real_clock=deps.clock)
@@ -52,6 +54,7 @@ def plugin_life(
         locale=settings.language,
         health=health,
         bundles=bundles,
+        incoming=settings.home / "uploads",
         is_development=settings.is_development,
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from platform_core.identity.revocation import RevocationFeed
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
+from platform_core.plugin_host.bundle_uploads import BundleUploads
 from platform_core.plugin_host.canary import Health
 from platform_core.plugin_host.configuration import Configurations, HookPolicies
 from platform_core.plugin_host.development import DEV_SESSION, Development
@@ -44,6 +46,7 @@ class PluginLife:
     enablement: FeedEnablement
     stops: Stops
     bundles: Bundles | None
+    uploads: BundleUploads | None
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -57,11 +60,11 @@ def make_plugin_life(
     locale: str,
     health: Health | None = None,
     bundles: Bundles | None = None,
+    incoming: Path | None = None,
     is_development: bool = False,
 ) -> PluginLife:
-    """Everything over `deps`; nothing is opened. Without `bundles` nothing can be submitted in this process.
-
-    `is_development`: drafts are asked.
+    """Everything over `deps`; nothing is opened. Without `bundles` nothing can be submitted in this process, without
+    `incoming`, a folder for what is on its way, nothing over REST. `is_development`: drafts are asked.
     """
     installations = Installations(deps)
     upgrades = Upgrades(deps, installations)
@@ -91,4 +94,5 @@ def make_plugin_life(
         enablement=enablement,
         stops=Stops(feed),
         bundles=bundles,
+        uploads=None if bundles is None or incoming is None else BundleUploads(releases, bundles, incoming),
     )

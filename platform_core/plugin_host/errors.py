@@ -52,7 +52,7 @@ SCHEMA_REFUSED: Final = declare(
     "plugins.schema_refused",
     status=422,
     title=Text(en="The configuration schema cannot be taken", zh="配置模式不被接受"),
-    detail=Text(en="At {where}: {found} {next_step}", zh="{where}：{found} {next_step}"),
+    detail=Text(en="At {where}: {found} {next_step}", zh="配置模式的 {where} 处：{found} {next_step}"),
     hint=Text(en="See the subset in the guide operate-plugins.", zh="请参阅 operate-plugins 指南中的子集说明。"),
 )
 CHECK_FAILED: Final = declare(
@@ -271,8 +271,8 @@ SIGNING_SECRET_NEEDED: Final = declare(
         zh="发往 {plugin_id} 的请求须签名，而其服务器还没有用于验证的密钥。",
     ),
     hint=Text(
-        en="Call POST /v1/plugins/{plugin_id}/signing-secret, keep what it shows, and publish again.",
-        zh="请调用 POST /v1/plugins/{plugin_id}/signing-secret，保存其返回的密钥后再发布。",
+        en="Call POST /v1/plugin-signing-secrets/{plugin_id}, keep what it shows, and publish again.",
+        zh="请调用 POST /v1/plugin-signing-secrets/{plugin_id}，保存其返回的密钥后再发布。",
     ),
 )
 BLOB_INVALID: Final = declare(
@@ -320,4 +320,43 @@ DEV_VERSION_QUARANTINED: Final = declare(
         zh="{plugin_id} {version} 处于隔离状态，其草稿同样不能运行。",
     ),
     hint=Text(en="Mend it under a new version in plugin.toml.", zh="请修复并提高 plugin.toml 中的版本号。"),
+)
+BUNDLE_TOO_LARGE: Final = declare(
+    "plugins.bundle_too_large",
+    status=413,
+    title=Text(en="The bundle is too large", zh="安装包过大"),
+    detail=Text(en="A bundle holds at most {limit} bytes.", zh="安装包不得超过 {limit} 字节。"),
+    hint=Text(en="Leave out what the plugin does not need.", zh="请去除插件不需要的内容。"),
+)
+UPLOAD_DIFFERS: Final = declare(
+    "plugins.upload_differs",
+    status=422,
+    title=Text(en="What arrived is not what was announced", zh="收到的内容与声明不符"),
+    detail=Text(
+        en="The SHA-256 of the body is {digest}, and the address names another.",
+        zh="请求体的 SHA-256 为 {digest}，与地址所示不同。",
+    ),
+    hint=Text(en="Send it again, to the address of its own hash.", zh="请按其自身哈希的地址重新发送。"),
+)
+UPLOAD_MEDIA_TYPE: Final = declare(
+    "plugins.upload_media_type",
+    status=415,
+    title=Text(en="The media type is not supported", zh="不支持的内容类型"),
+    detail=Text(en="A bundle is sent as application/zip, not encoded.", zh="安装包须以 application/zip 发送且不编码。"),
+    hint=Text(en="Send Content-Type: application/zip.", zh="请设置 Content-Type: application/zip。"),
+)
+UPLOADS_EXCEEDED: Final = declare(
+    "plugins.uploads_exceeded",
+    status=429,
+    is_retryable=True,
+    title=Text(en="Too many uploads", zh="上传过于频繁"),
+    detail=Text(en="A publisher may send {max} bundles an hour.", zh="发布者每小时最多上传 {max} 个安装包。"),
+    hint=Text(en="Come again after the time in Retry-After.", zh="请在 Retry-After 所示时间后重试。"),
+)
+UPLOADS_NOT_KEPT: Final = declare(
+    "plugins.uploads_not_kept",
+    status=503,
+    title=Text(en="This installation takes no bundles", zh="本系统不接收安装包"),
+    detail=Text(en="The process has no folder for bundles.", zh="该进程没有存放安装包的目录。"),
+    hint=Text(en="Run arsenal doctor.", zh="请运行 arsenal doctor。"),
 )

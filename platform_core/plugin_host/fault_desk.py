@@ -156,6 +156,32 @@ WORDS: Final[Mapping[FaultKind, Words]] = {
 }
 
 
+WORDS_REMOTE: Final[Mapping[FaultKind, Words]] = {
+    FaultKind.LOAD: _words(
+        "critical",
+        "The publisher's server could not be reached.",
+        "无法连接发布者的服务器。",
+        next_en="Look at [remote] endpoint in plugin.toml: its name, its certificate, and whether it listens.",
+        next_zh="请检查 plugin.toml 中 [remote] endpoint 的域名、证书以及服务是否在监听。",
+    ),
+    FaultKind.DIED: _words(
+        "warning",
+        "The publisher's server hung up in the middle of a call.",
+        "发布者的服务器在调用中断开连接。",
+        next_en="Look into the server's log at the sample call's webhook-id.",
+        next_zh="请在服务器日志中查找示例调用的 webhook-id。",
+    ),
+    FaultKind.EXCEPTION: _words(
+        "warning",
+        "The publisher's server answered with an error, or refused the signature.",
+        "发布者的服务器返回错误，或拒绝了签名。",
+        next_en="Look into the server's log at the sample call's webhook-id; compare the signing secret.",
+        next_zh="请在服务器日志中查找示例调用的 webhook-id，并核对签名密钥。",
+    ),
+}
+"""Where a remote plugin's fault is told otherwise."""
+
+
 class FaultDesk:
     """A `contracts.runtime.FaultListener` and a `listening.HookListener`. Never waits, never fails."""
 
@@ -175,6 +201,7 @@ class FaultDesk:
                     answer.plugin_id,
                     answer.version,
                     answer.fault,
+                    words=(WORDS_REMOTE if answer.tier == "remote" else WORDS).get(answer.fault.kind),
                     merchant_id=seen.merchant_id,
                     hook=answer.hook,
                     call_id=answer.call_id or None,
@@ -186,11 +213,12 @@ class FaultDesk:
         version: str,
         fault: Fault,
         *,
+        words: Words | None = None,
         merchant_id: str | None = None,
         hook: str | None = None,
         call_id: str | None = None,
     ) -> None:
-        words = WORDS[fault.kind]
+        words = words or WORDS[fault.kind]
         if fault.is_security:
             self._quarantines.fault(plugin_id, version, fault, merchant_id=merchant_id, call_id=call_id)
         self._problems.note(

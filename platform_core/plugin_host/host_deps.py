@@ -57,6 +57,21 @@ class Unpacked:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """The operator accepts less confinement than isolation, and somebody answers for it."""
+
+    required: str
+    """The level that is enough, L0 or L1."""
+    accepted_by: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Who, and why."""
+        return f"{self.accepted_by}: {self.reason}"
+
+
 class BundleRefused(Exception):
     """A bundle that cannot be unpacked, and why; English, for its publisher."""
 
@@ -66,6 +81,14 @@ class Bundles(Protocol):
 
     async def unpack(self, bundle: Path) -> Unpacked:
         """Check and unpack. The same bundle again gives the same answer. Raises BundleRefused, and leaves nothing."""
+        ...
+
+    async def look(self, bundle: Path) -> Unpacked:
+        """What `unpack` would answer, wherever the version stands; leaves nothing. Raises BundleRefused."""
+        ...
+
+    async def discard(self, plugin_id: str, version: str) -> None:
+        """Take away what was unpacked of a version that nobody runs; nothing where there is none."""
         ...
 
 
@@ -87,6 +110,14 @@ class HostDeps:
     apps: Apps
     parties: Parties
     allow_list: AllowList
+    lowered: Lowered | None = None
+    """None: confined plugins run isolated or not at all."""
+
+    def lowered_for(self, manifest: Manifest, tree_hash: str) -> str | None:
+        """The mark of a confined plugin where less than isolation is accepted: who answers for it, and why."""
+        if self.lowered is None or self.allow_list.tier_of(manifest, tree_hash) != "confined":
+            return None
+        return f"{self.lowered.required}, {self.lowered.words}"
 
     def news(
         self, subject_id: str, *, merchant_id: str | None, kind: Literal["plugins", "plugin_stop", "plugin_trace"]

@@ -295,6 +295,7 @@ class Installations:
             suspension=await self._suspension(row.plugin_id, row.version, merchant_id),
             rolls_back_to=None if before is None else before.version,
             newest_version=None if latest is None or latest.id == row.release_id else latest.version,
+            lowered_confinement=self.deps.lowered_for(manifest, release.tree_hash),
         )
 
     async def page(

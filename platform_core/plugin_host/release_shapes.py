@@ -8,7 +8,7 @@ from platform_core.contracts.manifest import Manifest
 from platform_core.contracts.rar import detail_types
 from platform_core.contracts.scopes import catalogue
 from platform_core.plugin_host.allow_list import AllowList
-from platform_core.plugin_host.host_deps import manifest_of
+from platform_core.plugin_host.host_deps import HostDeps, manifest_of
 from platform_core.plugin_host.permissions import details_for
 from platform_core.plugin_host.repository import Record
 from platform_core.plugin_host.schemas import (
@@ -32,13 +32,14 @@ def listed(row: Record) -> PluginListed:
     return PluginListed(**_head(row, manifest_of(row.manifest)))
 
 
-def detailed(row: Record, *, allow_list: AllowList) -> PluginDetailed:
+def detailed(row: Record, *, deps: HostDeps) -> PluginDetailed:
     """What the consent page says. Purposes are the publisher's words, texts the platform's."""
     manifest = manifest_of(row.manifest)
     about = manifest.plugin
     return PluginDetailed(
         **_head(row, manifest),
-        tier=allow_list.tier_of(manifest, row.tree_hash),
+        tier=deps.allow_list.tier_of(manifest, row.tree_hash),
+        lowered_confinement=deps.lowered_for(manifest, row.tree_hash),
         license=about.license,
         support=about.support,
         homepage=about.homepage,

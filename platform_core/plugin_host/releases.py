@@ -78,6 +78,26 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """A submission that may be taken, and what is there of its plugin already."""
+
+    manifest: Manifest
+    plugin: Record | None
+    before: Record | None
+    """The version, in `changes_asked`: this is another round of it."""
+
+    @property
+    def plugin_id(self) -> str:
+        """The plugin."""
+        return self.manifest.plugin.id
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.manifest.plugin.version
+
+
+@dataclass(frozen=True, slots=True)
 class Releases:
     """What publishers submit and reviewers decide. Every step is one plan with its audit row and its event."""
 
@@ -89,19 +109,12 @@ class Releases:
         403 `plugins.publisher_refused`; 409 `plugins.release_exists` (one in `changes_asked` takes the new contents, as
         another round); 422 `plugins.manifest_refused`, `plugins.schema_refused`, `plugins.check_failed`.
         """
-        manifest = read_manifest(wanted.unpacked.manifest)
-        plugin_id, version = manifest.plugin.id, manifest.plugin.version
+        admitted = await self.admit(wanted)
+        manifest, plugin_id = admitted.manifest, admitted.plugin_id
+        plugin, before = admitted.plugin, admitted.before
         schema = _checked_schema(manifest, wanted.unpacked)
-        _check_findings(wanted.unpacked)
         async with self.deps.database.read_auth() as connection:
-            plugin = await repository.read_plugin(connection, plugin_id)
-            before = await repository.read_version(connection, plugin_id, version)
             published = await repository.read_releases_of(connection, plugin_id, states=("published", "suspended"))
-        owner = plugin.isv_id if plugin is not None else wanted.isv_id
-        if manifest.plugin.publisher != wanted.isv_id or owner != wanted.isv_id:
-            raise PUBLISHER_REFUSED.error({"plugin_id": plugin_id})
-        if before is not None and before.state != "changes_asked":
-            raise RELEASE_EXISTS.error({"plugin_id": plugin_id, "version": version, "state": before.state})
         row = self._row(wanted, manifest, schema=schema, last=newest(published), before=before)
         plan = Plan(None)
         if plugin is None:
@@ -136,6 +149,31 @@ class Releases:
         )
         await self.deps.commit(plan, subject=manifest.plugin.id)
         return str(row["id"])
+
+    async def admit(self, wanted: Submission) -> Admitted:
+        """Whether `submit` would take it, as far as can be known beforehand; raises what it raises."""
+        manifest = read_manifest(wanted.unpacked.manifest)
+        plugin_id, version = manifest.plugin.id, manifest.plugin.version
+        _checked_schema(manifest, wanted.unpacked)
+        _check_findings(wanted.unpacked)
+        async with self.deps.database.read_auth() as connection:
+            plugin = await repository.read_plugin(connection, plugin_id)
+            before = await repository.read_version(connection, plugin_id, version)
+        owner = plugin.isv_id if plugin is not None else wanted.isv_id
+        if manifest.plugin.publisher != wanted.isv_id or owner != wanted.isv_id:
+            raise PUBLISHER_REFUSED.error({"plugin_id": plugin_id})
+        if before is not None and before.state != "changes_asked":
+            raise RELEASE_EXISTS.error({"plugin_id": plugin_id, "version": version, "state": before.state})
+        return Admitted(manifest, plugin, before)
+
+    async def known(self, wanted: Submission) -> ReleaseRead | None:
+        """The publisher's release that was made of this very bundle; None where there is none."""
+        about = read_manifest(wanted.unpacked.manifest).plugin
+        async with self.deps.database.read_auth() as connection:
+            row = await repository.read_version(connection, about.id, about.version)
+        if row is None or row.isv_id != wanted.isv_id or row.bundle_hash != wanted.unpacked.bundle_hash:
+            return None
+        return release_read(row, allow_list=self.deps.allow_list)
 
     def _row(
         self,
@@ -354,7 +392,7 @@ class Releases:
         row = newest(rows, version=version)
         if row is None:
             raise PLUGIN_NOT_FOUND.error({"plugin_id": plugin_id})
-        return detailed(row, allow_list=self.deps.allow_list)
+        return detailed(row, deps=self.deps)
 
     async def own(self, isv_id: str, *, cursor: str | None, limit: int) -> Page[ReleaseRead]:
         """A publisher's releases, the oldest first."""

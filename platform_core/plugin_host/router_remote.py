@@ -32,7 +32,7 @@ from platform_core.plugin_host.router_parts import MaySubmit, PluginIdPath, answ
 from platform_core.plugin_host.schemas import ReleaseRead, RemoteSubmit, SigningSecretRead, SigningSecretRotate
 
 ASK_PATH: Final = "/v1/plugin-asks"
-_SECRET: Final = "/plugins/{plugin_id}/signing-secret"  # noqa: S105 - an address
+_SECRET: Final = "/plugin-signing-secrets/{plugin_id}"  # noqa: S105 - an address
 
 
 def remote_publishers_router(life: PluginLife) -> APIRouter:

@@ -32,6 +32,16 @@ DifferenceRead = Annotated[
 ]
 
 
+LoweredConfinement = Annotated[
+    str | None,
+    Field(
+        description="Set where the operator lets this plugin run below isolation: the level that is enough, who "
+        "answers for it, and why.",
+        examples=["L1, Li Na: a laptop, for development"],
+    ),
+]
+
+
 class _Command(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -127,6 +137,7 @@ class PluginDetailed(PluginListed):
     personal_data: list[PersonalDatum]
     config_schema: dict[str, Any] | None
     has_native_code: bool
+    lowered_confinement: LoweredConfinement
     retires_at: datetime | None
 
 
@@ -196,6 +207,7 @@ class InstallationDetailed(InstallationRead):
     suspension: SuspensionRead | None
     rolls_back_to: str | None
     newest_version: str | None = Field(description="The newest published one, where that is another.")
+    lowered_confinement: LoweredConfinement
 
 
 class UpgradeRead(_Read):

@@ -51,7 +51,7 @@ contract = ">=1.0,<2"
 """
 OF_EVERYBODY: Final = ("/v1/plugins/{plugin_id}",)
 """Paths of what every merchant may see."""
-OF_OTHERS: Final = ("/v1/plugin-releases", "/v1/admin/")
+OF_OTHERS: Final = ("/v1/plugin-releases", "/v1/plugin-signing-secrets", "/v1/plugin-bundles", "/v1/admin/")
 """Paths of publishers and of the operator's staff; a merchant finds nothing there (tests/plugin_host/test_routes)."""
 _keys = itertools.count(1)
 _OBJECT: Final = re.compile(r"/v1/[^{]*\{\w+\}")
@@ -82,7 +82,9 @@ class Tenant:
             return path
         if not is_of_merchants(path):
             ids = self.shop.platform.ids
-            return path.format(plugin_id=PLUGIN, release_id=ids.mint("prl"), switch_id=ids.mint("psw"))
+            return path.format(
+                plugin_id=PLUGIN, release_id=ids.mint("prl"), switch_id=ids.mint("psw"), bundle_hash="0" * 64
+            )
         filled = re.sub(r"\{\w+\}", await self.make(path), path, count=1)
         for name in re.findall(r"\{(\w+)\}", filled):
             filled = filled.replace(f"{{{name}}}", await INNER[name](self))

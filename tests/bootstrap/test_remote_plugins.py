@@ -141,7 +141,7 @@ class Stage:
         )
 
     async def rotate(self, **wanted: Any) -> str:
-        answer = await self.ask(self.publisher, f"/plugins/{self.plugin_id}/signing-secret", wanted)
+        answer = await self.ask(self.publisher, f"/plugin-signing-secrets/{self.plugin_id}", wanted)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["secret"])
 
@@ -444,7 +444,7 @@ async def test_both_secrets_sign_while_they_overlap_and_the_old_one_ends(stage: 
 
 
 async def test_the_secret_is_shown_once_and_to_its_publisher_alone(opened: Stage) -> None:
-    path = f"/plugins/{opened.plugin_id}/signing-secret"
+    path = f"/plugin-signing-secrets/{opened.plugin_id}"
     unknown = await opened.ask(opened.publisher, path, {})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "plugins.not_found")
     assert (await opened.submit()).status_code == 201
@@ -455,6 +455,9 @@ async def test_the_secret_is_shown_once_and_to_its_publisher_alone(opened: Stage
     again = await opened.ask(opened.publisher, path, {}, key="once-secret")
     assert (again.headers["idempotency-replayed"], again.json()) == ("true", {**made.json(), "secret": None})
     assert (await opened.ask(opened.publisher, path)).json()["secret"] is None
+    kinds = "SELECT kind FROM audit_row WHERE subject = $1"
+    audited = [row[0] for row in await opened.owner.fetch(kinds, opened.plugin_id)]
+    assert audited.count("plugin.signing_secret_rotated") == 1
     secret = made.json()["secret"].removeprefix("whsec_")
     for table in ("idempotency", "plugin_signing_secret", "audit_row", "outbox", "api_request"):
         if await opened.owner.fetchval("SELECT to_regclass($1)", table) is not None:

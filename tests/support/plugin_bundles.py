@@ -7,27 +7,39 @@ import hashlib
 import json
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 _EPOCH: Final = (2026, 11, 22, 0, 0, 0)
 _LEFT_OUT: Final = frozenset({"tests", "__pycache__", "pyproject.toml"})
 
 
-def bundle_of(name: str, folder: Path, *, version: str | None = None) -> Path:
-    """`plugins/<name>` as `<name>.arsenal` in a folder; `version` in place of the manifest's own."""
+def bundle_of(
+    name: str,
+    folder: Path,
+    *,
+    version: str | None = None,
+    publisher: str = "isv_arsenal",
+    more: Mapping[str, bytes] = NOTHING,
+) -> Path:
+    """`plugins/<name>` as `<name>.arsenal` in a folder; `version` in place of the manifest's own, `more` files."""
     source = ROOT / "plugins" / name
     files = {
         path.relative_to(source).as_posix(): path.read_bytes()
         for path in sorted(source.rglob("*"))
         if path.is_file() and not _LEFT_OUT & set(path.relative_to(source).parts)
     }
+    files |= more
     manifest = tomllib.loads(files["plugin.toml"].decode())
     own = str(manifest["plugin"]["version"])
     if version is not None:
         files["plugin.toml"] = files["plugin.toml"].replace(f'"{own}"'.encode(), f'"{version}"'.encode(), 1)
+    files["plugin.toml"] = files["plugin.toml"].replace(b'"isv_arsenal"', f'"{publisher}"'.encode(), 1)
     return packed(name, files, folder, version=version or own)
 
 

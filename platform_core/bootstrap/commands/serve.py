@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from platform_core.bootstrap.app import create_app
 from platform_core.bootstrap.environment import leave_on_signal, load_settings, migrated_database, observed
+from platform_core.bootstrap.loud import banner
 from platform_core.bootstrap.platform import open_platform
 from platform_core.bootstrap.server_processes import CHILD_APP, Supervisor, hand_on
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
@@ -61,6 +62,7 @@ def serve(
 
         def ready() -> None:
             settle_collector()
+            terminal.warn(banner(settings))
             terminal.say(f"Arsenal answers on [bold]{url_of(listener)}[/]  ({settings.public_origin} for callers)")
             terminal.say(f"  ready: {url_of(listener)}/readyz   API: {url_of(listener)}/openapi.json   stop: Ctrl-C")
             terminal.document(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from platform_core.bootstrap.environment import leave_on_signal, load_settings, migrated_database, observed
+from platform_core.bootstrap.loud import banner
 from platform_core.bootstrap.terminal import CliFailure, JsonOption, Terminal, reporting
 from platform_core.bootstrap.worker import worker_needs
 from platform_core.delivery.celery_app import make_celery, run_worker
@@ -22,6 +23,7 @@ def worker(*, is_json: JsonOption = False) -> None:
 
         def ready() -> None:
             broker = "files under " + str(settings.home / "broker") if settings.broker_url is None else "the set broker"
+            terminal.warn(banner(settings))
             terminal.say(f"Worker {os.getpid()} works, wake-ups by {broker}. Stop: Ctrl-C")
             terminal.document({"pid": os.getpid(), "ready": True, "threads": settings.worker_threads})
 

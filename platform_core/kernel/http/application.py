@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.http.direct import DirectRoute, DirectRoutes
-from platform_core.kernel.http.envelope import Hooks, RequestEnvelope
+from platform_core.kernel.http.envelope import NO_LARGER, Hooks, RequestEnvelope
 from platform_core.kernel.http.handlers import install_handlers
 from platform_core.kernel.http.problem import Problems
 from platform_core.kernel.http.turnstile import Turnstile
@@ -33,6 +33,7 @@ class Application(FastAPI):
         versions: Versions = ONE_VERSION,
         hooks: Hooks | None = None,
         direct: Sequence[DirectRoute] = (),
+        larger_bodies: Mapping[str, int] = NO_LARGER,
         entropy: Callable[[int], bytes] = process_entropy,
         **options: Any,  # FastAPI's own
     ) -> None:
@@ -42,7 +43,13 @@ class Application(FastAPI):
         direct_or_framework = DirectRoutes(super().__call__, routes=direct)
         self._outermost = Turnstile(
             RequestEnvelope(
-                direct_or_framework, ids=ids, problems=problems, versions=versions, hooks=hooks, entropy=entropy
+                direct_or_framework,
+                ids=ids,
+                problems=problems,
+                versions=versions,
+                hooks=hooks,
+                larger_bodies=larger_bodies,
+                entropy=entropy,
             )
         )
 

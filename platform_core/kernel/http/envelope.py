@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +36,7 @@ KEPT_BYTES_MAX: Final = 8 * 1024
 """How much of a body is kept for whoever records requests."""
 _CLIENT_REQUEST_ID_MAX: Final = 128
 _SCOPE_KEY: Final = "arsenal.envelope"
+NO_LARGER: Final[Mapping[str, int]] = MappingProxyType({})
 _READ: Final = frozenset(
     {
         b"content-length",
@@ -150,14 +152,17 @@ class RequestEnvelope:
         versions: Versions = ONE_VERSION,
         hooks: Hooks | None = None,
         body_bytes_max: int = BODY_BYTES_MAX,
+        larger_bodies: Mapping[str, int] = NO_LARGER,
         entropy: Callable[[int], bytes] = process_entropy,
     ) -> None:
+        """`larger_bodies`: by the beginning of a path, how many bytes its routes take, in pieces and not at once."""
         self._app = app
         self._ids = ids
         self._problems = problems
         self._versions = versions
         self._hooks = hooks
         self._body_bytes_max = body_bytes_max
+        self._larger = tuple(larger_bodies.items())
         self._entropy = entropy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,7 +174,7 @@ class RequestEnvelope:
         envelope = self._open(headers)
         scope[_SCOPE_KEY] = envelope
         stamped = _StampedSend(send, envelope)
-        bounded = _BoundedReceive(receive, self._body_bytes_max)
+        bounded = _BoundedReceive(receive, self._limit_of(scope))
         with correlated(envelope.correlation):
             try:
                 if refusal is None:
@@ -220,10 +225,16 @@ class RequestEnvelope:
             versions=self._versions,
         )
 
+    def _limit_of(self, scope: Scope) -> int:
+        path = scope["path"]
+        return next((limit for start, limit in self._larger if path.startswith(start)), self._body_bytes_max)
+
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> PlatformError | None:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > self._body_bytes_max):
-            return _too_large(self._body_bytes_max)
+            limit = self._limit_of(scope)
+            if len(length) > 18 or int(length) > limit:
+                return _too_large(limit)
         if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > TARGET_BYTES_MAX:
             return TARGET_TOO_LONG.error({"limit": TARGET_BYTES_MAX})
         return None

@@ -2,7 +2,9 @@
 
 `python -m ...refused_calls <folder> <module>` imports the plugin and calls its hooks on the golden fixtures in a
 process of its own, where whatever a worker is refused is refused as well (PEP 578, read 2026-11-22), and prints JSON.
-On standard input it takes a JSON object of more payloads, each as JSON text, by hook. The kernel says only that it killed a worker, or EPERM; this says what was called. No part of the confinement.
+On standard input it takes a JSON object of more payloads, each as JSON text, by hook.
+
+The kernel says only that it killed a worker, or EPERM; this says what was called. No part of the confinement.
 """
 
 from __future__ import annotations

@@ -112,6 +112,18 @@ def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Br
     return rows, made[0]
 
 
+def _desk(traces: TraceDeps, dispatcher: Dispatcher, confined: Confined, *, is_development: bool) -> TraceDesk:
+    """Who writes down what this process asks while somebody watches."""
+    return TraceDesk(
+        traces,
+        dispatcher.listeners,
+        process=f"{os.getpid()}@{socket.gethostname()}"[:100],
+        is_development=is_development,
+        registry=lambda: dispatcher.registry,
+        warm=confined.readied,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityParts:
     """What the host needs of identity."""
@@ -121,6 +133,21 @@ class IdentityParts:
     apps: Apps
     parties: Parties
     cursors: Cursors
+
+
+def _life(
+    deps: IdentityDeps, feed: RevocationFeed, parts: IdentityParts, *, settings: Settings, clock: Clock
+) -> PluginLife:
+    return plugin_life(
+        deps,
+        feed,
+        grants=parts.grants,
+        apps=parts.apps,
+        parties=parts.parties,
+        cursors=parts.cursors,
+        settings=settings,
+        clock=clock,
+    )
 
 
 def make_plugin_host(
@@ -136,16 +163,7 @@ def make_plugin_host(
 
     `registry`: these plugins and no others; None: those of the environment, and what releases say once it is opened.
     """
-    life = plugin_life(
-        deps,
-        feed,
-        grants=parts.grants,
-        apps=parts.apps,
-        parties=parts.parties,
-        cursors=parts.cursors,
-        settings=settings,
-        clock=clock,
-    )
+    life = _life(deps, feed, parts, settings=settings, clock=clock)
     egress = Egress(simulators=settings.egress_simulators)
     gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock)
     confined = Confined(
@@ -194,12 +212,5 @@ def make_plugin_host(
     warmth = Warmth(confined, life.enablement, deps.database, feed)
     generations = None if registry is not None else Generations(sources, feed, swap=dispatcher.swap)
     traces = TraceDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids, feed=feed)
-    desk = TraceDesk(
-        traces,
-        dispatcher.listeners,
-        process=f"{os.getpid()}@{socket.gethostname()}"[:100],
-        is_development=settings.is_development,
-        registry=lambda: dispatcher.registry,
-        warm=confined.readied,
-    )
+    desk = _desk(traces, dispatcher, confined, is_development=settings.is_development)
     return PluginHost(life, gate, rows, dispatcher, generations, confined, warmth, tools.trusted, traces, desk)

@@ -1,10 +1,11 @@
-"""`arsenal plugin dev`, `trace` and `replay` with real processes: a server, its confined workers, orders over HTTP."""
+"""`arsenal plugin dev`, `trace` and `replay` with real processes, and every command of docs/how-to/develop-a-plugin.md."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import queue
+import shlex
 import signal
 import subprocess
 import threading
@@ -19,12 +20,14 @@ import pytest
 
 from platform_core.kernel.database.pools import DatabaseUrls
 from tests.bootstrap.conftest import CommandLine, Start, one_document
+from tests.docs.markdown import examples
 from tests.support.load import Credentials
 from tests.support.patience import HEARD_S
 from tests.support.processes_arsenal import open_shops, platform_of
 
 pytestmark = [pytest.mark.api, pytest.mark.database, pytest.mark.timeout(180)]
 PLUGIN = "com.example.trial-risk"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "develop-a-plugin.md"
 RULE = '''"""The rule under trial."""
 
 from platform_core.contracts.hooks import hookimpl
@@ -363,3 +366,54 @@ def test_a_traced_call_is_replayed_by_version_and_by_folder(
     assert shop.pay()["status"] == 403
     unknown = command_line.run("plugin", "replay", "0" * 32, "--json")
     assert (unknown.exit_code, one_document(unknown.stdout)["error"]["code"]) == (1, "cli.call_not_traced")
+
+
+def lines_until(process: subprocess.Popen[str], word: str) -> list[str]:
+    """The lines of a command's text up to the one with a word in it."""
+    assert process.stdout is not None
+    found = []
+    for line in process.stdout:
+        found.append(line)
+        if word in line:
+            return found
+    raise AssertionError(f"it ended without {word!r}: {found}")
+
+
+def test_every_command_of_the_guide_works(
+    command_line: CommandLine, start: Start, shops: list[Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shop = shops[0]
+    lines = [
+        line for example in examples(PAGE) if example.language == "bash" for line in example.text.strip().splitlines()
+    ]
+    commands = iter(lines)
+
+    def next_words(**known: str) -> list[str]:
+        line = next(commands)
+        for name, value in known.items():
+            line = line.replace(f"${name}", value)
+        words = shlex.split(line)
+        assert (words[0], "$" in line) == ("arsenal", False), line
+        return words[1:]
+
+    for _ in range(2):
+        done = command_line.run(*next_words())
+        assert done.exit_code == 0, done.output
+    dev = start(command_line, *next_words(MERCHANT=shop.merchant_id))
+    swapped = lines_until(dev, "swapped")[-1]
+    assert "ms after the save" in swapped
+    trace = start(command_line, *next_words(MERCHANT=shop.merchant_id))
+    lines_until(trace, "watching")
+    shop.pay()
+    call_id = lines_until(trace, "check_payment")[-1].split()[-1]
+    assert trace.wait(30) == 0
+    assert call_id in lines_until(dev, "check_payment")[-1]
+    for _ in range(2):
+        done = command_line.run(*next_words(CALL=call_id))
+        assert done.exit_code == 0, done.output
+        assert "The answer is the same." in done.output
+    assert next(commands, None) is None
+    dev.send_signal(signal.SIGINT)
+    assert "What was enabled before is back." in lines_until(dev, "enabled before")[-1]
+    assert dev.wait(30) == 0

@@ -101,7 +101,7 @@ async def test_a_draft_runs_in_development_alone_and_what_was_there_comes_back(m
     assert await market.running(merchant) == [(RISK, "1.0.0")]
     assert (await installation(market, merchant), await grant(market, merchant)) == (before, had)
     assert await market.life.development.end(merchant, RISK, by="terminal:li") is False
-    assert await market.life.development.sweep(RISK, by="terminal:li") == [DRAFT]
+    assert await market.life.development.sweep(RISK, own=[release_id], by="terminal:li") == [DRAFT]
     assert await market.row("SELECT 1 FROM plugin_release WHERE id = $1", release_id) is None
     assert [kind for kind in await market.audited(made.id) if "draft" in kind] == [
         "plugin.draft_swapped_in",
@@ -114,7 +114,11 @@ async def test_where_nothing_was_nothing_is_left(market: Market) -> None:
     merchant = await market.merchant()
     first = await swapped(market, merchant)
     second = await swapped(market, merchant, "1.0.0-dev.8")
-    assert await market.life.development.sweep(RISK, kept=second, by="terminal:li") == [DRAFT]
+    another = await drafted(market, "1.0.0-dev.9")  # of somebody who is about to swap it in elsewhere
+    assert await market.life.development.sweep(RISK, own=[first, second], kept=second, by="terminal:li") == [DRAFT]
+    assert await market.row("SELECT 1 FROM plugin_release WHERE id = $1", another) is not None
+    market.clock.advance(LASTS + timedelta(seconds=1))
+    assert await market.life.development.sweep(RISK, own=[], by="terminal:li") == ["1.0.0-dev.9"]
     assert await market.row("SELECT 1 FROM plugin_release WHERE id = $1", first) is None
     assert [one.release.version for one in (await developing(market).of(merchant)).plugins] == ["1.0.0-dev.8"]
     await market.life.development.end(merchant, RISK, by="terminal:li")

@@ -92,6 +92,7 @@ class DevSession:
         self._running_id = ""
         self._drain_s = 0.0
         self._number = 0
+        self._own: set[str] = set()
         self._draining: set[asyncio.Task[None]] = set()
         self._named: dict[tuple[str, str | None], list[str]] = {}
 
@@ -153,8 +154,10 @@ class DevSession:
             release_id = await self._life.draft(
                 Submission(unpacked=draft.unpacked, isv_id=draft.manifest.plugin.publisher, by=wanted.by)
             )
+            self._own.add(release_id)
             missing = await self._all(lambda: {name for name, version in self._ready if version == draft.key[1]})
             self._check_ready(draft)
+            self._check_here()  # a process that was started meanwhile counts too
             began = time.monotonic()
             await self._life.swap(Actor(id=wanted.by, merchant_id=wanted.merchant_id), release_id)
         except BaseException:
@@ -265,7 +268,7 @@ class DevSession:
         await self._sweep(kept, before)
 
     async def _sweep(self, kept: str, *drafts: Draft) -> None:
-        versions = await self._life.sweep(self._plugin_id, kept=kept, by=self._wanted.by)
+        versions = await self._life.sweep(self._plugin_id, own=self._own, kept=kept, by=self._wanted.by)
         for key in dict.fromkeys([*((self._plugin_id, version) for version in versions), *(one.key for one in drafts)]):
             await self._builder.remove(*key)
 

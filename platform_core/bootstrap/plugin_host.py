@@ -134,8 +134,9 @@ def teller_of(host: PluginHost) -> HookTeller:
     )
 
 
-def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Breakers]:
+def _breakers(deps: IdentityDeps, feed: RevocationFeed) -> tuple[BreakerRows, Breakers]:
     """Breakers, and the rows through which processes tell each other."""
+    health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
     made: list[Breakers] = []
 
     def hear(*, plugin_id: str, hook: str, version: str, why: str, until: datetime, open_s: int) -> None:
@@ -144,6 +145,18 @@ def _breakers(health: HealthDeps, feed: RevocationFeed) -> tuple[BreakerRows, Br
     rows = BreakerRows(health, feed, hear=hear)
     made.append(Breakers(health.clock, rows))
     return rows, made[0]
+
+
+def _desk(traces: TraceDeps, dispatcher: Dispatcher, confined: Confined, *, is_development: bool) -> TraceDesk:
+    """Who writes down what this process asks while somebody watches."""
+    return TraceDesk(
+        traces,
+        dispatcher.listeners,
+        process=f"{os.getpid()}@{socket.gethostname()}"[:100],
+        is_development=is_development,
+        registry=lambda: dispatcher.registry,
+        warm=confined.readied,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +169,46 @@ class IdentityParts:
     parties: Parties
     cursors: Cursors
     keys: SigningKeys
+
+
+def _life(
+    deps: IdentityDeps, feed: RevocationFeed, parts: IdentityParts, *, settings: Settings, clock: Clock
+) -> PluginLife:
+    return plugin_life(
+        deps,
+        feed,
+        grants=parts.grants,
+        apps=parts.apps,
+        parties=parts.parties,
+        cursors=parts.cursors,
+        settings=settings,
+        clock=clock,
+    )
+
+
+def _confined(settings: Settings, gate: PluginGate, life: PluginLife) -> Confined:
+    """The confined tier; hears of quarantines, and ends workers of what is switched off."""
+    confined = Confined(
+        settings.home / "plugins",
+        required=Level[settings.sandbox_require],
+        listener=gate.faults,
+        quarantined=gate.quarantines.held,
+    )
+    gate.quarantines.follow(confined.changed)
+    life.stops.add(confined)
+    return confined
+
+
+def _tools(gate: PluginGate, runtimes: Mapping[Tier, Runtime], breakers: Breakers, clock: Clock) -> Tools:
+    return Tools(
+        calls=gate.calls,
+        runtimes=runtimes,
+        trusted=TrustedRuns(),
+        breakers=breakers,
+        quarantine=gate.quarantines,
+        clock=clock,
+        entropy=Entropy(),
+    )
 
 
 def make_plugin_host(
@@ -171,59 +224,30 @@ def make_plugin_host(
 
     `registry`: these plugins and no others; None: those of the environment, and what releases say once it is opened.
     """
-    life = plugin_life(
-        deps,
-        feed,
-        grants=parts.grants,
-        apps=parts.apps,
-        parties=parts.parties,
-        cursors=parts.cursors,
-        settings=settings,
-        clock=clock,
-    )
-    egress = Egress(simulators=settings.egress_simulators)
+    life = _life(deps, feed, parts, settings=settings, clock=clock)
 
     def level_of(enabled: Enabled) -> str:
         return confined.level if enabled.release.tier == "confined" else level_by_tier(enabled)
 
+    egress = Egress(simulators=settings.egress_simulators)
     gate = make_gate(deps, feed, parts.directory, egress=egress, clock=clock, level_of=level_of)
-    confined = Confined(
-        settings.home / "plugins",
-        required=Level[settings.sandbox_require],
-        listener=gate.faults,
-        quarantined=gate.quarantines.held,
-    )
-    gate.quarantines.follow(confined.changed)
+    confined = _confined(settings, gate, life)
     loud = Loud(settings, confined, committer=deps.committer, problems=gate.problems)
-    life.stops.add(confined)
     remote = make_remote(deps, gate, life.enablement, keys=parts.keys, settings=settings, clock=clock)
     life.stops.add(remote.runtime)
-    health = HealthDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids)
-    rows, breakers = _breakers(health, feed)
-    runtimes: Mapping[Tier, Runtime] = {"confined": confined, "remote": remote.runtime}
-    tools = Tools(
-        calls=gate.calls,
-        runtimes=runtimes,
-        trusted=TrustedRuns(),
-        breakers=breakers,
-        quarantine=gate.quarantines,
-        clock=clock,
-        entropy=Entropy(),
-    )
+    rows, breakers = _breakers(deps, feed)
+    tools = _tools(gate, {"confined": confined, "remote": remote.runtime}, breakers, clock)
     points, unlisted = admitted(discover(), life.deps.allow_list)
     dispatcher = Dispatcher(registry or load_installed(points), life.enablement, tools)
-    dispatcher.listeners.add(gate.faults)
     counts = CallCounts(deps.committer, clock=clock, ids=deps.ids)
-    dispatcher.listeners.add(counts)
-    if settings.trace_hooks:
-        dispatcher.listeners.add(LogTrace())
+    for listener in (gate.faults, counts, *([LogTrace()] if settings.trace_hooks else [])):
+        dispatcher.listeners.add(listener)
     objects = ObjectTools(
         enablement=life.enablement,
         tools=tools,
         leftovers=Leftovers(deps.committer),
         listeners=dispatcher.listeners,
     )
-
     sources = Sources(
         database=deps.database,
         allow_list=life.deps.allow_list,
@@ -232,30 +256,21 @@ def make_plugin_host(
         unlisted=unlisted,
         is_development=settings.is_development,
     )
-    generations = Generations(sources, feed, swap=dispatcher.swap, note=gate.problems.note)
-    followed = generations if registry is None else None
-    warmth = Warmth(confined, life.enablement, followed, database=deps.database, feed=feed)
+    every = Generations(sources, feed, swap=dispatcher.swap, note=gate.problems.note)
+    generations = every if registry is None else None
     traces = TraceDeps(database=deps.database, committer=deps.committer, clock=deps.clock, ids=deps.ids, feed=feed)
-    desk = TraceDesk(
-        traces,
-        dispatcher.listeners,
-        process=f"{os.getpid()}@{socket.gethostname()}"[:100],
-        is_development=settings.is_development,
-        registry=lambda: dispatcher.registry,
-        warm=confined.readied,
-    )
     return PluginHost(
         life=life,
         gate=gate,
         breaker_rows=rows,
         counts=counts,
         dispatcher=dispatcher,
-        generations=followed,
+        generations=generations,
         confined=confined,
-        warmth=warmth,
+        warmth=Warmth(confined, life.enablement, generations, database=deps.database, feed=feed),
         trusted=tools.trusted,
         remote=remote,
         loud=loud,
         traces=traces,
-        desk=desk,
+        desk=_desk(traces, dispatcher, confined, is_development=settings.is_development),
     )

@@ -278,4 +278,4 @@ class Cut:
         for name, cut in self._nested.items():
             inner = values[name]
             kept[name] = None if inner is None else cut._apply(inner)
-        return built(self._twin, kept)
+        return cast("View", built(self._twin, kept))

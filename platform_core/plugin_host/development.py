@@ -8,7 +8,7 @@ that nobody keeps alive ends by itself (due kind `plugins.dev_session`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -49,6 +49,7 @@ _QUARANTINED: Final = text(
 _IDLE_DRAFTS: Final = text(
     "SELECT id, version, EXISTS (SELECT FROM plugin_installation AS i WHERE i.release_id = r.id) AS is_named "
     "FROM plugin_release AS r WHERE plugin_id = :plugin_id AND state = 'draft' AND id <> :kept "
+    "AND (id = ANY(:own) OR created_at < :before) "
     "AND NOT EXISTS (SELECT FROM plugin_installation AS i WHERE i.release_id = r.id AND i.state <> 'removed')"
 )
 _KEPT_COLUMNS: Final = (
@@ -293,10 +294,14 @@ class Development:
         )
         plan.add(*(await self.deps.grants.give(giving)).parts)
 
-    async def sweep(self, plugin_id: str, *, kept: str = "", by: str) -> list[str]:
-        """Take the drafts away that no merchant runs, but `kept`; their workers are killed. Returns their versions."""
+    async def sweep(self, plugin_id: str, *, own: Collection[str], kept: str = "", by: str) -> list[str]:
+        """Take drafts away that no merchant runs: those of this session (`own`) but `kept`, and old ones that another
+        session left. Their workers are killed. Returns their versions.
+        """
+        before = self.deps.clock.now() - LASTS
+        values = {"plugin_id": plugin_id, "kept": kept, "own": [*own], "before": before}
         async with self.deps.database.read_all() as connection:
-            rows = (await connection.execute(_IDLE_DRAFTS, {"plugin_id": plugin_id, "kept": kept})).all()
+            rows = (await connection.execute(_IDLE_DRAFTS, values)).all()
         for row in rows:
             stop = stop_subject(plugin_id, version=row.version, merchant_id=None)
             plan = Plan(None)

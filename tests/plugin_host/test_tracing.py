@@ -1,4 +1,4 @@
-"""Who watches hooks being asked sees all of it but no payload, and costs nothing while nobody watches."""
+"""Who watches hooks being asked sees all of it, and costs nothing while nobody watches; the log shows no payload."""
 
 from __future__ import annotations
 

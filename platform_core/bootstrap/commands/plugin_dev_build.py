@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from platform_core.bootstrap.commands.plugin_author_pack import pack
@@ -188,8 +189,13 @@ class Builder:
         words = f"{said} It printed: {lines}" if lines and not first.fixture else said
         return BuildFault(stage, words, "Mend it and save, or run: arsenal plugin test")
 
-    async def refused_calls(self, plugin_id: str, version: str) -> list[str]:
-        """What a worker of an installed version is refused, as `socket at plugin.py:12`; tried in another process."""
+    async def refused_calls(
+        self, plugin_id: str, version: str, *, calls: Mapping[str, str] = MappingProxyType({})
+    ) -> list[str]:
+        """What a worker of an installed version is refused, as `socket at plugin.py:12`; tried in another process.
+
+        `calls`: payloads in JSON, by hook, besides those of the fixtures.
+        """
         try:
             installed = read_installed(self._plugins.resolve(), plugin_id=plugin_id, version=version)
         except NotInstalled:
@@ -201,13 +207,13 @@ class Builder:
         process = await asyncio.create_subprocess_exec(
             *command,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
             async with asyncio.timeout(NAMED_WITHIN_S):
-                printed, _ = await process.communicate()
+                printed, _ = await process.communicate(json.dumps(dict(calls)).encode())
         except TimeoutError:
             return []
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -92,8 +92,9 @@ class DevSession:
         self._running_id = ""
         self._drain_s = 0.0
         self._number = 0
+        self._own: set[str] = set()
         self._draining: set[asyncio.Task[None]] = set()
-        self._named: dict[str, list[str]] = {}
+        self._named: dict[tuple[str, str | None], list[str]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stopped. CliFailure when the platform or the merchant takes no drafts."""
@@ -141,8 +142,8 @@ class DevSession:
         except BuildFault as fault:
             self._voice.fault(fault, running=None if self._running is None else self._running.key[1])
         except PlatformError as error:
-            fault = BuildFault("swap", error.detail("en"), error.hint("en") or "Run: arsenal doctor")
-            self._voice.fault(fault, running=None if self._running is None else self._running.key[1])
+            refused = BuildFault("swap", error.detail("en"), error.hint("en") or "Run: arsenal doctor")
+            self._voice.fault(refused, running=None if self._running is None else self._running.key[1])
 
     async def _swap(self, draft: Draft, saved_at: float) -> None:
         wanted = self._wanted
@@ -153,8 +154,10 @@ class DevSession:
             release_id = await self._life.draft(
                 Submission(unpacked=draft.unpacked, isv_id=draft.manifest.plugin.publisher, by=wanted.by)
             )
+            self._own.add(release_id)
             missing = await self._all(lambda: {name for name, version in self._ready if version == draft.key[1]})
             self._check_ready(draft)
+            self._check_here()  # a process that was started meanwhile counts too
             began = time.monotonic()
             await self._life.swap(Actor(id=wanted.by, merchant_id=wanted.merchant_id), release_id)
         except BaseException:
@@ -244,10 +247,12 @@ class DevSession:
         may_be = row.outcome == "forbidden_call" or (row.outcome == "exception" and "PermissionError" in row.detail)
         if not may_be:
             return []
-        if row.plugin_version not in self._named:
-            found = await self._builder.refused_calls(row.plugin_id, row.plugin_version)
-            self._named[row.plugin_version] = found
-        return self._named[row.plugin_version]
+        key = (row.plugin_version, row.payload)
+        if key not in self._named:
+            calls = {} if row.payload is None else {row.hook: row.payload}
+            found = await self._builder.refused_calls(row.plugin_id, row.plugin_version, calls=calls)
+            self._named = {key: found}
+        return self._named[key]
 
     async def _renew(self) -> None:
         while True:
@@ -263,7 +268,7 @@ class DevSession:
         await self._sweep(kept, before)
 
     async def _sweep(self, kept: str, *drafts: Draft) -> None:
-        versions = await self._life.sweep(self._plugin_id, kept=kept, by=self._wanted.by)
+        versions = await self._life.sweep(self._plugin_id, own=self._own, kept=kept, by=self._wanted.by)
         for key in dict.fromkeys([*((self._plugin_id, version) for version in versions), *(one.key for one in drafts)]):
             await self._builder.remove(*key)
 
@@ -281,7 +286,7 @@ class DevSession:
         self._voice.ended(is_restored=is_restored)
 
 
-def _saved_at(before: Mapping[object, object], after: Stamp) -> float:
+def _saved_at(before: Stamp, after: Stamp) -> float:
     """When the last of the changed files was written, seconds since the epoch; now for one that was taken away."""
     changed = [stamp[0] for path, stamp in after.items() if before.get(path) != stamp]
     return max(changed) / 1e9 if changed and before else time.time()

@@ -189,7 +189,7 @@ async def _again(platform: Platform, call: _Call, *, folder: Path | None, versio
 
 async def _from_folder(call: _Call, folder: Path, plugins: Path, *, required: Level) -> Again:
     async with rehearsing(plugins, required=required) as rehearsal:
-        bundles = InstalledBundles(plugins)
+        bundles = InstalledBundles(plugins, required=required)
         builder = Builder(find_project(folder), bundles=bundles, plugins=plugins, rehearsal=rehearsal)
         try:
             draft = await builder.install(number=int(time.time()))

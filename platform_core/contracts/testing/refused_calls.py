@@ -2,6 +2,8 @@
 
 `python -m ...refused_calls <folder> <module>` imports the plugin and calls its hooks on the golden fixtures in a
 process of its own, where whatever a worker is refused is refused as well (PEP 578, read 2026-11-22), and prints JSON.
+On standard input it takes a JSON object of more payloads, each as JSON text, by hook.
+
 The kernel says only that it killed a worker, or EPERM; this says what was called. No part of the confinement.
 """
 
@@ -13,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,26 +102,30 @@ def _by_ctypes(event: str, arguments: tuple[Any, ...]) -> str | None:
     return f"{name} (by ctypes)" if name in _BY_CTYPES else None
 
 
-def look(folder: Path, module: str) -> list[RefusedCall]:
-    """Import and call; each refused call once, in order. What the plugin raises is not told here."""
+def look(folder: Path, module: str, *, calls: Mapping[str, str]) -> list[RefusedCall]:
+    """Import and call; each refused call once, in order. What the plugin raises is not told here.
+
+    `calls`: payloads in JSON, by hook, that the plugin is asked about besides the fixtures.
+    """
     sys.path.insert(0, str(folder))
     watch = Watch(folder)
     sys.addaudithook(watch)
     watch.is_on = True
     try:
-        _quietly(lambda: _run(module, watch))
+        _quietly(lambda: _run(module, watch, calls))
     finally:
         watch.is_on = False
     return list(dict.fromkeys(watch.refused))
 
 
-def _run(module: str, watch: Watch) -> None:
+def _run(module: str, watch: Watch, calls: Mapping[str, str]) -> None:
     plugin = load_plugin(module)
     for case in cases(plugin, Setup()):
-        watch.is_on = False
-        host, told = case.setup.host(plugin, case.fixture), case.json()
-        watch.is_on = True
-        _quietly(lambda case=case, host=host, told=told: case.call(host, told))  # type: ignore[misc]  # bound now
+        for told in {case.json(), calls.get(case.hook.name, "").encode()} - {b""}:
+            watch.is_on = False
+            host = case.setup.host(plugin, case.fixture)
+            watch.is_on = True
+            _quietly(partial(case.call, host, told))
 
 
 def _quietly(work: Callable[[], object]) -> None:
@@ -130,5 +137,5 @@ def _quietly(work: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
-    found = look(Path(sys.argv[1]), sys.argv[2].partition(":")[0])
+    found = look(Path(sys.argv[1]), sys.argv[2].partition(":")[0], calls=json.loads(sys.stdin.read() or "{}"))
     sys.stdout.write(json.dumps([asdict(each) for each in found]) + "\n")

@@ -401,16 +401,8 @@ class Channel:
             self._loop.remove_writer(self._socket)
 
     def _freeze(self) -> None:
-        """Have the worker stopped as soon as whoever waited for its answer has gone on.
-
-        That is in the same turn of the loop, and spares the caller the wait. A worker that has its next call by
-        then runs on: to stop it in order to wake it would cost both sides a switch of processes each.
-        """
+        """Stop the worker, unless it has its next call already: to stop it just to wake it is a switch for both sides."""
         if self.state is State.IDLE:
-            self._loop.call_soon(self._stop)
-
-    def _stop(self) -> None:
-        if self.state is State.IDLE and not self._is_stopped:
             self._is_stopped = True
             self._signal(signal.SIGSTOP)
 

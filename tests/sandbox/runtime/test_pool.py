@@ -320,23 +320,26 @@ async def test_the_next_spare_waits_until_the_last_one_has_answered(spawner: Spa
         await until(lambda: len(stage.supervisor.pids(plugin)) == 2)
 
 
-async def test_a_worker_is_stopped_after_its_answer_unless_its_next_call_is_there(stage: Stage) -> None:
-    plugin = stage.plugin(COUNTING)
-    await stage.say(plugin, arguments=TEXT)
-    await until(lambda: len(stage.supervisor.pids(plugin)) == 2)
-    pids = stage.supervisor.pids(plugin)
-    await until(lambda: [psutil.Process(pid).status() for pid in pids] == [psutil.STATUS_STOPPED] * 2)
+async def test_a_worker_is_stopped_after_its_answer_unless_its_next_call_waits(
+    spawner: Spawner, plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stage(spawner, plugins, limits=replace(PATIENT, refill_s=3600.0)) as stage:
+        plugin = stage.plugin(COUNTING, resources={"workers_max": 1})
+        await stage.say(plugin, arguments=TEXT)
+        (pid,) = stage.supervisor.pids(plugin)
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        sent: list[int] = []
+        send = signal.pidfd_send_signal
 
-    stops: list[int] = []
-    send = signal.pidfd_send_signal
+        def noted(pidfd: int, number: int) -> None:
+            sent.append(number)
+            send(pidfd, number)
 
-    def noted(pidfd: int, number: int) -> None:
-        stops.append(number)
-        send(pidfd, number)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signal, "pidfd_send_signal", noted)
-        said = [await stage.say(plugin, arguments=TEXT) for _ in range(20)]
-        assert len({worker_of(each) for each in said}) == 1
-        assert stops == [signal.SIGCONT]
-        await until(lambda: stops == [signal.SIGCONT, signal.SIGSTOP])
+        monkeypatch.setattr(signal, "pidfd_send_signal", noted)
+        pending = [stage.begin(plugin, arguments=TEXT) for _ in range(20)]
+        assert all(isinstance(await each.outcome(), Answered) for each in pending)
+        assert sent == [signal.SIGCONT, signal.SIGSTOP]
+        assert stage.supervisor.pids(plugin) == (pid,)
+        await stage.say(plugin, arguments=TEXT)
+        assert sent == [signal.SIGCONT, signal.SIGSTOP] * 2
+        monkeypatch.undo()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import psutil
 import pytest
 
@@ -54,4 +56,4 @@ def test_an_allocator_that_never_gives_neighbours_is_not_asked_for_ever() -> Non
 def test_small_objects_are_taken_until_a_pool_holds_nothing_else() -> None:
     made = gaps._objects(96)
     ends = [id(each) for each in made[-gaps._POOL_BYTES // 96 + 2 :]]
-    assert [later - earlier for earlier, later in zip(ends, ends[1:], strict=False)] == [96] * (len(ends) - 1)
+    assert [later - earlier for earlier, later in pairwise(ends)] == [96] * (len(ends) - 1)

@@ -51,9 +51,10 @@ class Terminal:
         """A line for people, markup allowed."""
         self.console.print(text)
 
-    def warn(self, text: str) -> None:
-        """A line that nobody may overlook, on standard error, with and without --json. No markup."""
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{escape(text)}[/]")
+    def warn(self, text: str | None) -> None:
+        """A line that nobody may miss, on standard error also where a program reads the answer; None: nothing."""
+        if text is not None:
+            Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{escape(text)}[/]")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[object]], *, title: str | None = None) -> None:
         """A table for people; numbers are right-aligned."""

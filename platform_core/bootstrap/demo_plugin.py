@@ -201,11 +201,12 @@ async def check_plugin(platform: Platform, merchant: SeededMerchant, till: Till,
     told.late = sum(bool(payment["degraded"]) and _HURRY not in payment["out_trade_no"] for payment in payments)
     values = {"plugin_id": PLUGIN_ID, "merchant_id": merchant.id}
     told.calls = [(row[0], row[1], row[2]) for row in await platform.database.singles("job").rows(_ASKS, values)]
-    faults = _faults(told, payments)
+    faults = faults_of(told, payments)
     return Check("plugin", not faults, "; ".join(faults) or told.words)
 
 
-def _faults(told: DemoPlugin, payments: Sequence[Mapping[str, Any]]) -> list[str]:  # Any: JSON
+def faults_of(told: DemoPlugin, payments: Sequence[Mapping[str, Any]]) -> list[str]:  # Any: JSON
+    """What is not as it had to be, in words."""
     faults = []
     if tuple(told.hurried) != HURRIED:
         faults.append(f"four payments of one payer became {', '.join(told.hurried)}, not {', '.join(HURRIED)}")
@@ -213,11 +214,11 @@ def _faults(told: DemoPlugin, payments: Sequence[Mapping[str, Any]]) -> list[str
         faults.append(f"it was asked of {told.asked} of {len(payments)} payments")
     if not told.calls:
         faults.append("the audit log knows no call of it")
-    faults += [
-        f"{calls} calls of {version} ran at {level}, below {told.required}"
-        for version, level, calls in told.calls
-        if version != told.version or level not in Level.__members__ or Level[level] < Level[told.required]
-    ]
+    for version, level, calls in told.calls:
+        if version != told.version:
+            faults.append(f"{calls} calls of {version} ran at {level} where {told.version} had to")
+        elif level not in Level.__members__ or Level[level] < Level[told.required]:
+            faults.append(f"{calls} calls of {version} ran at {level}, below {told.required}")
     states = Counter(payment["state"] for payment in payments if payment["degraded"])
     if states["in_review"] > told.hurried_payments:
         faults.append(f"{states['in_review']} payments still wait for a person")

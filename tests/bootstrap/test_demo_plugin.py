@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from platform_core.bootstrap import demo_plugin
-from platform_core.bootstrap.demo_plugin import HURRIED, PLUGIN_ID, DemoPlugin, attained, play_hurried, put_in_place
+from platform_core.bootstrap.demo_plugin import (
+    HURRIED,
+    PLUGIN_ID,
+    DemoPlugin,
+    attained,
+    faults_of,
+    play_hurried,
+    put_in_place,
+)
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database.embedded import EmbeddedPostgres
 from platform_core.kernel.settings import Settings
@@ -53,9 +62,9 @@ async def installed(world: World, merchant: SeededMerchant) -> list[tuple[str, s
 async def test_a_second_start_finds_the_release_and_installs_it_for_its_own_merchant(world: World) -> None:
     for is_new in (True, False):
         merchant = await merchant_of(world)
-        told = DemoPlugin(merchant.name, required="L2", attained="L4")
-        await put_in_place(world.platform, merchant, told)
-        assert (told.version, told.is_new) == ("1.0.0", is_new)
+        placed = DemoPlugin(merchant.name, required="L2", attained="L4")
+        await put_in_place(world.platform, merchant, placed)
+        assert (placed.version, placed.is_new) == ("1.0.0", is_new)
         assert await installed(world, merchant) == [(PLUGIN_ID, "1.0.0", "enabled")]
     async with world.platform.database.read_auth() as connection:
         release = await repository.read_version(connection, PLUGIN_ID, "1.0.0")
@@ -84,4 +93,38 @@ async def test_a_machine_that_confines_too_little_gets_no_plugin_and_is_told_so(
     async with world.platform.database.read_auth() as connection:
         assert await repository.read_version(connection, PLUGIN_ID, "1.0.0") is None
     assert (told.document()["is_installed"], told.hurried, told.hurried_payments) == (False, [], 0)
-    assert len(HURRIED) == 4
+
+
+def done(**changed: Any) -> DemoPlugin:  # Any: fields of several types
+    """A plugin that did all that it had to."""
+    good: dict[str, Any] = {
+        "version": "1.0.0",
+        "hurried": list(HURRIED),
+        "hurried_payments": 4,
+        "asked": 71,
+        "calls": [("1.0.0", "L4", 80)],
+    }
+    return DemoPlugin("Nanluo Books", required="L2", attained="L4", **(good | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"hurried": ["captured"] * 4}, ["four payments of one payer became captured, captured, captured, captured"]),
+        ({"asked": 66}, ["it was asked of 66 of 71 payments"]),
+        ({"calls": []}, ["the audit log knows no call of it"]),
+        ({"calls": [("1.0.0", "L1", 80)]}, ["80 calls of 1.0.0 ran at L1, below L2"]),
+        ({"calls": [("1.0.0", "confined", 80)]}, ["80 calls of 1.0.0 ran at confined, below L2"]),
+        ({"calls": [("0.9.0", "L4", 80)]}, ["80 calls of 0.9.0 ran at L4 where 1.0.0 had to"]),
+    ],
+)
+def test_a_plugin_that_did_not_do_its_part_fails_the_check(changed: dict[str, Any], said: list[str]) -> None:
+    payments = [{"state": "captured", "degraded": []}] * 71
+    faults = faults_of(done(**changed), payments)
+    assert [fault.startswith(words) for fault, words in zip(faults, said, strict=True)] == [True] * len(said)
+
+
+def test_a_payment_that_nobody_looked_at_fails_the_check() -> None:
+    payments = [{"state": "in_review", "degraded": [{"fault": "timeout"}]}] * 5
+    assert faults_of(done(asked=5), payments) == ["5 payments still wait for a person"]

@@ -132,6 +132,26 @@ async def test_a_spare_takes_over_when_a_worker_is_killed(stage: Stage) -> None:
     assert len(spare & set(stage.supervisor.pids(plugin))) == 1
 
 
+async def test_each_merchant_that_is_warmed_for_finds_a_worker_of_its_own(stage: Stage) -> None:
+    plugin = stage.plugin(COUNTING)
+    for merchant in ("mer_1", "mer_2", "mer_1"):
+        await stage.supervisor.warm(plugin, "1.0.0", merchant_id=merchant)
+    kept = stage.supervisor._pool._versions[plugin, "1.0.0"].keys
+    assert {merchant: (key.size, len(key.idle)) for merchant, key in kept.items()} == {"mer_1": (1, 1), "mer_2": (1, 1)}
+    before = set(stage.supervisor.pids(plugin))
+    said = [await stage.say(plugin, merchant_id=merchant, arguments=TEXT) for merchant in ("mer_1", "mer_2", "mer_1")]
+    assert [each.split()[1:] for each in said] == [["1", "mer_1"], ["1", "mer_2"], ["2", "mer_1"]]
+    assert before <= set(stage.supervisor.pids(plugin)), "nobody's worker was taken for somebody else"
+
+
+async def test_a_version_that_does_not_load_is_not_kept_for_anybody(stage: Stage) -> None:
+    plugin = stage.plugin("raise RuntimeError('no')")
+    outcome = await stage.supervisor.warm(plugin, "1.0.0", merchant_id="mer_1")
+    assert isinstance(outcome, Fault)
+    assert outcome.kind is FaultKind.LOAD
+    assert stage.supervisor._pool._versions[plugin, "1.0.0"].keys == {}
+
+
 async def test_a_worker_found_dead_is_replaced_without_a_fault(stage: Stage) -> None:
     plugin = stage.plugin(COUNTING)
     for _ in range(3):

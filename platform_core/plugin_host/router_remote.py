@@ -130,7 +130,7 @@ class PluginAsk(BaseModel):
 def asks_router(calls: HookCalls, access: Access) -> APIRouter:
     """Where remote plugins show their hook tokens; bootstrap mounts it.
 
-    Not in the OpenAPI document, which is for apps: docs/reference/remote-plugins.md describes it.
+    Not in the OpenAPI document, which is for apps: docs/how-to/remote-plugins.md describes it.
     """
     router = APIRouter(include_in_schema=False)
 

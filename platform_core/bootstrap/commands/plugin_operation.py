@@ -13,20 +13,24 @@ from rich.markup import escape
 
 from platform_core.bootstrap.commands.parties import within
 from platform_core.bootstrap.commands.plugin_author import list_hooks
+from platform_core.bootstrap.commands.plugin_submission import Handed, send
 from platform_core.bootstrap.platform import Platform
 from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
+from platform_core.identity.repository import read_isv
 from platform_core.plugin_host import repository
 from platform_core.plugin_host.allow_list import tree_hash_of
 from platform_core.plugin_host.discovery import discover
 from platform_core.plugin_host.errors import BUNDLE_REFUSED, INSTALLATION_NOT_FOUND, RELEASE_NOT_FOUND
-from platform_core.plugin_host.host_deps import BundleRefused
+from platform_core.plugin_host.host_deps import BundleRefused, Unpacked
 from platform_core.plugin_host.installations import Actor
 from platform_core.plugin_host.releases import Submission, read_manifest
+from platform_core.plugin_host.remote_submission import remote_version
 from platform_core.plugin_host.repository import Record
 from platform_core.plugin_host.schemas import (
     InstallationCreate,
     InstallationRead,
     ReviewWrite,
+    SigningSecretRotate,
     SwitchLift,
     SwitchPull,
     UpgradeAct,
@@ -35,6 +39,7 @@ from platform_core.plugin_host.versions import newest
 
 T = TypeVar("T")
 LISTED_MAX: Final = 100
+_SUBMITTED: Final = "{plugin_id} {plugin_version} is {state} as {id}."
 PluginArgument = Annotated[str, typer.Argument(help="The plugin's id, such as example.acme.risk.")]
 ReleaseArgument = Annotated[
     str, typer.Argument(help="prl_..., or a plugin's id for the one of its releases that waits for this step.")
@@ -106,29 +111,45 @@ def list_plugins(
 @reporting
 def submit(
     bundle: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A bundle made by `arsenal plugin pack`.")
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A bundle made by `arsenal plugin pack`; the plugin.toml of a plugin with runtime = remote.",
+        ),
     ],
     *,
+    url: Annotated[
+        str | None, typer.Option("--url", help="The platform to hand it to; without it, this installation.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", exists=True, dir_okay=False, help="Holds an access token of the publisher's, for --url."
+        ),
+    ] = None,
     change_log: Annotated[str, typer.Option("--change-log", help="What is new, for merchants.")] = "",
     test_account: Annotated[str, typer.Option("--test-account", help="For reviewers.")] = "",
     is_json: JsonOption = False,
 ) -> None:
-    """Submit a bundle as its publisher. What nobody needs to look at is approved at once."""
+    """Submit a version as its publisher. What nobody needs to look at is approved at once."""
     terminal = Terminal(is_json=is_json)
+    handed = Handed(file=bundle, change_log=change_log, test_account=test_account)
+    if (url is None) != (token_file is None):
+        raise CliFailure(
+            "--url and --token-file go together.",
+            "Name both, or neither to submit to this installation.",
+            WRONG_USE,
+            code="cli.wrong_use",
+        )
+    if url is not None and token_file is not None:
+        made = send(handed, url=url, token_file=token_file)
+        terminal.say(_SUBMITTED.format_map(made))
+        terminal.document(made)
+        return
 
     async def work(platform: Platform) -> BaseModel:
-        bundles = platform.plugin_life.bundles
-        if bundles is None:
-            raise CliFailure(
-                "This installation keeps no bundles.",
-                "Run: arsenal doctor (says what the sandbox lacks)",
-                code="plugins.no_bundles",
-            )
-        try:
-            unpacked = await bundles.unpack(bundle)
-        except BundleRefused as refused:
-            raise BUNDLE_REFUSED.error({"reason": str(refused)}) from refused
-        publisher = read_manifest(unpacked.manifest).plugin.publisher
+        unpacked, publisher = await _unpacked(platform, handed)
         return await platform.plugin_life.releases.submit(
             Submission(
                 unpacked=unpacked,
@@ -139,7 +160,59 @@ def submit(
             )
         )
 
-    _tell(terminal, within(work), "{plugin_id} {plugin_version} is {state} as {id}.")
+    _tell(terminal, within(work), _SUBMITTED)
+
+
+async def _unpacked(platform: Platform, handed: Handed) -> tuple[Unpacked, str]:
+    """What is submitted, and its publisher, who is known here before anything is kept."""
+    if handed.is_remote:
+        manifest, schema = handed.manifest()
+        remote = remote_version(manifest, schema)
+        return remote, await _publisher(platform, remote)
+    bundles = platform.plugin_life.bundles
+    if bundles is None:
+        raise CliFailure(
+            "This installation keeps no bundles.",
+            "Run: arsenal doctor (says what the sandbox lacks)",
+            code="plugins.no_bundles",
+        )
+    try:
+        publisher = await _publisher(platform, await bundles.look(handed.file))
+        return await bundles.unpack(handed.file), publisher
+    except BundleRefused as refused:
+        raise BUNDLE_REFUSED.error({"reason": str(refused)}) from refused
+
+
+async def _publisher(platform: Platform, unpacked: Unpacked) -> str:
+    publisher = read_manifest(unpacked.manifest).plugin.publisher
+    async with platform.database.read_auth() as connection:
+        if await read_isv(connection, publisher) is None:
+            raise CliFailure(
+                f"There is no publisher {publisher}, which plugin.toml names.",
+                "Run: arsenal isv create, and set plugin.publisher to its id",
+                code="plugins.publisher_unknown",
+            )
+    return publisher
+
+
+@app.command("secret")
+@reporting
+def secret(
+    plugin_id: PluginArgument,
+    *,
+    overlap_s: Annotated[
+        int, typer.Option("--overlap-s", min=0, max=30 * 86_400, help="How long the one before signs too, seconds.")
+    ] = 86_400,
+    is_json: JsonOption = False,
+) -> None:
+    """Make or rotate the signing secret of a remote plugin; it is shown now and never again."""
+    terminal = Terminal(is_json=is_json)
+
+    async def work(platform: Platform) -> BaseModel:
+        wanted = SigningSecretRotate(overlap_s=overlap_s)
+        return await platform.plugin_life.signing_secrets.rotate(plugin_id, wanted, isv_id=None, by=_operator())
+
+    _tell(terminal, within(work), "{plugin_id} is called under {secret}. Keep it now: nobody can show it again.")
 
 
 @app.command("review")

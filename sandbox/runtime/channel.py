@@ -401,7 +401,7 @@ class Channel:
             self._loop.remove_writer(self._socket)
 
     def _freeze(self) -> None:
-        """Stop the worker, unless it has its next call already: to stop it just to wake it is a switch for both sides."""
+        """Stop the worker, unless it has its next call already: to stop it just to wake it costs two switches."""
         if self.state is State.IDLE:
             self._is_stopped = True
             self._signal(signal.SIGSTOP)

@@ -61,7 +61,7 @@ class ChannelOwner(Protocol):
         ...
 
     def answered(self, call: RunningCall, /) -> None:
-        """A call has its outcome, and the worker is idle and frozen."""
+        """A call has its outcome, and the worker is idle: it may be given another one at once, else it is frozen."""
         ...
 
     def ended(self, fault: Fault | None, call: RunningCall | None, /) -> None:
@@ -85,6 +85,7 @@ class Channel:
         "_body",
         "_call",
         "_inbox",
+        "_is_frozen",
         "_log",
         "_loop",
         "_outgoing",
@@ -112,6 +113,7 @@ class Channel:
         self._owner = owner
         self._loop = loop
         self._inbox = frames.Inbox()
+        self._is_frozen = False
         self._call: RunningCall | None = None
         self._reader: TypeAdapter[Any] = frames.LOCKED
         self._sequence = 0
@@ -152,7 +154,9 @@ class Channel:
             self._call, running.holder = None, None
             self.end(None)
             return False
-        self._signal(signal.SIGCONT)
+        if self._is_frozen:
+            self._is_frozen = False
+            self._signal(signal.SIGCONT)
         return True
 
     def expire(self) -> None:
@@ -305,7 +309,10 @@ class Channel:
         self._finish(frame.id, Answered(typed.value, blobs))
 
     def _finish(self, said_id: str, outcome: Answered | Fault) -> None:
-        """The end of a call: freeze first, then tell."""
+        """The end of a call: tell, then freeze. A worker whose next call was waiting for it goes on with that one.
+
+        Stopping and continuing it in between would take as long as all else that the host does for a call.
+        """
         running = self._call
         assert running is not None
         if self._inbox:
@@ -317,13 +324,15 @@ class Channel:
         if isinstance(outcome, Fault) and outcome.kind not in _KEPT:
             self.end(outcome)
             return
-        self._freeze()
+        self.state = State.IDLE
         if self._poller.poll(0) and not self._is_quiet():
             return
         self._call = None
         self._body = None
         running.finish(outcome)
         self._owner.answered(running)
+        if self.state is State.IDLE:  # no other call was waiting for this worker
+            self._freeze()
 
     # Capabilities.
 
@@ -396,6 +405,7 @@ class Channel:
 
     def _freeze(self) -> None:
         self.state = State.IDLE
+        self._is_frozen = True
         self._signal(signal.SIGSTOP)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -53,6 +53,8 @@ class Version:
         "hosted",
         "is_opening",
         "keys",
+        "kills",
+        "kills_at",
         "last_fault",
         "plugin_id",
         "refusal",
@@ -83,8 +85,18 @@ class Version:
         self.last_fault = Fault(FaultKind.LOAD)
         self.failures = 0
         self.retry_at = 0.0
+        self.kills = 0.0
+        """Workers lost to faults in calls, less what was forgiven by `kills_at`."""
+        self.kills_at = 0.0
         self.hosted: Hosted | None = None
         self.warming: list[asyncio.Future[Hosted | Fault]] = []
+
+    def kills_left(self, *, per_s: float) -> float:
+        """How many workers it has lost lately, `per_s` of them forgiven every second."""
+        now = time.monotonic()
+        self.kills = max(0.0, self.kills - (now - self.kills_at) * per_s)
+        self.kills_at = now
+        return self.kills
 
     @property
     def is_in_use(self) -> bool:

@@ -34,5 +34,9 @@ class PoolLimits:
     backoff_s: float = 0.1
     """After a failed load; doubles up to `backoff_s_max`."""
     backoff_s_max: float = 30.0
+    kills_burst: int = 30
+    """So many workers of a version that failed in a call are replaced at once ..."""
+    kills_per_s: float = 4.0
+    """... and so many a second from then on: each new one costs the machine as much as a hundred orders."""
     tree_check_s: float = 3600.0
     """How often the files of releases in use are compared with their hash."""

@@ -242,6 +242,8 @@ class Pool:
         assert version.facts is not None
         if self._starting >= self.limits.spawning_max or version.retry_at > time.monotonic():
             return False
+        if version.kills_left(per_s=self.limits.kills_per_s) >= self.limits.kills_burst:
+            return False
         of_plugin = [w for v in self._versions.values() if v.plugin_id == version.plugin_id for w in v.workers]
         starting = sum(v.starting for v in self._versions.values() if v.plugin_id == version.plugin_id)
         is_plugin_full = len(of_plugin) + starting >= self.limits.workers_per_plugin_max
@@ -343,6 +345,8 @@ class Pool:
         if not worker.is_booted:
             version.starting -= 1
             self._starting -= 1
+        if call is not None and not worker.is_retired:
+            version.kills = version.kills_left(per_s=self.limits.kills_per_s) + 1
         if call is not None and fault is None:
             call.holder = worker
         self._spawn_task(self._bury(worker, fault, call))

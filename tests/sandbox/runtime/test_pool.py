@@ -32,6 +32,12 @@ def check_payment(ctx, payment):
         while True: pass
     return say(f"{born} {calls} {ctx.merchant_id}")
 """
+CRASHING = """
+@hookimpl
+def check_payment(ctx, payment):
+    import os
+    os._exit(3)
+"""
 TEXT = {"subject": ""}
 HOLD = {"subject": "hold"}
 
@@ -302,3 +308,28 @@ async def test_a_looping_plugin_does_not_slow_the_calls_of_another(stage: Stage)
     assert not loop.done()
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_workers_that_fail_again_and_again_are_replaced_at_a_bounded_rate(
+    spawner: Spawner, plugins: Path
+) -> None:
+    limits = replace(PATIENT, wait_share=0.01, kills_burst=2, kills_per_s=0.0)
+    async with open_stage(spawner, plugins, limits=limits) as stage:
+        plugin, other = stage.plugin(CRASHING), stage.plugin(COUNTING)
+        faults = [await stage.fault(plugin, arguments=TEXT) for _ in range(6)]
+        died = sum(fault.kind is FaultKind.DIED for fault in faults)
+        assert 2 <= died <= 4, "those that were there or on their way when the limit was reached, and no more"
+        assert {fault.kind for fault in faults[died:]} == {FaultKind.SATURATED}
+        assert stage.supervisor.pids(plugin) == ()
+        assert await stage.say(other, arguments=TEXT), "another plugin has workers as before"
+
+
+async def test_a_busy_worker_goes_on_and_is_frozen_after_its_last_call(stage: Stage) -> None:
+    plugin = stage.plugin(COUNTING, resources={"workers_max": 1})
+    await stage.say(plugin, arguments=TEXT)
+    pendings = [stage.begin(plugin, arguments=TEXT, deadline_s=PATIENT_S) for _ in range(20)]
+    for pending in pendings:
+        assert isinstance(await pending.outcome(), Answered)
+    await until(
+        lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in stage.supervisor.pids(plugin))
+    )

@@ -20,6 +20,7 @@ from sandbox.runtime.limits import PoolLimits
 from sandbox.runtime.pool import Pool, Starts
 
 LOG_BYTES_PER_CALL: Final = 8 * 1024
+LOG_LINES_PER_CALL: Final = 64
 
 
 class LogSink(Protocol):
@@ -169,12 +170,18 @@ class Supervisor:
                     self.security(plugin_id, version, gone, is_told=False)
 
 
-def lines_of(output: bytes, *, bytes_max: int = LOG_BYTES_PER_CALL) -> Iterator[str]:
+def lines_of(
+    output: bytes, *, bytes_max: int = LOG_BYTES_PER_CALL, lines_max: int = LOG_LINES_PER_CALL
+) -> Iterator[str]:
     """Lines that can be shown: UTF-8, what is no printable character escaped, cut with a word about it."""
     text = output[:bytes_max].decode("utf-8", "backslashreplace")
-    for line in text.split("\n"):
+    lines = text.split("\n", lines_max)
+    left_out = lines.pop() if len(lines) > lines_max else ""
+    for line in lines:
         if line:
             yield line if line.isprintable() else "".join(map(_shown, line))
+    if left_out:
+        yield f"... and {left_out.count(chr(10)) + (not left_out.endswith(chr(10)))} lines more"
     if len(output) > bytes_max:
         yield f"... and {len(output) - bytes_max} bytes more"
 

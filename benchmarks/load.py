@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
@@ -43,6 +44,9 @@ class Job:
     payments: Sequence[str] = ()
     is_any_state: bool = False
     """Any 201 for the order is right, such as one in review."""
+    per_s: float = 0.0
+    """Orders come so often, whatever becomes of those before (an open loop), and a latency counts from when the order
+    was due. 0: each connection sends its next order when the last one is answered (a closed loop)."""
 
 
 @dataclass(slots=True)
@@ -55,6 +59,13 @@ class Outcome:
     p99_ms: float = 0.0
     cpu_s: float = 0.0
     wrong: list[str] = field(default_factory=list)
+    failed: int = 0
+    """Orders of an open loop that were not answered as they must be; a closed loop ends at the first of them."""
+
+    @property
+    def success(self) -> float:
+        """The share of orders that were answered as they must be."""
+        return self.orders / (self.orders + self.failed)
 
     @property
     def orders_per_s(self) -> float:
@@ -79,7 +90,7 @@ def drive(job: Job) -> Outcome:
     if done.returncode:
         raise WrongAnswer(f"the load generator ended with {done.returncode}: {done.stderr[-2000:]}")
     outcome = Outcome(**json.loads(done.stdout))
-    if outcome.wrong or not outcome.orders:
+    if (outcome.wrong and not job.per_s) or not outcome.orders:
         raise WrongAnswer("\n".join(outcome.wrong) or "no order was answered")
     return outcome
 
@@ -95,6 +106,7 @@ class Orders:
         self.ends_at = 0.0
         self.latencies: list[float] = []
         self.wrong: list[str] = []
+        self.failed = 0
 
     def next(self) -> tuple[bytes, bytes]:
         """A request, and the order number that its answer must name."""
@@ -203,7 +215,7 @@ class Customer(asyncio.Protocol):
         if self._orders.check(buffer, self._expected):
             self.send()
         else:
-            self._finish()
+            self._wrong()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A server that hangs up is wrong."""
@@ -211,10 +223,73 @@ class Customer(asyncio.Protocol):
             self._orders.wrong.append(f"the server closed the connection: {exc}")
             self.done.set_result(None)
 
+    def _wrong(self) -> None:
+        """One wrong answer is enough."""
+        self._finish()
+
     def _finish(self) -> None:
         assert self._transport is not None
         self.done.set_result(None)
         self._transport.close()
+
+
+class Till(Customer):
+    """One of several connections that take orders in turn as they come."""
+
+    def __init__(self, orders: Orders, free: deque[Till], waiting: deque[float]) -> None:
+        """`waiting`: when the orders were due that no connection was free for."""
+        super().__init__(orders)
+        self._free = free
+        self._waiting = waiting
+
+    def send(self) -> None:
+        """Take the order that has waited longest, or wait for one until the last has come."""
+        if self._waiting:
+            self.take(self._waiting.popleft())
+        elif self._orders.ends_at:
+            self._finish()
+        else:
+            self._free.append(self)
+
+    def take(self, due_at: float) -> None:
+        """Send an order now that was due at `due_at`."""
+        assert self._transport is not None
+        request, self._expected = self._orders.next()
+        self._sent_at = due_at
+        self._transport.write(request)
+
+    def _wrong(self) -> None:
+        self._orders.failed += 1
+        self.send()
+
+
+async def play_paced(job: Job) -> Outcome:
+    """Orders at a steady pace; the last answers are awaited."""
+    orders, loop = Orders(job), asyncio.get_running_loop()
+    free: deque[Till] = deque()
+    waiting: deque[float] = deque()
+    for _ in range(job.connections):
+        _, till = await loop.create_connection(lambda: Till(orders, free, waiting), "127.0.0.1", job.port)
+        free.append(till)
+    tills = list(free)
+    started, started_cpu = time.perf_counter(), time.process_time()
+    for number in range(round(job.seconds * job.per_s)):
+        due_at = started + number / job.per_s
+        await asyncio.sleep(max(0.0, due_at - time.perf_counter()))
+        if free:
+            free.popleft().take(due_at)
+        else:
+            waiting.append(due_at)
+    orders.ends_at = time.perf_counter()
+    while free:
+        free.popleft().send()
+    async with asyncio.timeout(ANSWER_S):
+        await asyncio.gather(*(till.done for till in tills))
+    lasted_s, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
+    ordered = sorted(orders.latencies)
+    p50, p99 = _quantiles(ordered)
+    failed = round(job.seconds * job.per_s) - len(ordered) + orders.failed  # a lost connection answers nothing
+    return Outcome(len(ordered) - orders.failed, lasted_s, p50 * 1e3, p99 * 1e3, cpu_s, orders.wrong, failed)
 
 
 async def play(job: Job) -> Outcome:
@@ -251,7 +326,8 @@ def _head(path: str, token: str) -> bytes:
 
 def main() -> None:
     """One job in, one outcome out."""
-    outcome = uvloop.run(play(Job(**json.load(sys.stdin))))
+    job = Job(**json.load(sys.stdin))
+    outcome = uvloop.run(play_paced(job) if job.per_s else play(job))
     print(json.dumps(asdict(outcome)))
 
 

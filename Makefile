@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export ARSENAL_REQUIRE_ALL
 
-# A virtual environment that happens to be active must not take part.
-unexport VIRTUAL_ENV PYTHONHOME
+# A virtual environment that happens to be active must not take part. Where PYTHONDONTWRITEBYTECODE is set, as in many
+# container images, every process would compile all 1,300 modules anew: 3 s instead of 1.3 s for each start of the server.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help runtime dev demo test test-rest test-crash test-corpus test-production check check-lint check-types check-imports \

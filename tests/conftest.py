@@ -21,6 +21,7 @@ from platform_core.kernel.database.pools import Database, DatabaseUrls
 from platform_core.kernel.ids import Ids
 from sandbox.simulators.acquirer.app import AcquirerConfig
 from sandbox.simulators.acquirer.server import running
+from tests.support import memory
 from tests.support.world import ACQUIRER_KEY, Till, World, open_world
 
 
@@ -36,14 +37,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
+def pytest_report_header() -> str:
+    """Where the tests' PostgreSQL is: on a disk the suite takes much longer."""
+    if memory.has_room():
+        return f"PostgreSQL: in {memory.SHARED_MEMORY}"
+    return f"PostgreSQL: on disk, much slower; {memory.SHARED_MEMORY} lacks {memory.ROOM_BYTES >> 20} MiB free"
+
+
 _names = (f"test_{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """The embedded server, in a temporary folder, with a migrated database `template_arsenal` to copy from."""
-    with tempfile.TemporaryDirectory(prefix="arsenal-test-") as folder:
-        server = EmbeddedPostgres(Path(folder) / "pg")
+    """The embedded server, in memory where there is room, with a migrated database `template_arsenal` to copy from."""
+    with memory.run_folder(memory.place()) as folder:
+        server = memory.TestPostgres(folder / "pg")
         url = server.start(database="template_arsenal")
         asyncio.run(migrations.upgrade(url))
         yield server

@@ -96,6 +96,11 @@ def _path_of(member: zipfile.ZipInfo, *, wheel: str) -> PurePosixPath:
     return path
 
 
+def is_taken(module: str) -> bool:
+    """Whether a plugin may not bring this top-level name: Python's own, ours, or of a library that workers preload."""
+    return module in sys.stdlib_module_names or module in OUR_NAMES or module in PRELOADED_NAMES
+
+
 def _judge_name(path: PurePosixPath, *, wheel: str) -> None:
     top = path.parts[0]
     why = _NEVER_SUFFIXES.get(path.suffix.lower())
@@ -106,7 +111,7 @@ def _judge_name(path: PurePosixPath, *, wheel: str) -> None:
     module = _MODULE_SUFFIXES.sub("", top) if len(path.parts) == 1 else top
     if path.stem in _NEVER_MODULES or module in _NEVER_MODULES:
         raise BundleRefused("refused-file", f"{wheel}: {path} may not come: it would run at every interpreter's start.")
-    if module in sys.stdlib_module_names or module in OUR_NAMES or module in PRELOADED_NAMES:
+    if is_taken(module):
         raise BundleRefused("name-taken", f"{wheel}: the top-level name {module} is taken. Give the package its own.")
 
 

@@ -57,6 +57,12 @@ def test_a_name_that_is_no_package_is_refused(name: str) -> None:
         scaffold(name, hook="check_payment", plugin_id=None, publisher="isv_1")
 
 
+@pytest.mark.parametrize("name", ["class", "json", "platform-core", "pydantic", "tests"])
+def test_a_name_that_the_installer_would_refuse_is_refused_at_once(name: str) -> None:
+    with pytest.raises(CliFailure, match="is taken by Python, by us"):
+        scaffold(name, hook="check_payment", plugin_id=None, publisher="isv_1")
+
+
 PLANTED: list[tuple[str, str, str, str, str]] = [
     ("REV-001", "acme_risk/plugin.toml", 'publisher = "isv_1"\n', "", "MAN-002 `publisher` is missing"),
     ("REV-002", "acme_risk/plugin.toml", ',<2"', '"', "beyond one major"),

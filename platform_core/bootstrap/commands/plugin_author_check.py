@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import stat
-import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from platform_core.bootstrap.terminal import CliFailure
 from platform_core.contracts import catalogue
 from platform_core.contracts.manifest_findings import Finding
 from platform_core.contracts.manifest_rules import Reading, inspect
+from sandbox.runtime.wheels import is_taken
 
 Outcome = Literal["pass", "fail", "human", "not_run"]
 
@@ -163,8 +163,9 @@ def _files(facts: _Facts) -> Iterator[Checked]:
         elif path.suffix in _NATIVE_SUFFIXES and not is_native:
             step = "Set plugin.has_native_code, which a person then reviews, or do without."
             yield _fail("REV-004", f"{where} is compiled.", step)
-    if facts.project.name in sys.stdlib_module_names:
-        yield _fail("REV-004", f"{facts.project.name} is a module of Python's own.", "Give the package another name.")
+    if is_taken(facts.project.name):
+        said = f"The name {facts.project.name} is taken by Python, by us or by a library that every worker has."
+        yield _fail("REV-004", said, "Give the package another name.")
 
 
 def _wheel(facts: _Facts) -> Iterator[Checked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from platform_core.bootstrap.terminal import WRONG_USE, CliFailure
 from platform_core.contracts import catalogue
 from platform_core.contracts.hooks import HookSpec
 from platform_core.contracts.manifest_checks import methods_of
+from sandbox.runtime.wheels import is_taken
 
 FILES_MAX: Final = 10
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", re.ASCII)
@@ -29,6 +31,9 @@ def scaffold(name: str, *, hook: str, plugin_id: str | None, publisher: str) -> 
         raise CliFailure(said, "Such as: arsenal plugin new acme-risk --hook check_payment", status=WRONG_USE)
     spec, starter = known[hook], STARTERS[hook]
     package = name.replace("-", "_")
+    if keyword.iskeyword(package) or is_taken(package):
+        said = f"The name {package} is taken by Python, by us or by a library that every worker has."
+        raise CliFailure(said, f"Such as: arsenal plugin new acme-{name} --hook {hook}", status=WRONG_USE)
     words = _words(spec, package=package)
     module = "provider" if starter.object_id else "plugin"
     files = {

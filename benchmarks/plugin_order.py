@@ -2,14 +2,20 @@
 
 One server, one merchant without plugins, others with one confined `check_payment` plugin each, driven in turns: orders
 a second with an honest check over those without. Then the merchant without plugins again, while a neighbour sells at
-the same time: a neighbour without plugins, and neighbours whose plugins loop, leak, crash, flood their logs or answer
-garbage. What the others feel is the ratio of their p99 to that beside the neighbour without plugins, in the same round.
+64 connections as fast as it is answered: a neighbour without plugins, and neighbours whose plugins loop, leak, crash,
+flood their logs, chatter into them or answer garbage.
+
+What the others feel is the share of their orders that succeeds, and the ratio of their p99 to that beside the neighbour
+without plugins, before and after in the same round. Their orders come at a steady pace, and a latency counts from when
+the order was due: in a closed loop, a merchant that is held up sends less, and sees little of what holds it up. At the
+end each plugin's problems, which its health page shows, must name what is wrong with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +25,7 @@ from typing import Final
 
 from benchmarks.figures import Figure, Goal, Rounds
 from benchmarks.ground import Ground, Seller, bench_settings, fetch_token, open_ground, seed_sellers, serving
-from benchmarks.load import Job, Outcome, drive
+from benchmarks.load import Job, Outcome, WrongAnswer, drive
 from benchmarks.options import Options
 from benchmarks.plugin_bundle import plugin_bundle
 from benchmarks.processes import Child
@@ -31,9 +37,13 @@ from platform_core.plugin_host.schemas import InstallationCreate, ReviewWrite
 
 NAME = "plugin_order"
 WARM_S = 2.0
+PROBLEMS_S = 2.5
+"""Longer than problems wait before they are written."""
 CONNECTIONS = 64
-NEIGHBOURS_OWN = 16
-"""Connections of the merchant whose p99 is watched, while the neighbour has all of `CONNECTIONS`."""
+WATCHED_CONNECTIONS = 32
+WATCHED_PER_S = 200.0
+"""Orders of the merchant whose p99 is watched, while the neighbour has all of `CONNECTIONS`: a twentieth of what the
+server can do."""
 HEAD: Final = """
 import os
 from platform_core.contracts.hooks import hookimpl
@@ -49,10 +59,21 @@ MODES: Final[Mapping[str, str]] = {
     "leaks": "    kept.append(bytearray(16 * 1024 * 1024)); return Verdict.allow()\n",
     "crashes": "    os._exit(3)\n",
     "floods": "    os.write(1, b'x' * 1_000_000); return Verdict.allow()\n",
+    "chatters": "    os.write(1, b'out of tea\\n' * 5_000); return Verdict.allow()\n",
     "garbage": "    return {'decision': 'perhaps'}\n",
 }
+REASONS: Final[Mapping[str, str]] = {
+    "loops": "timeout",
+    "leaks": "memory",
+    "crashes": "died",
+    "floods": "timeout",
+    "garbage": "bad_result",
+}
+"""The kind of problem that each plugin must have at the end. One that chatters loses lines, and is not at fault."""
 CHECKED: Final = Goal(">=", 0.7, 0.85)
 UNMOVED: Final = Goal("<=", 1.2, 1.1)
+ALL: Final = Goal(">=", 1.0, 1.0)
+"""The issue grants a fifth; no order of a merchant without plugins has a reason to fail."""
 
 
 @dataclass
@@ -74,9 +95,18 @@ class Street:
 
     def beside(self, neighbour: Seller) -> Outcome:
         """The merchant without plugins, while a neighbour sells."""
+        token = fetch_token(self.server.port, self.plain)
+        job = Job(
+            self.server.port,
+            [token],
+            WATCHED_CONNECTIONS,
+            self.options.seconds,
+            f"r{next(self.runs)}",
+            per_s=WATCHED_PER_S,
+        )
         with ThreadPoolExecutor(1) as threads:
             other = threads.submit(self.orders, neighbour, connections=CONNECTIONS, is_any_state=True)
-            watched = self.orders(self.plain, connections=NEIGHBOURS_OWN)
+            watched = drive(job)
             other.result()
         return watched
 
@@ -90,13 +120,20 @@ class Street:
             "plain_p99_ms": plain.p99_ms,
             "checked_p99_ms": checked.p99_ms,
         }
-        yield {"beside_plain_p99_ms": self.beside(self.other).p99_ms}
+        before = self.beside(self.other)
         for mode, seller in self.by_mode.items():
-            yield {f"beside_{mode}_p99_ms": self.beside(seller).p99_ms}
+            watched = self.beside(seller)
+            yield {f"beside_{mode}_p99_ms": watched.p99_ms, f"beside_{mode}_success": watched.success}
+        after = self.beside(self.other)
+        yield {"beside_plain_p99_ms": (before.p99_ms + after.p99_ms) / 2}
 
 
 def run(options: Options) -> list[Figure]:
-    """All figures. Raises `WrongAnswer` when an order of a merchant without plugins was not answered as it must be."""
+    """All figures.
+
+    Raises `WrongAnswer` when an order was not answered as it must be, but for the watched ones, whose success is a
+    figure; and when a plugin's problems do not name what is wrong with it.
+    """
     with open_ground() as ground, ExitStack() as stack:
         url = ground.database("app")
         sellers = seed_sellers(ground, url, count=2 + len(MODES))
@@ -110,7 +147,21 @@ def run(options: Options) -> list[Figure]:
         for _ in range(options.rounds):
             for values in street.round():
                 rounds.add(values)
+        _check_health(ground, by_mode)
     return _figures(rounds)
+
+
+def _check_health(ground: Ground, by_mode: Mapping[str, Seller]) -> None:
+    """Each plugin's problems name the reason, at its own merchant. Raises `WrongAnswer`."""
+    time.sleep(PROBLEMS_S)
+    for mode, reason in REASONS.items():
+        told = ground.sql(
+            f"SELECT DISTINCT kind FROM plugin_problem WHERE plugin_id = 'example.acme.{mode}' "
+            f"AND merchant_id = '{by_mode[mode].merchant_id}'",
+            database="app",
+        ).split()
+        if reason not in told:
+            raise WrongAnswer(f"the plugin that {mode} has problems {told}, and {reason} is not among them")
 
 
 async def _install(ground: Ground, url: str, by_mode: Mapping[str, Seller]) -> None:
@@ -149,6 +200,7 @@ def _figures(rounds: Rounds) -> list[Figure]:
         )
         for mode in MODES
     ]
+    figures += [Figure(NAME, f"success_beside_{mode}", rounds.of(f"beside_{mode}_success"), "", ALL) for mode in MODES]
     units = {"plain_per_s": "orders/s", "checked_per_s": "orders/s", "plain_p99_ms": "ms", "checked_p99_ms": "ms"}
     figures += [Figure(NAME, name, rounds.of(name), unit) for name, unit in units.items()]
     figures.append(Figure(NAME, "beside_plain_p99_ms", rounds.of("beside_plain_p99_ms"), "ms"))

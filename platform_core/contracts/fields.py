@@ -278,4 +278,5 @@ class Cut:
         for name, cut in self._nested.items():
             inner = values[name]
             kept[name] = None if inner is None else cut._apply(inner)
-        return cast("View", built(self._twin, kept))
+        made: View = built(self._twin, kept)
+        return made

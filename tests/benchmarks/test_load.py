@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.load import Job, WrongAnswer, drive, play
+from benchmarks.load import Job, WrongAnswer, drive, play, play_paced
 
 pytestmark = pytest.mark.unit
 _LENGTH = re.compile(rb"Content-Length: (\d+)")
@@ -90,3 +91,36 @@ async def test_a_server_that_hangs_up_fails_the_run() -> None:
         port = listening.sockets[0].getsockname()[1]
         with pytest.raises(WrongAnswer, match="closed the connection"):
             await asyncio.to_thread(drive, job(port))
+
+
+def paced(port: int) -> Job:
+    """Forty orders at a steady pace over two connections."""
+    return Job(port=port, tokens=["t1"], connections=2, seconds=0.2, run="r1", per_s=200.0)
+
+
+async def test_a_pace_is_kept_whatever_becomes_of_the_orders() -> None:
+    asked: list[str] = []
+
+    def answer(number: str) -> tuple[int, str]:
+        asked.append(number)
+        return (503, "{}") if number in ("r1_7", "r1_8") else right(number)
+
+    async with server(answer) as port:
+        outcome = await play_paced(paced(port))
+    assert sorted(asked) == sorted(f"r1_{number}" for number in range(40))
+    assert (outcome.orders, outcome.failed, len(outcome.wrong)) == (38, 2, 2)
+    assert outcome.success == pytest.approx(38 / 40)
+
+
+async def test_a_latency_counts_from_when_the_order_was_due() -> None:
+    held = iter(range(40))
+
+    def answer(number: str) -> tuple[int, str]:
+        if next(held) == 0:
+            time.sleep(0.1)  # the server stands still: every order that was due meanwhile is late
+        return right(number)
+
+    async with server(answer) as port:
+        outcome = await asyncio.to_thread(drive, paced(port))
+    assert outcome.orders == 40
+    assert outcome.p99_ms >= 90

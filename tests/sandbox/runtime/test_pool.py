@@ -33,6 +33,12 @@ def check_payment(ctx, payment):
         while True: pass
     return say(f"{born} {calls} {ctx.merchant_id}")
 """
+CRASHING = """
+@hookimpl
+def check_payment(ctx, payment):
+    import os
+    os._exit(3)
+"""
 TEXT = {"subject": ""}
 HOLD = {"subject": "hold"}
 
@@ -363,3 +369,17 @@ async def test_a_worker_is_stopped_after_its_answer_unless_its_next_call_waits(
         await stage.say(plugin, arguments=TEXT)
         assert sent == [signal.SIGCONT, signal.SIGSTOP] * 2
         monkeypatch.undo()
+
+
+async def test_workers_that_fail_again_and_again_are_replaced_at_a_bounded_rate(
+    spawner: Spawner, plugins: Path
+) -> None:
+    limits = replace(PATIENT, wait_share=0.01, kills_burst=2, kills_per_s=0.0)
+    async with open_stage(spawner, plugins, limits=limits) as stage:
+        plugin, other = stage.plugin(CRASHING), stage.plugin(COUNTING)
+        faults = [await stage.fault(plugin, arguments=TEXT) for _ in range(6)]
+        died = sum(fault.kind is FaultKind.DIED for fault in faults)
+        assert 2 <= died <= 4, "those that were there or on their way when the limit was reached, and no more"
+        assert {fault.kind for fault in faults[died:]} == {FaultKind.SATURATED}
+        assert stage.supervisor.pids(plugin) == ()
+        assert await stage.say(other, arguments=TEXT), "another plugin has workers as before"

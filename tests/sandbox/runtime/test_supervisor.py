@@ -14,6 +14,7 @@ from sandbox.runtime.installed import remove
 from sandbox.runtime.levels import Level
 from sandbox.runtime.limits import PoolLimits
 from sandbox.runtime.spawner import Spawner
+from sandbox.runtime.supervisor import lines_of
 from tests.sandbox.runtime.stage import PATIENT_S, Stage, open_stage, started_spawner, until
 
 PATIENT = PoolLimits(boot_s=PATIENT_S)
@@ -153,3 +154,11 @@ async def test_files_that_change_later_are_noticed_by_the_clock(spawner: Spawner
         assert [(name, heard.kind) for name, heard in stage.listener.faults] == [(plugin, FaultKind.TAMPERED)]
         assert (await stage.fault(plugin)).kind is FaultKind.QUARANTINED
         assert isinstance(await stage.ask(other), Answered)
+
+
+def test_a_call_may_write_so_many_bytes_and_so_many_lines() -> None:
+    assert list(lines_of(b"one\n\ntwo\n")) == ["one", "two"]
+    assert list(lines_of(b"a\n" * 5, lines_max=3)) == ["a", "a", "a", "... and 2 lines more"]
+    assert list(lines_of(b"a\n" * 3, lines_max=3)) == ["a", "a", "a"]
+    assert list(lines_of(b"a\nb\nc", lines_max=2)) == ["a", "b", "... and 1 lines more"]
+    assert list(lines_of(b"x" * 12, bytes_max=10)) == ["x" * 10, "... and 2 bytes more"]

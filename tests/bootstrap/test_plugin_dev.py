@@ -1,4 +1,4 @@
-"""`arsenal plugin dev`, `trace` and `replay` with real processes, and every command of docs/how-to/develop-a-plugin.md."""
+"""`arsenal plugin dev`, `trace`, `replay` with real processes; every command of docs/how-to/develop-a-plugin.md."""
 
 from __future__ import annotations
 

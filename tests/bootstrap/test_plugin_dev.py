@@ -1,4 +1,4 @@
-"""`arsenal plugin dev`, `trace` and `replay` with real processes, and every command of docs/how-to/develop-a-plugin.md."""
+"""`arsenal plugin dev`, `trace`, `replay` with real processes; every command of docs/how-to/develop-a-plugin.md."""
 
 from __future__ import annotations
 
@@ -162,12 +162,17 @@ def developing(command_line: CommandLine, start: Start, folder: Path, shop: Shop
 
 
 def test_a_save_decides_the_next_order_and_ctrl_c_leaves_nothing(
-    command_line: CommandLine, start: Start, shops: list[Shop], folder: Path
+    command_line: CommandLine,
+    start: Start,
+    shops: list[Shop],
+    folder: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     shop, other = shops
     save(folder, DENY.format(rule="trial", words="Too much."))
     dev = developing(command_line, start, folder, shop)
     first = dev.until("swapped")
+    record_property("first_saved_to_swapped_ms", first["saved_to_swapped_ms"])
     assert (first["processes"], first["missing"]) == (1, 0)
     refused = shop.pay()
     assert (refused["status"], refused["code"]) == (403, "payments.denied_by_risk"), refused
@@ -180,6 +185,7 @@ def test_a_save_decides_the_next_order_and_ctrl_c_leaves_nothing(
 
     save(folder, 'ctx.state.increment("seen")\n    return Verdict.review("trial", "Look first.")')
     second = dev.until("swapped")
+    record_property("saved_to_swapped_ms", second["saved_to_swapped_ms"])
     assert second["version"] != first["version"]
     reviewed = shop.pay()
     assert reviewed["state"] == "in_review", reviewed

@@ -52,9 +52,6 @@ from sandbox.runtime.selftest import Host, LockFacts
 Entry = Callable[[socket.socket, LockFacts, WorkerRelease], None]
 PROOF_MEMORY_MB: Final = 256
 REHEARSALS: Final = 64
-NICENESS: Final = 5
-"""A third of the host's weight: enough for checks when both want all there is, little enough for a busy loop."""
-AUTOGROUP: Final = Path("/proc/self/autogroup")
 PATTERNS_MAX: Final = 1024
 _CLOSED_PACKAGES: Final = ("platform_core", "platform_core.kernel", "sandbox")
 """Packages of ours out of which nothing more can be imported."""
@@ -433,22 +430,10 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return bytes(text), descriptors
 
 
-def _step_back() -> None:
-    """Leave the processors to the host and its database when there are not enough for all: this and every worker.
-
-    A session of its own, which this is, is weighed as a whole where the kernel groups by session, and niceness counts
-    within it alone (sched(7), "The autogroup feature", read 2026-11-22); so the group is told too.
-    """
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICENESS))
-    with contextlib.suppress(OSError):  # a kernel without groups, or a /proc that cannot be written
-        AUTOGROUP.write_text(str(NICENESS), encoding="ascii")
-
-
 def main() -> None:
     """Serve the control socket until its other end is closed."""
     os.chdir("/")
     os.umask(0o077)
-    _step_back()
     control = socket.socket(fileno=0)
     text, _ = _receive(control)
     settings = ZygoteSettings.model_validate_json(text)

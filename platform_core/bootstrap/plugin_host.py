@@ -240,8 +240,10 @@ def make_plugin_host(
     points, unlisted = admitted(discover(), life.deps.allow_list)
     dispatcher = Dispatcher(registry or load_installed(points), life.enablement, tools)
     counts = CallCounts(deps.committer, clock=clock, ids=deps.ids)
-    for listener in (gate.faults, counts, *([LogTrace()] if settings.trace_hooks else [])):
-        dispatcher.listeners.add(listener)
+    dispatcher.listeners.add(gate.faults)
+    dispatcher.listeners.add(counts)
+    if settings.trace_hooks:
+        dispatcher.listeners.add(LogTrace())
     objects = ObjectTools(
         enablement=life.enablement,
         tools=tools,

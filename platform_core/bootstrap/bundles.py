@@ -28,10 +28,17 @@ class InstalledBundles:
         """Try it in a worker, then check and unpack, beside the event loop. The same bundle again: the same answer."""
         try:
             tried = await preflight(bundle, required=self._required)
-            if tried.broken:
-                raise BundleRefused(f"REV-015: {tried.words}")
+        except (Refused, ManifestRefused) as error:
+            raise BundleRefused(str(error)) from error
+        if tried.broken:
+            raise BundleRefused(f"REV-015: {tried.words}")
+        return await self.place(bundle, _tried(tried))
+
+    async def place(self, bundle: Path, *findings: Finding) -> Unpacked:
+        """Check and unpack what is tried elsewhere: `findings` say how that went."""
+        try:
             installed = await asyncio.to_thread(install, bundle, plugins=self._plugins.resolve())
-            return await asyncio.to_thread(_unpacked, installed, _tried(tried))
+            return await asyncio.to_thread(_unpacked, installed, *findings)
         except (Refused, ManifestRefused) as error:
             raise BundleRefused(str(error)) from error
 

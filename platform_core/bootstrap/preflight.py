@@ -12,27 +12,26 @@ import os
 import secrets
 import tempfile
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from platform_core.bootstrap.clients_gate import ClientsGate
 from platform_core.contracts.hooks import HookSpec
 from platform_core.contracts.manifest import Manifest, SecretUse
 from platform_core.contracts.manifest_rules import read
-from platform_core.contracts.plugin import EgressAnswer, HookContext, Refused, StateItem
-from platform_core.contracts.runtime import Answered, Ask, Binding, Fault, OutsideCall, Told
+from platform_core.contracts.plugin import EgressAnswer, HookContext, Refused
+from platform_core.contracts.runtime import Answered, Binding, Fault, OutsideCall
 from platform_core.contracts.testing.egress import Request
 from platform_core.contracts.testing.kit import Setup, run_kit
 from platform_core.contracts.testing.loaded import LoadedPlugin
-from platform_core.plugin_host import asks
 from sandbox.runtime.install import install
 from sandbox.runtime.installed import Installed
 from sandbox.runtime.levels import Level
@@ -148,7 +147,7 @@ class InWorker:
         return outcome.value
 
     async def _ask(self, manifest: Manifest, hook: HookSpec, ctx: HookContext, arguments: bytes) -> Answered | Fault:
-        call_id = secrets.token_hex(16)
+        call_id, handle = secrets.token_hex(16), secrets.token_hex(16)
         facts = {
             "call_id": call_id,
             "hook": hook.name,
@@ -160,7 +159,7 @@ class InWorker:
         }
         call = OutsideCall(
             id=call_id,
-            handle=secrets.token_hex(16),
+            handle=handle,
             binding=Binding(
                 plugin_id=manifest.plugin.id,
                 version=manifest.plugin.version,
@@ -176,7 +175,7 @@ class InWorker:
             arguments=arguments,
             deadline=time.monotonic() + CALL_WITHIN_S,
             result=_adapter(hook.result),
-            gate=ContextGate(ctx),
+            gate=ClientsGate(ctx.clients, call_id=call_id, handle=handle),
         )
         return await self.supervisor.begin(call).outcome()
 
@@ -188,78 +187,6 @@ def _adapter(result: Any) -> TypeAdapter[Any]:  # Any: of the hook's result type
 
 def _json_of(config: Mapping[str, Any]) -> bytes:  # Any: JSON, frozen
     return TypeAdapter(dict[str, Any]).dump_json(dict(config))
-
-
-@dataclass(slots=True)
-class ContextGate:
-    """`contracts.runtime.Gate` over the clients of one context: what a worker asks, the host in memory answers."""
-
-    ctx: HookContext = field(repr=False)
-
-    async def tell(self, ask: Ask, /) -> Told:
-        """Carry it out. What the host refuses, or cannot know, is a refusal."""
-        try:
-            model = asks.CLIENT_ASKS.get(ask.operation)
-            if model is None:
-                return _told(self.ctx.call(ask.operation, **ask.arguments))
-            return _HANDLERS[ask.operation](self.ctx, model.model_validate(ask.arguments), ask.blobs)
-        except Refused as refused:
-            return Told(code=refused.code, hint=refused.hint)
-        except ValidationError as error:
-            return Told(code="kernel.validation_failed", hint=str(error.errors(include_url=False)[0]["msg"]))
-        except KeyError as error:
-            return Told(code="plugin.secret_missing", hint=f"There is no secret {error}.")
-
-
-def _item(item: StateItem | None) -> dict[str, Any] | None:  # Any: JSON
-    return None if item is None else {"key": item.key, "value": item.value, "version": item.version}
-
-
-def _told(value: object, blobs: tuple[bytes, ...] = ()) -> Told:
-    return Told(value=json.dumps(value).encode(), blobs=blobs)
-
-
-def _told_bytes(raw: bytes) -> Told:
-    return _told(b64encode(raw).decode())
-
-
-def _put(ctx: HookContext, ask: Any, _: object) -> Told:
-    return _told(ctx.state.put(ask.key, ask.value, expected_version=ask.expected_version, ttl_s=ask.ttl_s))
-
-
-def _delete(ctx: HookContext, ask: Any, _: object) -> Told:
-    ctx.state.delete(ask.key)
-    return Told()
-
-
-def _fetch(ctx: HookContext, ask: Any, blobs: tuple[bytes, ...]) -> Told:
-    body = b"".join(blobs) or None
-    answer = ctx.egress.fetch(
-        ask.method, ask.url, headers=ask.headers, body=body, timeout_s=ask.timeout_s, secrets=ask.secrets
-    )
-    return _told({"status": answer.status, "headers": dict(answer.headers)}, (answer.body,) if answer.body else ())
-
-
-def _report(ctx: HookContext, ask: Any, _: object) -> Told:
-    ctx.problems.report(ask.key, ask.message, hint=ask.hint, severity=ask.severity)
-    return Told()
-
-
-_HANDLERS: Final[Mapping[str, Callable[[HookContext, Any, tuple[bytes, ...]], Told]]] = {  # Any: the ask's own model
-    "state.get": lambda ctx, ask, _: _told(_item(ctx.state.get(ask.key))),
-    "state.list": lambda ctx, ask, _: _told([_item(each) for each in ctx.state.list(ask.prefix, limit=ask.limit)]),
-    "state.put": _put,
-    "state.increment": lambda ctx, ask, _: _told(ctx.state.increment(ask.key, ask.by, ttl_s=ask.ttl_s)),
-    "state.delete": _delete,
-    "egress.fetch": _fetch,
-    "secrets.mac": lambda ctx, ask, _: _told_bytes(ctx.secrets.mac(ask.name, ask.message)),
-    "secrets.sign": lambda ctx, ask, _: _told_bytes(ctx.secrets.sign(ask.name, ask.message)),
-    "secrets.verify": lambda ctx, ask, _: _told(ctx.secrets.verify(ask.name, ask.message, ask.signature)),
-    "secrets.open": lambda ctx, ask, _: _told_bytes(
-        ctx.secrets.open(ask.name, ask.message, associated_data=ask.associated_data)
-    ),
-    "problems.report": _report,
-}
 
 
 def _made_up(use: SecretUse) -> bytes:

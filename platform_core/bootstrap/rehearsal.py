@@ -7,21 +7,21 @@ and nothing is sent.
 from __future__ import annotations
 
 import time
-from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from platform_core.bootstrap.clients_gate import ClientsGate
 from platform_core.bootstrap.confined import Confined
 from platform_core.contracts.hooks import CONTRACT, HookSpec
 from platform_core.contracts.manifest import Manifest
 from platform_core.contracts.plugin import EgressAnswer, Mode, Refused
-from platform_core.contracts.runtime import Answered, Ask, Binding, Fault, OutsideCall, Told, refusal
+from platform_core.contracts.runtime import Answered, Binding, Fault, OutsideCall
 from platform_core.contracts.testing.bounds import BOUNDS
 from platform_core.contracts.testing.egress import Request
 from platform_core.contracts.testing.host import FakeClients, FakeHost
@@ -122,7 +122,7 @@ class Rehearsal:
         use = manifest.hook(hook.name)
         deadline_ms = min(hook.rule.each_ms, (use.deadline_ms if use is not None else None) or hook.rule.each_ms)
         call_id, handle = (self._entropy(ID_BYTES).hex() for _ in range(2))
-        gate = RehearsedGate(FakeClients(host, hook), call_id=call_id, handle=handle)
+        gate = ClientsGate(FakeClients(host, hook), call_id=call_id, handle=handle)
         told = {
             "call_id": call_id,
             "deadline_ms": deadline_ms,
@@ -176,76 +176,6 @@ async def rehearsing(plugins: Path, *, required: Level) -> AsyncIterator[Rehears
         yield Rehearsal(confined, faults, lines)
     finally:
         await confined.stop()
-
-
-class RehearsedGate:
-    """A `contracts.runtime.Gate` over the contract kit's host."""
-
-    def __init__(self, clients: FakeClients, *, call_id: str, handle: str) -> None:
-        self._clients = clients
-        self._call = (call_id, handle)
-        self.asked: list[str] = []
-        """Operations in order, each with the refusal's code where there was one."""
-
-    async def tell(self, ask: Ask, /) -> Told:
-        """Answer one ask."""
-        if (ask.call_id, ask.handle) != self._call:
-            return refusal("plugin.handle_invalid", "The handle is not this call's.")
-        try:
-            value, blobs = self._answer(ask.operation, dict(ask.arguments), ask.blobs)
-        except Refused as refused:
-            self.asked.append(f"{ask.operation} ({refused.code})")
-            return refusal(refused.code, refused.hint)
-        except KeyError as error:
-            self.asked.append(f"{ask.operation} (plugin.secret_unknown)")
-            return refusal("plugin.secret_unknown", f"There is no secret {error}.")
-        except TypeError as error:
-            self.asked.append(f"{ask.operation} (kernel.validation_failed)")
-            return refusal("kernel.validation_failed", str(error))
-        self.asked.append(ask.operation)
-        return Told(value=msgspec.json.encode(value), blobs=blobs)
-
-    def _answer(
-        self, operation: str, given: dict[str, Any], blobs: Sequence[bytes]
-    ) -> tuple[object, tuple[bytes, ...]]:
-        client, _, method = operation.partition(".")
-        if client == "state":
-            return self._state(method, given), ()
-        if client == "secrets":
-            return self._secret(method, given), ()
-        if operation == "egress.fetch":
-            given.pop("media_type", None)
-            answer = self._clients.fetch(**given, body=b"".join(blobs) or None)
-            return {"status": answer.status, "headers": dict(answer.headers)}, (answer.body,)
-        if operation == "problems.report":
-            self._clients.report(given.pop("key"), given.pop("message"), **given)
-            return None, ()
-        return self._clients.call(operation, given), ()
-
-    def _state(self, method: str, given: dict[str, Any]) -> object:
-        state = self._clients.state
-        if method == "get":
-            found = state.get(given["key"])
-            return None if found is None else asdict(found)
-        if method == "list":
-            return [asdict(item) for item in state.list(given["prefix"], limit=given["limit"])]
-        if method == "put":
-            return state.put(given.pop("key"), given.pop("value"), **given)
-        if method == "increment":
-            return state.increment(given.pop("key"), given.pop("by"), **given)
-        state.delete(given["key"])
-        return None
-
-    def _secret(self, method: str, given: dict[str, Any]) -> object:
-        secrets, name = self._clients.secrets, given.pop("name")
-        raw = {key: b64decode(value) for key, value in given.items()}
-        if method == "verify":
-            return secrets.verify(name, raw["message"], raw["signature"])
-        if method == "open":
-            return b64encode(
-                secrets.open(name, raw["message"], associated_data=raw.get("associated_data", b""))
-            ).decode()
-        return b64encode((secrets.mac if method == "mac" else secrets.sign)(name, raw["message"])).decode()
 
 
 def _nobody(request: Request) -> EgressAnswer:

@@ -83,6 +83,10 @@ class Bundles(Protocol):
         """Check and unpack. The same bundle again gives the same answer. Raises BundleRefused, and leaves nothing."""
         ...
 
+    async def place(self, bundle: Path, *findings: Finding) -> Unpacked:
+        """As `unpack`, of what is tried elsewhere: drafts in their developer's session. `findings`: how that went."""
+        ...
+
     async def look(self, bundle: Path) -> Unpacked:
         """What `unpack` would answer, wherever the version stands; leaves nothing. Raises BundleRefused."""
         ...

@@ -85,9 +85,11 @@ async def test_no_test_sees_what_another_one_wrote(postgres: EmbeddedPostgres) -
 
 
 @pytest.mark.database
-def test_the_servers_settings_are_those_of_the_embedded_default(postgres: EmbeddedPostgres) -> None:
+def test_the_servers_settings_are_those_of_the_embedded_default_but_for_its_connections(
+    postgres: EmbeddedPostgres,
+) -> None:
     found = postgres.sql(
         "SELECT name || ' ' || setting FROM pg_settings "
         "WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'max_connections') ORDER BY name"
     )
-    assert found.splitlines() == ["fsync on", "full_page_writes on", "max_connections 200", "synchronous_commit on"]
+    assert found.splitlines() == ["fsync on", "full_page_writes on", "max_connections 400", "synchronous_commit on"]

@@ -200,6 +200,7 @@ async def test_no_draft_gets_round_a_suspension_or_a_quarantine_of_its_version(m
 async def test_a_draft_that_needs_what_is_not_there_is_not_swapped_in(market: Market) -> None:
     merchant = await market.merchant()
     secret = (
+        '[[hooks]]\nname = "on_payment_captured"\nfields = ["amount"]\n'
         '[[secrets]]\nname = "crm"\nkind = "token"\nlabel = { zh = "令牌", en = "Token" }\n'
         'hosts = ["crm.acme.example"]\n'
         '[[egress]]\nhost = "crm.acme.example"\npurpose = { zh = "同步", en = "Sync" }\n'

@@ -21,6 +21,7 @@ from platform_core.kernel.database.embedded import EmbeddedPostgres
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - tmpfs, for all (shm_overview(7), read 2026-11-22); our folder is ours
 ROOM_BYTES = 1 << 30  # a server of the tests takes some 100 MiB and, by WAL_MB, not much more; two run side by side
 WAL_MB = 256
+CONNECTIONS = 400  # six servers under 40 requests at once took 170 of the default's 200, besides those of this process
 PREFIX = "arsenal-test-"
 
 
@@ -73,12 +74,13 @@ class TestPostgres(EmbeddedPostgres):
         self.is_in_memory = folder.is_relative_to(SHARED_MEMORY)
 
     def start(self, *, database: str = "arsenal") -> str:
-        """As the embedded server does; in memory its log is kept short."""
-        url = super().start(database=database)
+        """As the embedded server does, for more servers than one; in memory its log is kept short."""
+        super().start(database=database)
+        self.sql(f"ALTER SYSTEM SET max_connections = {CONNECTIONS}")
         if self.is_in_memory:
             self.sql(f"ALTER SYSTEM SET max_wal_size = '{WAL_MB}MB'")
-            self.sql("SELECT pg_reload_conf()")
-        return url
+        self.stop()  # max_connections wants it
+        return super().start(database=database)
 
     def create_database(self, name: str, *, template: str = "template0") -> None:
         """As the embedded server does; in memory, files are copied, not written to the log first.

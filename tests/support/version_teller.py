@@ -27,6 +27,8 @@ VERSION = "{version}"
 @hookimpl
 def amend_basket(ctx, basket):
     time.sleep({first_s})
+    if basket.total.amount_minor <= {off}:
+        return BasketOperations(operations=())
     return BasketOperations(operations=(Discount(amount_minor={off}, rule_id="teller", label=VERSION),))
 
 

@@ -115,7 +115,7 @@ class Builder:
         """Check, pack and install alone. BuildFault leaves nothing behind."""
         bundle = await asyncio.to_thread(self._packed, number)
         try:
-            unpacked = await self._bundles.unpack(bundle)
+            unpacked = await self._bundles.place(bundle)
         except BundleRefused as refused:
             raise BuildFault("bundle", str(refused), "Next: arsenal plugin check") from refused
         finally:

@@ -146,6 +146,7 @@ async def test_files_that_change_later_are_noticed_by_the_clock(spawner: Spawner
         plugin, other = stage.plugin(FINE), stage.plugin(FINE)
         assert isinstance(await stage.ask(plugin), Answered)
         assert isinstance(await stage.ask(other), Answered)
+        await until(lambda: len(stage.supervisor.pids(plugin)) == 2)  # with the spare, which comes a moment later
         if how == "changed":
             tamper(plugins, plugin)
         else:

@@ -73,6 +73,8 @@ class RequestLog:
         self._redactors: Mapping[str, BodyRedactors] = {}
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        """One writes at a time: there is one connection."""
         self.dropped = 0
         """How many requests were not logged since the process began."""
 
@@ -109,6 +111,10 @@ class RequestLog:
 
     async def flush(self) -> int:
         """Write everything that is queued now; says how many rows. What cannot be written is dropped and counted."""
+        async with self._turn:
+            return await self._flush()
+
+    async def _flush(self) -> int:
         written = 0
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -82,6 +83,15 @@ async def test_an_app_sees_its_own_requests_alone(shop: Shop, reader: Till, sell
     await reader.pay()
     assert [row["merchant_id"] for row in await logged(shop, reader)] == [reader.merchant_id]
     assert [row["merchant_id"] for row in await logged(shop, other)] == [other.merchant_id]
+
+
+async def test_two_who_write_at_once_lose_nothing(shop: Shop, reader: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform_core.identity.request_log.BATCH_MAX", 1)
+    log = shop.platform.request_log
+    for _ in range(6):
+        await reader.pay()
+    await asyncio.gather(*(log.flush() for _ in range(3)))
+    assert (len(await logged(shop, reader)), log.dropped) == (6, 0)
 
 
 async def test_the_log_filters_and_pages(shop: Shop, reader: Till) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 
-from platform_core.contracts.plugin import Clients, Refused, StateItem
+from platform_core.contracts.plugin import Clients, EgressAnswer, Refused, StateItem
 from platform_core.contracts.runtime import Ask, Told, refusal
+from platform_core.contracts.testing.egress import Request
 from platform_core.plugin_host import asks
 
 
@@ -43,6 +44,16 @@ class ClientsGate:
             return refusal("kernel.validation_failed", str(error.errors(include_url=False)[0]["msg"]))
         except KeyError as error:
             return refusal("plugin.secret_unknown", f"There is no secret {error}.")
+
+
+def nothing_leaves(request: Request) -> EgressAnswer:
+    """The world outside of a plugin that is tried."""
+    raise Refused("plugin.egress_not_sent", f"Nothing is sent in a rehearsal: {request.method} {request.url}.")
+
+
+def runs_elsewhere(*_: object) -> NoReturn:
+    """Stands for a hook of a plugin that runs in its worker, and nowhere else."""
+    raise AssertionError("the plugin runs in its worker")
 
 
 def _item(item: StateItem | None) -> dict[str, Any] | None:  # Any: JSON

@@ -17,19 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import TypeAdapter
 
-from platform_core.bootstrap.clients_gate import ClientsGate
+from platform_core.bootstrap.clients_gate import ClientsGate, nothing_leaves, runs_elsewhere
 from platform_core.contracts.hooks import HookSpec
 from platform_core.contracts.manifest import Manifest, SecretUse
 from platform_core.contracts.manifest_rules import read
-from platform_core.contracts.plugin import EgressAnswer, HookContext, Refused
+from platform_core.contracts.plugin import HookContext
 from platform_core.contracts.runtime import Answered, Binding, Fault, OutsideCall
-from platform_core.contracts.testing.egress import Request
 from platform_core.contracts.testing.kit import Setup, run_kit
 from platform_core.contracts.testing.loaded import LoadedPlugin
 from sandbox.runtime.install import install
@@ -111,11 +110,11 @@ async def _tried(spawner: Spawner, installed: Installed, *, plugins: Path, requi
         if isinstance(ready, Fault):
             broken = (f"It does not load: {ready.kind}: {ready.detail}",)
         else:
-            plugin = LoadedPlugin(manifest=manifest, hooks={use.name: _nowhere for use in manifest.hooks})
+            plugin = LoadedPlugin(manifest=manifest, hooks={use.name: runs_elsewhere for use in manifest.hooks})
             setup = Setup(
                 config=_defaults(manifest, manifest_path.parent),
                 secrets={use.name: _made_up(use) for use in manifest.secrets},
-                outside=_nothing_leaves,
+                outside=nothing_leaves,
                 runner=runner,
             )
             broken = tuple(str(each) for each in await asyncio.to_thread(run_kit, plugin, setup, rules=RULES))
@@ -195,14 +194,6 @@ def _made_up(use: SecretUse) -> bytes:
         return b"0123456789abcdef0123456789abcdef"
     key = Ed25519PrivateKey.generate()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _nothing_leaves(request: Request) -> EgressAnswer:
-    raise Refused("plugin.egress_not_sent", "Nothing leaves while a bundle is tried.")
-
-
-def _nowhere(*_: object) -> NoReturn:
-    raise AssertionError("a bundle that is tried runs in a worker, and nowhere else")
 
 
 def _defaults(manifest: Manifest, folder: Path) -> dict[str, Any]:  # Any: JSON by the plugin's own schema

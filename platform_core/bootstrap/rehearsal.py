@@ -16,14 +16,13 @@ from typing import Any, Final
 
 import msgspec
 
-from platform_core.bootstrap.clients_gate import ClientsGate
+from platform_core.bootstrap.clients_gate import ClientsGate, nothing_leaves, runs_elsewhere
 from platform_core.bootstrap.confined import Confined
 from platform_core.contracts.hooks import CONTRACT, HookSpec
 from platform_core.contracts.manifest import Manifest
-from platform_core.contracts.plugin import EgressAnswer, Mode, Refused
+from platform_core.contracts.plugin import Mode
 from platform_core.contracts.runtime import Answered, Binding, Fault, OutsideCall
 from platform_core.contracts.testing.bounds import BOUNDS
-from platform_core.contracts.testing.egress import Request
 from platform_core.contracts.testing.host import FakeClients, FakeHost
 from platform_core.contracts.testing.kit import Setup, cases
 from platform_core.contracts.testing.loaded import LoadedPlugin
@@ -97,7 +96,9 @@ class Rehearsal:
         fault = await self.load(about.id, about.version)
         if fault is not None:
             return [Failed(fixture="", hook="", said=f"{fault.kind.value}: {fault.detail}", fault=fault)]
-        hooks = {use.name: _never for use in manifest.hooks} | {use.hook: _never for use in manifest.providers}
+        hooks = {use.name: runs_elsewhere for use in manifest.hooks} | {
+            use.hook: runs_elsewhere for use in manifest.providers
+        }
         plugin, failed = LoadedPlugin(manifest=manifest, hooks=hooks), []
         for case in cases(plugin, Setup(config=msgspec.json.decode(config))):
             told = case.fixture.context
@@ -109,7 +110,7 @@ class Rehearsal:
                 idempotency_key=told.idempotency_key,
                 config=config,
             )
-            host = FakeHost(manifest, config=msgspec.json.decode(config), outside=_nobody, now=told.now)
+            host = FakeHost(manifest, config=msgspec.json.decode(config), outside=nothing_leaves, now=told.now)
             played = await self.play(manifest, case.hook, payload=case.json(), facts=facts, host=host)
             said = _fault_of(case.hook, case.fixture.payload, played.outcome)
             if said is not None:
@@ -176,15 +177,6 @@ async def rehearsing(plugins: Path, *, required: Level) -> AsyncIterator[Rehears
         yield Rehearsal(confined, faults, lines)
     finally:
         await confined.stop()
-
-
-def _nobody(request: Request) -> EgressAnswer:
-    """The world outside of a rehearsal."""
-    raise Refused("plugin.egress_not_sent", f"Nothing is sent in a rehearsal: {request.method} {request.url}.")
-
-
-def _never(*_: object) -> Any:  # Any: stands for a function that runs elsewhere
-    raise AssertionError("the plugin runs in its worker")
 
 
 def _fault_of(hook: HookSpec, payload: object, outcome: Answered | Fault) -> str | None:

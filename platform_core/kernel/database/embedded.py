@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import subprocess
@@ -91,6 +92,7 @@ class EmbeddedPostgres:
                     self._forget_dead_users()
                     self._launch()
                     self._server.start()  # finds it running, and signs this process on
+                    self._sign_off_the_dead()
                 assert not self.is_crashed, "the wheel takes a zombie for a server"
                 return
             except (subprocess.SubprocessError, AssertionError):  # it was not ready in time, or fell again at once
@@ -193,6 +195,12 @@ class EmbeddedPostgres:
                     log.warning("embedded_postgres.revived", folder=str(self.folder))
 
         threading.Thread(target=run, name="embedded-postgres", daemon=True).start()
+
+    def _sign_off_the_dead(self) -> None:
+        """When this process ends, whoever was killed meanwhile is no user any more: the last one stops the server."""
+        if self._server.cleanup_mode is not None:
+            atexit.unregister(self._forget_dead_users)
+            atexit.register(self._forget_dead_users)  # the last registered is the first to run: before the wheel's
 
     def _forget_dead_users(self) -> None:
         """A process that was killed did not sign off; while it is listed, the last user would not stop the server."""

@@ -204,6 +204,8 @@ class EmbeddedPostgres:
 
     def _forget_dead_users(self) -> None:
         """A process that was killed did not sign off; while it is listed, the last user would not stop the server."""
+        if not self.folder.exists():  # a server for a while, whose data is gone already
+            return
         with self._server._lock:
             listed = self._server.global_process_id_list
             listed.put([pid for pid in listed._get() if _is_alive(pid)])

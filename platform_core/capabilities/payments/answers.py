@@ -135,20 +135,6 @@ def transaction_answer(row: Row) -> dict[str, Any]:
     }
 
 
-def settlement_answer(row: Row) -> dict[str, Any]:
-    """`SettlementRead`."""
-    return {
-        "id": row["id"],
-        "object": "settlement",
-        "merchant_id": row["merchant_id"],
-        "day": row["day"],
-        "currency": row["currency"],
-        "part": row["part"],
-        "net_minor": row["net_minor"],
-        "settled_at": row["settled_at"],
-    }
-
-
 def receipt_answer(row: Row, *, kept: timedelta) -> dict[str, Any]:
     """`ReceiptRead`; `kept`: how long a document is kept after it was drawn."""
     ready_at: datetime | None = row["ready_at"]

@@ -15,7 +15,9 @@ from platform_core.capabilities.payments.receipts import DRAW, Receipts
 from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
-from platform_core.capabilities.payments.settlement import SettlementService
+from platform_core.capabilities.payments.settlement.lists import SettlementLists
+from platform_core.capabilities.payments.settlement.repository import SettlementRepository
+from platform_core.capabilities.payments.settlement.service import SettlementService
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -33,6 +35,7 @@ class Payments:
     lists: PaymentLists
     resolution: Resolution
     settlement: SettlementService
+    settlements: SettlementLists
     expansion: PaymentExpansion
     receipts: Receipts
 
@@ -52,13 +55,15 @@ def assemble(
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
+    settlements = SettlementRepository(tools.repository.database)
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
         resolution=Resolution(desk, questions),
-        settlement=SettlementService(desk, ledger),
+        settlement=SettlementService(desk, ledger, settlements),
+        settlements=SettlementLists(settlements, cursors),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
     )

@@ -215,23 +215,6 @@ class FeePlan(SQLModel, table=True):
     valid_until: datetime | None = _moment(nullable=True)
 
 
-class Settlement(SQLModel, table=True):
-    """One move of a booking day's money from pending to available.
-
-    `part` counts from 1: what was held on the day follows.
-    """
-
-    __tablename__ = "pay_settlement"
-
-    id: str = Field(sa_column=Column(Text, primary_key=True))
-    merchant_id: str = _text()
-    day: date
-    currency: str = _text()
-    part: int
-    net_minor: int = _amount()
-    settled_at: datetime = _moment()
-
-
 class NoticeSeen(SQLModel, table=True):
     """A provider's notice as it came; its id makes a second delivery a no-op."""
 
@@ -297,7 +280,6 @@ REFUNDS = DocumentTable(Refund, version="version", unique=[("payment_id", "out_r
 CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount)
 ROUTING_RULES = DocumentTable(RoutingRule)
 FEE_PLANS = DocumentTable(FeePlan)
-SETTLEMENTS = DocumentTable(Settlement, unique=[("merchant_id", "day", "currency", "part")])
 RECEIPTS = DocumentTable(Receipt, version="version", unique=[("payment_id", "media_type", "locale")])
 RECEIPT_BLOBS = DocumentTable(ReceiptBlob)
 NOTICES = DocumentTable(NoticeSeen, unique=[("channel_account_id", "notice_id")])

@@ -21,7 +21,6 @@ from platform_core.capabilities.payments.models import (
     ReceiptBlob,
     Refund,
     RoutingRule,
-    Settlement,
     Transaction,
 )
 from platform_core.capabilities.payments.terms import Account, MerchantTerms, account_of, plan_of, rule_of
@@ -71,6 +70,11 @@ class PaymentRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def database(self) -> Database:
+        """For the repositories of the nouns beside this one."""
+        return self._database
 
     async def payment_id(self, merchant_id: str, out_trade_no: str) -> str | None:
         """The payment with the merchant's own number."""
@@ -135,11 +139,6 @@ class PaymentRepository:
             count, total = (await connection.execute(_REFUNDS_SINCE, values)).one()
             return int(count), int(total)
 
-    async def settlement(self, merchant_id: str, settlement_id: str) -> Settlement | None:
-        """One settlement."""
-        async with self._database.read(merchant_id) as connection:
-            return await _one(connection, Settlement, _own(Settlement, merchant_id, settlement_id))
-
     async def receipt(self, merchant_id: str, receipt_id: str) -> Receipt | None:
         """One receipt, without its document."""
         async with self._database.read(merchant_id) as connection:
@@ -202,12 +201,16 @@ class PaymentRepository:
     ) -> list[Table]:
         """A page by keyset (created_at, id), one row more than asked so that the caller knows of a next page."""
         columns = table_of(table).c
-        moment = columns.settled_at if table is Settlement else columns.created_at
+        moment = columns.created_at
         query = select(table_of(table)).where(columns.merchant_id == merchant_id, *filters)
         if after is not None:
             key = tuple_(moment, columns.id)
             query = query.where(key > after if is_ascending else key < after)
-        order = (moment.asc(), columns.id.asc()) if is_ascending else (moment.desc(), columns.id.desc())
+        order = (
+            (columns.created_at.asc(), columns.id.asc())
+            if is_ascending
+            else (columns.created_at.desc(), columns.id.desc())
+        )
         async with self._database.read(merchant_id) as connection:
             return await _all(connection, table, query.order_by(*order).limit(limit + 1))
 
@@ -244,14 +247,6 @@ class PaymentRepository:
         )
         async with self._database.read_all() as connection:
             return (await connection.execute(query)).first() is not None
-
-    async def settlement_parts(self, merchant_id: str, day: date, currency: str) -> int:
-        """How often a booking day was settled already."""
-        query = select(col(Settlement.part)).where(
-            col(Settlement.merchant_id) == merchant_id, col(Settlement.day) == day, col(Settlement.currency) == currency
-        )
-        async with self._database.read_all() as connection:
-            return len((await connection.execute(query)).all())
 
 
 def _columns(table: type[SQLModel]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from platform_core.capabilities.payments.answers import json_text, settlement_answer
+from platform_core.capabilities.payments.answers import json_text
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.draft import SETTLE
-from platform_core.capabilities.payments.models import SETTLEMENTS
+from platform_core.capabilities.payments.settlement.answers import settlement_answer
+from platform_core.capabilities.payments.settlement.models import SETTLEMENTS
+from platform_core.capabilities.payments.settlement.repository import SettlementRepository
 from platform_core.kernel.commit import Due, DueDone, Duplicate, Event, Insert, Plan, PlanRefused
 from platform_core.kernel.commit.due import DueWork
 from platform_core.ledger.accounts import GuardRefused, Transfer, TransferExists
@@ -22,8 +24,9 @@ TRIES_MAX = 3
 class SettlementService:
     """Moves money from `merchant_pending/<day>` to `merchant_available`."""
 
-    def __init__(self, desk: Desk, ledger: LedgerService) -> None:
+    def __init__(self, desk: Desk, ledger: LedgerService, repository: SettlementRepository) -> None:
         self._desk = desk
+        self._repository = repository
         self._ledger = ledger
 
     async def settle(self, work: DueWork) -> Plan | None:
@@ -57,7 +60,7 @@ class SettlementService:
         plan = Plan(merchant_id, [again if is_held else DueDone(SETTLE, work.subject_id)])
         if amount == 0:
             return plan
-        part = 1 + await self._desk.tools.repository.settlement_parts(merchant_id, day, currency)
+        part = 1 + await self._repository.parts(merchant_id, day, currency)
         settlement_id = ids.mint("set")
         row = {
             "id": settlement_id,

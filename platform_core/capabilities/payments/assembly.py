@@ -15,9 +15,10 @@ from platform_core.capabilities.payments.receipts import DRAW, Receipts
 from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
+from platform_core.capabilities.payments.settlement.admin import SettlementAdmin
 from platform_core.capabilities.payments.settlement.lists import SettlementLists
 from platform_core.capabilities.payments.settlement.repository import SettlementRepository
-from platform_core.capabilities.payments.settlement.service import SettlementService
+from platform_core.capabilities.payments.settlement.service import RELEASE, SettlementService
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -36,6 +37,7 @@ class Payments:
     resolution: Resolution
     settlement: SettlementService
     settlements: SettlementLists
+    settlement_admin: SettlementAdmin
     expansion: PaymentExpansion
     receipts: Receipts
 
@@ -45,6 +47,7 @@ class Payments:
             ASK: self.resolution.ask,
             EXPIRE: self.resolution.expire,
             SETTLE: self.settlement.settle,
+            RELEASE: self.settlement.release,
             DRAW: self.receipts.draw,
         }
 
@@ -64,6 +67,7 @@ def assemble(
         resolution=Resolution(desk, questions),
         settlement=SettlementService(desk, ledger, settlements),
         settlements=SettlementLists(settlements, cursors),
+        settlement_admin=SettlementAdmin(settlements, tools.repository, tools.committer, tools.clock, tools.ids),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
     )

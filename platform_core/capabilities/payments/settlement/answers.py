@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from platform_core.capabilities.payments.answers import Row
+
+FIGURES: Final = (
+    "gross_minor",
+    "funded_minor",
+    "fees_minor",
+    "splits_minor",
+    "refunds_minor",
+    "disputes_minor",
+    "other_minor",
+    "held_minor",
+    "moved_minor",
+    "debt_minor",
+    "reserve_minor",
+    "withheld_minor",
+    "net_minor",
+    "receivers_minor",
+)
 
 
 def settlement_answer(row: Row) -> dict[str, Any]:
@@ -16,6 +33,8 @@ def settlement_answer(row: Row) -> dict[str, Any]:
         "day": row["day"],
         "currency": row["currency"],
         "part": row["part"],
-        "net_minor": row["net_minor"],
+        **{name: row[name] for name in FIGURES},
+        "withholdings": row["withholdings"] or [],
+        "degraded": row["degraded"] or [],
         "settled_at": row["settled_at"],
     }

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from platform_core.capabilities.payments.acts import PaymentActs
 from platform_core.capabilities.payments.desk import Desk, Tools
+from platform_core.capabilities.payments.disputes.lists import DisputeLists
+from platform_core.capabilities.payments.disputes.repository import DisputeRepository
+from platform_core.capabilities.payments.disputes.service import DISPUTE, DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
+from platform_core.capabilities.payments.finishing import Finishing
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.receipts import DRAW, Receipts
@@ -16,6 +20,7 @@ from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
+from platform_core.capabilities.payments.windows import FINISH
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -35,6 +40,9 @@ class Payments:
     settlement: SettlementService
     expansion: PaymentExpansion
     receipts: Receipts
+    disputes: DisputeService
+    dispute_lists: DisputeLists
+    finishing: Finishing
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -43,6 +51,8 @@ class Payments:
             EXPIRE: self.resolution.expire,
             SETTLE: self.settlement.settle,
             DRAW: self.receipts.draw,
+            DISPUTE: self.disputes.work,
+            FINISH: self.finishing.finish,
         }
 
 
@@ -52,13 +62,17 @@ def assemble(
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
+    disputes = DisputeService(desk, ledger, DisputeRepository(tools.repository.database))
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
-        resolution=Resolution(desk, questions),
+        resolution=Resolution(desk, questions, disputes),
         settlement=SettlementService(desk, ledger),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
+        disputes=disputes,
+        dispute_lists=DisputeLists(tools.repository, cursors),
+        finishing=Finishing(desk),
     )

@@ -13,6 +13,8 @@ from platform_core.bootstrap.jobs import register_jobs, webhook_deps
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.disputes.router import LARGER_BODIES as DISPUTE_BODIES
+from platform_core.capabilities.payments.disputes.router import router as disputes_router
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
@@ -69,7 +71,7 @@ def create_app(
         versions=versions(),
         hooks=hooks,
         direct=PAYMENTS_DIRECT,
-        larger_bodies={UPLOAD_PATH: BUNDLE_BYTES_MAX},
+        larger_bodies={UPLOAD_PATH: BUNDLE_BYTES_MAX, **DISPUTE_BODIES},
         title="Arsenal",
         version="0.1.0",
         description=DESCRIPTION,
@@ -81,6 +83,7 @@ def create_app(
     app.state.hooks = hooks
     app.include_router(payments_router)
     app.include_router(receipts_router)
+    app.include_router(disputes_router)
     app.include_router(settlements_router)
     return app
 

@@ -29,5 +29,7 @@ CLASS_OF: Final[Mapping[str, ErrorClass]] = MappingProxyType(
         "TIMESTAMP_STALE": ErrorClass.CONFIGURATION,
         "ORDER_PAID": ErrorClass.DUPLICATE,
         "KEY_REUSED": ErrorClass.DUPLICATE,
+        "DISPUTE_UNKNOWN": ErrorClass.INVALID_REQUEST,
+        "EVIDENCE_REFUSED": ErrorClass.DECLINED_FINAL,
     }
 )

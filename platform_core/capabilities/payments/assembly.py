@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from platform_core.capabilities.payments.acts import PaymentActs
 from platform_core.capabilities.payments.desk import Desk, Tools
+from platform_core.capabilities.payments.disputes.lists import DisputeLists
+from platform_core.capabilities.payments.disputes.repository import DisputeRepository
+from platform_core.capabilities.payments.disputes.service import DISPUTE, DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
+from platform_core.capabilities.payments.finishing import Finishing
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.receipts import DRAW, Receipts
@@ -19,6 +23,7 @@ from platform_core.capabilities.payments.settlement.admin import SettlementAdmin
 from platform_core.capabilities.payments.settlement.lists import SettlementLists
 from platform_core.capabilities.payments.settlement.repository import SettlementRepository
 from platform_core.capabilities.payments.settlement.service import RELEASE, SettlementService
+from platform_core.capabilities.payments.windows import FINISH
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -40,6 +45,9 @@ class Payments:
     settlement_admin: SettlementAdmin
     expansion: PaymentExpansion
     receipts: Receipts
+    disputes: DisputeService
+    dispute_lists: DisputeLists
+    finishing: Finishing
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -49,6 +57,8 @@ class Payments:
             SETTLE: self.settlement.settle,
             RELEASE: self.settlement.release,
             DRAW: self.receipts.draw,
+            DISPUTE: self.disputes.work,
+            FINISH: self.finishing.finish,
         }
 
 
@@ -59,15 +69,19 @@ def assemble(
     desk = Desk(tools)
     questions = Questions(desk)
     settlements = SettlementRepository(tools.repository.database)
+    disputes = DisputeService(desk, ledger, DisputeRepository(tools.repository.database))
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
-        resolution=Resolution(desk, questions),
+        resolution=Resolution(desk, questions, disputes),
         settlement=SettlementService(desk, ledger, settlements),
         settlements=SettlementLists(settlements, cursors),
         settlement_admin=SettlementAdmin(settlements, tools.repository, tools.committer, tools.clock, tools.ids),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
+        disputes=disputes,
+        dispute_lists=DisputeLists(tools.repository, cursors),
+        finishing=Finishing(desk),
     )

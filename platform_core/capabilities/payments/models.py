@@ -36,7 +36,7 @@ class Payment(SQLModel, table=True):
 
     `version` is what plans expect and raise; `sequence` counts the events. `authorized - captured - voided -
     capturing` can still be
-    captured, `captured - refunded - refunding` can still be refunded.
+    captured, `captured - refunded - refunding - disputed` can still be refunded.
     """
 
     __tablename__ = "pay_payment"
@@ -62,6 +62,7 @@ class Payment(SQLModel, table=True):
     captured_minor: int = _amount()
     refunding_minor: int = _amount()
     refunded_minor: int = _amount()
+    disputed_minor: int = _amount()  # held for disputes that were not won
     fee_minor: int = _amount()
     fee_returned_minor: int = _amount()
     fee_plan: Any = _json()
@@ -81,6 +82,7 @@ class Payment(SQLModel, table=True):
     risk: Any = _json()  # the last verdict of `check_payment`: verdict, score, reasons; None if nobody was asked
     degraded: Any = _json()  # decisions made without a plugin's answer: list of plugin, version, hook, fault
     attempts: int
+    disputes: int
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
     expires_at: datetime = _moment()

@@ -270,6 +270,7 @@ class Amounts(BaseModel):
     captured_minor: int
     refunded_minor: int
     refundable_minor: int
+    disputed_minor: int
     fee_minor: int
     net_minor: int
 

@@ -1,5 +1,7 @@
 """Payments as a plugin sees them: providers in `provider`, hooks with their payloads in `hooks`."""
 
+from platform_core.contracts.payments.dispute_provider import DisputeCall, DisputeProvider, EvidenceFile
+from platform_core.contracts.payments.disputes import DisputeMove, DisputeStatus, DisputeWord
 from platform_core.contracts.payments.hooks import (
     FORMS,
     Basket,
@@ -36,6 +38,7 @@ from platform_core.contracts.payments.provider import (
     BillRequest,
     BillRow,
     ChannelAccount,
+    DisputeNotice,
     ErrorClass,
     Feature,
     Form,
@@ -77,7 +80,14 @@ __all__ = [
     "BillRequest",
     "BillRow",
     "ChannelAccount",
+    "DisputeCall",
+    "DisputeMove",
+    "DisputeNotice",
+    "DisputeProvider",
+    "DisputeStatus",
+    "DisputeWord",
     "ErrorClass",
+    "EvidenceFile",
     "Feature",
     "Form",
     "FormSeen",

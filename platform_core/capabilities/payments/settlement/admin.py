@@ -55,7 +55,7 @@ class SettlementAdmin:
         """Settle and pay out nothing on a day to come. 409 `payments.holiday_exists`, 422 `payments.holiday_past`."""
         if day <= self._today():
             raise HOLIDAY_PAST.error({"day": day.isoformat()})
-        row = {"id": self.ids.mint("hol"), "day": day, "name": name, "created_at": self.clock.now()}
+        row: dict[str, Any] = {"id": self.ids.mint("hol"), "day": day, "name": name, "created_at": self.clock.now()}
         told = Audit("settlement_holiday.added", by, day.isoformat(), None, {"name": name})
         try:
             await self.committer.commit(Plan(None, [Insert(HOLIDAYS, row), told]))

@@ -15,6 +15,7 @@ from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.disputes.router import LARGER_BODIES as DISPUTE_BODIES
 from platform_core.capabilities.payments.disputes.router import router as disputes_router
+from platform_core.capabilities.payments.payouts.router import router as payouts_router
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
@@ -85,6 +86,7 @@ def create_app(
     app.include_router(receipts_router)
     app.include_router(disputes_router)
     app.include_router(settlements_router)
+    app.include_router(payouts_router)
     return app
 
 

@@ -19,6 +19,7 @@ from platform_core.contracts.payments import (
     Notice,
     NoticeOutcome,
     NoticeRefused,
+    PayoutCall,
     ProviderCall,
     ProviderDescription,
     ProviderError,
@@ -30,7 +31,7 @@ from platform_core.plugin_host.installed import Release
 from platform_core.plugin_host.object_calls import Make, MethodCall, ObjectTools, OutsideObject, is_refusal
 from platform_core.plugin_host.problems import Problem, ProblemKind
 
-MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund"})
+MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund", "payout"})
 """Methods whose failure may be told as `not_sent`. What asks or undoes stays unknown: an answer `failed` would be about
 the transaction, not about the question."""
 REFUSALS: Final = frozenset({"bad_signature", "stale", "malformed", "not_supported"})
@@ -96,6 +97,14 @@ class OutsidePaymentProvider:
         """The provider's word on a refund."""
         return await self._ask("query_refund", call)
 
+    async def payout(self, call: PayoutCall) -> ProviderResult:
+        """Send money to a merchant's bank."""
+        return await self._ask("payout", call)
+
+    async def query_payout(self, call: PayoutCall) -> ProviderResult:
+        """The provider's word on a payout."""
+        return await self._ask("query_payout", call)
+
     async def query_dispute(self, call: DisputeCall) -> DisputeWord | ProviderError:
         """How a dispute stands there."""
         return await self._ask_about("query_dispute", call)
@@ -142,14 +151,14 @@ class OutsidePaymentProvider:
         bill: Bill = outcome.value
         return bill
 
-    async def _ask(self, method: str, call: ProviderCall) -> ProviderResult:
+    async def _ask(self, method: str, call: ProviderCall | PayoutCall) -> ProviderResult:
         asked = MethodCall(
             method=method,
             argument=call,
             deadline_s=call.deadline_s,
             now=call.now,
             idempotency_key=call.idempotency_key,
-            store_id=call.store_id,
+            store_id=None if isinstance(call, PayoutCall) else call.store_id,
         )
         said = await self.made_of.call(asked, is_new=method in BEGINS)
         if not isinstance(said.outcome, Fault):

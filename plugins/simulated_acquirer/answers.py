@@ -11,6 +11,8 @@ from platform_core.contracts.payments import (
     ALREADY_PAID,
     CUSTOMER_PAYING,
     NOT_FOUND,
+    PAYOUT_RETURNED,
+    PAYOUT_SENT,
     DisputeStatus,
     DisputeWord,
     ErrorClass,
@@ -186,6 +188,19 @@ def created_of(answer: AnswerBody) -> ProviderResult:
     if answer.status not in {"PENDING", "SUCCESS"} or answer.qr_code is None or answer.expires_at is None:
         return result_of(answer)
     return _success(answer, ShowQr(answer.qr_code, answer.expires_at))
+
+
+def paid_out_of(answer: AnswerBody) -> ProviderResult:
+    """The result of a payout: the bank's answer is waited for, and what the bank sent back is a failure of its own."""
+    if answer.status == "PENDING":
+        return ProviderResult.unknown(
+            PAYOUT_SENT, answer.message, provider_reference=answer.reference, poll_after_s=POLL_AFTER_S
+        )
+    if answer.status == "FAILED" and answer.code == "PAYOUT_RETURNED":
+        return ProviderResult.failed(
+            ErrorClass.DECLINED_FINAL, PAYOUT_RETURNED, answer.message, provider_reference=answer.reference
+        )
+    return result_of(answer)
 
 
 def closed_of(answer: AnswerBody) -> ProviderResult:

@@ -26,6 +26,7 @@ from platform_core.contracts.payments import (
     NoticeOutcome,
     NoticeRefused,
     PaymentProvider,
+    PayoutCall,
     ProviderCall,
     ProviderDescription,
     ProviderError,
@@ -38,6 +39,7 @@ from plugins.simulated_acquirer.answers import (
     NoticeBody,
     closed_of,
     created_of,
+    paid_out_of,
     read_answer,
     read_dispute,
     result_of,
@@ -49,7 +51,7 @@ _DESCRIPTION: Final = ProviderDescription(
     id="simulated_acquirer",
     forms=frozenset({"merchant_scan", "customer_scan", "preauth"}),
     limits=(AmountLimit("CNY", amount_minor_min=1, amount_minor_max=10_000_000_000),),
-    features=frozenset({"partial_capture", "partial_refund", "cancel", "bill", "dispute"}),
+    features=frozenset({"partial_capture", "partial_refund", "cancel", "bill", "dispute", "payout"}),
     auth_code_pattern=r"28[0-9]{16}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
     cost_bp=38,
     settings_schema=json.loads(files(__package__).joinpath("config.schema.json").read_bytes()),
@@ -111,6 +113,24 @@ class SimulatedAcquirerProvider:
         """The acquirer's word on one refund."""
         return await self._ask(call, "query_refund", {"key": call.idempotency_key}, result_of)
 
+    async def payout(self, call: PayoutCall) -> ProviderResult:
+        """Send money to a merchant's bank account."""
+        sent: dict[str, object] = {
+            "key": call.idempotency_key,
+            "out_payout_no": call.out_payout_no,
+            "amount_minor": call.amount_minor,
+            "currency": call.currency,
+            "holder": call.payee.holder,
+            "bank": call.payee.bank,
+            "account": call.payee.account,
+            "note": call.note,
+        }
+        return await self._ask(call, "payout", sent, paid_out_of)
+
+    async def query_payout(self, call: PayoutCall) -> ProviderResult:
+        """The acquirer's word on one payout."""
+        return await self._ask(call, "query_payout", {"key": call.idempotency_key}, paid_out_of)
+
     async def query_dispute(self, call: DisputeCall) -> DisputeWord | ProviderError:
         """How a dispute stands."""
         return await self._ask_about("query_dispute", call, {})
@@ -145,7 +165,11 @@ class SimulatedAcquirerProvider:
             return ProviderError(ErrorClass.UNKNOWN, error.code, str(error))
 
     async def _ask(
-        self, call: ProviderCall, operation: str, body: dict[str, object], read: Callable[[AnswerBody], ProviderResult]
+        self,
+        call: ProviderCall | PayoutCall,
+        operation: str,
+        body: dict[str, object],
+        read: Callable[[AnswerBody], ProviderResult],
     ) -> ProviderResult:
         channel = Channel(account=call.channel_account, ctx=call.ctx)
         try:

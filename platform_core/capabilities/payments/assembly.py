@@ -14,6 +14,12 @@ from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.finishing import Finishing
 from platform_core.capabilities.payments.lists import PaymentLists
+from platform_core.capabilities.payments.payouts.repository import PayoutRepository
+from platform_core.capabilities.payments.payouts.schedule import PayoutSchedule
+from platform_core.capabilities.payments.payouts.sending import SEND, Sending
+from platform_core.capabilities.payments.payouts.service import PayoutService
+from platform_core.capabilities.payments.payouts.terms import PAY_OUT, PayoutTermsService
+from platform_core.capabilities.payments.payouts.top_ups import TopUps
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.receipts import DRAW, Receipts
 from platform_core.capabilities.payments.resolution import Resolution
@@ -24,6 +30,7 @@ from platform_core.capabilities.payments.settlement.lists import SettlementLists
 from platform_core.capabilities.payments.settlement.repository import SettlementRepository
 from platform_core.capabilities.payments.settlement.service import RELEASE, SettlementService
 from platform_core.capabilities.payments.windows import FINISH
+from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -43,6 +50,11 @@ class Payments:
     settlement: SettlementService
     settlements: SettlementLists
     settlement_admin: SettlementAdmin
+    payouts: PayoutService
+    payout_terms: PayoutTermsService
+    payout_sending: Sending
+    payout_schedule: PayoutSchedule
+    top_ups: TopUps
     expansion: PaymentExpansion
     receipts: Receipts
     disputes: DisputeService
@@ -56,6 +68,8 @@ class Payments:
             EXPIRE: self.resolution.expire,
             SETTLE: self.settlement.settle,
             RELEASE: self.settlement.release,
+            SEND: self.payout_sending.ask,
+            PAY_OUT: self.payout_schedule.run,
             DRAW: self.receipts.draw,
             DISPUTE: self.disputes.work,
             FINISH: self.finishing.finish,
@@ -63,13 +77,24 @@ class Payments:
 
 
 def assemble(
-    tools: Tools, ledger: LedgerService, cursors: Cursors, *, parties: Mapping[str, Branch] | None = None
+    tools: Tools,
+    ledger: LedgerService,
+    cursors: Cursors,
+    *,
+    destinations: PayoutDestinations,
+    parties: Mapping[str, Branch] | None = None,
 ) -> Payments:
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
     settlements = SettlementRepository(tools.repository.database)
     disputes = DisputeService(desk, ledger, DisputeRepository(tools.repository.database))
+    payout_rows = PayoutRepository(tools.repository.database)
+    sending = Sending(desk, payout_rows, destinations)
+    payout_terms = PayoutTermsService(desk, payout_rows, settlements)
+    payouts = PayoutService(
+        desk, ledger, payout_rows, terms=payout_terms, sending=sending, destinations=destinations, cursors=cursors
+    )
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
@@ -79,6 +104,11 @@ def assemble(
         settlement=SettlementService(desk, ledger, settlements),
         settlements=SettlementLists(settlements, cursors),
         settlement_admin=SettlementAdmin(settlements, tools.repository, tools.committer, tools.clock, tools.ids),
+        payouts=payouts,
+        payout_terms=payout_terms,
+        payout_sending=sending,
+        payout_schedule=PayoutSchedule(desk, ledger, terms=payout_terms, payouts=payouts, sending=sending),
+        top_ups=TopUps(desk, ledger, payout_rows),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
         disputes=disputes,

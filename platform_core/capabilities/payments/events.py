@@ -32,6 +32,7 @@ PAYMENT_EVENTS: Final = (
     "payment.late_money_received",
 )
 REFUND_EVENTS: Final = ("refund.created", "refund.succeeded", "refund.failed", "refund.bounced")
+PAYOUT_EVENTS: Final = ("payout.created", "payout.paid", "payout.failed", "payout.returned")
 SETTLEMENT_EVENTS: Final = ("settlement.completed",)
 
 RECEIPT_EVENTS: Final = ("receipt.ready",)
@@ -41,5 +42,6 @@ SCOPES_AND_PATHS: Final = {
     **dict.fromkeys(REFUND_EVENTS, ("refunds:read", "/v1/payments/{id}")),
     **dict.fromkeys(DISPUTE_EVENTS, ("disputes:read", "/v1/payments/{id}")),
     **dict.fromkeys(RECEIPT_EVENTS, ("payments:read", "/v1/receipts/{id}")),
+    **dict.fromkeys(PAYOUT_EVENTS, ("ledger:read", "/v1/payouts/{id}")),
     **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements/{id}")),
 }

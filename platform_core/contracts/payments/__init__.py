@@ -26,6 +26,13 @@ from platform_core.contracts.payments.hooks import (
     on_refund_succeeded,
     render_receipt,
 )
+from platform_core.contracts.payments.payout_provider import (
+    PAYOUT_RETURNED,
+    PAYOUT_SENT,
+    Payee,
+    PayoutCall,
+    PayoutProvider,
+)
 from platform_core.contracts.payments.provider import (
     ALREADY_PAID,
     AMOUNT_DIFFERS,
@@ -72,6 +79,8 @@ __all__ = [
     "FORMS",
     "NOT_FOUND",
     "NOT_SUPPORTED",
+    "PAYOUT_RETURNED",
+    "PAYOUT_SENT",
     "RETRY_RULES",
     "AmountLimit",
     "Basket",
@@ -101,9 +110,12 @@ __all__ = [
     "NoticeRefused",
     "Original",
     "Outcome",
+    "Payee",
     "PaymentCaptured",
     "PaymentProvider",
     "PaymentToCheck",
+    "PayoutCall",
+    "PayoutProvider",
     "ProviderCall",
     "ProviderDescription",
     "ProviderError",

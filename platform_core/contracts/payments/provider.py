@@ -448,7 +448,8 @@ class PaymentProvider(Protocol):
     broken answer is returned as unknown; an exception counts as unknown too. Only a failure before the first byte
     left is `not_sent`. Which methods are called follows from forms and features: `pay` from merchant_scan and local,
     `create` from the forms that show something, `authorize`, `capture` and `void` from preauth, `cancel` and
-    `fetch_bill` from the features of those names (bill), those of `DisputeProvider` from dispute; the rest always.
+    `fetch_bill` from the features of those names (bill), those of `DisputeProvider` from dispute, those of
+    `PayoutProvider` from payout; the rest always.
     Others answer `not_supported`.
     """
 

@@ -20,7 +20,7 @@ from platform_core.contracts.testing.host import FakeHost
 from platform_core.contracts.testing.loaded import LoadedPlugin
 
 _ONLY_AT_TYPING: Final = {"HookContext": HookContext, "PluginContext": HookContext}
-_READS: Final = frozenset({"query", "query_refund", "describe", "fetch_bill"})
+_READS: Final = frozenset({"query", "query_refund", "query_payout", "describe", "fetch_bill"})
 
 
 def argument_of(method: Callable[..., object], told: Mapping[str, Any], *, ctx: HookContext) -> object:

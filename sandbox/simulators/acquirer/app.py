@@ -34,6 +34,8 @@ from sandbox.simulators.acquirer.requests import (
     Merchant,
     Order,
     Part,
+    PayoutOrder,
+    PayoutReturn,
     Question,
     Scan,
     Script,
@@ -106,6 +108,8 @@ class Acquirer:
             "query_dispute": lambda who, body: self.wallet.disputes.query(who, _read(DisputeQuestion, body)),
             "submit_evidence": lambda who, body: self.wallet.disputes.submit(who, _read(Evidence, body)),
             "accept_dispute": lambda who, body: self.wallet.disputes.accept(who, _read(DisputeAct, body)),
+            "payout": lambda who, body: self.wallet.payout(who, _read(PayoutOrder, body)),
+            "query_payout": lambda who, body: self.wallet.query(who, _read(Question, body)),
             "bill": lambda who, body: self._bill(who, _read(BillOfDay, body)),
         }
 
@@ -227,6 +231,15 @@ class Acquirer:
         self.book.add_merchant(merchant.merchant_no, bytes.fromhex(merchant.key))
         return _json({"code": "OK"})
 
+    async def give_back_payout(self, request: Request) -> Response:
+        """`POST /_payout_returns`: a merchant's bank sends a payout back."""
+        back = _read(PayoutReturn, await _body_of(request))
+        with self.book.transaction():
+            is_back = self.wallet.payouts.give_back(back.merchant_no, back.key)
+        if not is_back:
+            raise _Refused(404, "NOT_FOUND", "No payout was paid under this key.")
+        return _json({"code": "OK"})
+
     async def set_clock(self, request: Request) -> Response:
         """`POST /_clock`: put the clock somewhere."""
         setting = _read(ClockSetting, await _body_of(request))
@@ -291,6 +304,7 @@ def create_app(
             route("/_disputes", Acquirer.dispute, "POST"),
             route("/_disputes/{reference}", Acquirer.step_dispute, "POST"),
             route("/_merchants", Acquirer.register, "POST"),
+            route("/_payout_returns", Acquirer.give_back_payout, "POST"),
             route("/_clock", Acquirer.set_clock, "POST"),
             route("/_book", Acquirer.show, "GET"),
         ],

@@ -97,7 +97,7 @@ class StoredNotice:
     body: bytes
 
 
-TOLD_ONLY: Final = frozenset({"refund_bounce", "dispute_withdrawn", "dispute_won"})
+TOLD_ONLY: Final = frozenset({"payout_return", "refund_bounce", "dispute_withdrawn", "dispute_won"})
 """Kinds of movements that no merchant asked for."""
 _ENTRY_COLUMNS: Final = tuple(field.name for field in fields(Entry))
 _DISPUTE_COLUMNS: Final = tuple(field.name for field in fields(DisputeEntry))

@@ -19,6 +19,8 @@ _MESSAGES: Final = {
     "ORDER_CANCELED": "The order was canceled.",
     "ORDER_EXPIRED": "The order has expired.",
     "AMOUNT_EXCEEDED": "More than is left of the original.",
+    "PAYEE_REFUSED": "The bank does not take money for this account.",
+    "PAYOUT_RETURNED": "The bank sent the money back.",
     "DISPUTE_UNKNOWN": "There is no dispute of this reference.",
     "EVIDENCE_REFUSED": "The dispute is decided, its time is over, or ten documents are there.",
 }

@@ -93,6 +93,28 @@ class DisputeStep(BaseModel):
     step: Literal["withdrawn", "won", "lost"]
 
 
+class PayoutOrder(Question):
+    """Money that a merchant wants in its bank account."""
+
+    amount_minor: Amount
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    out_payout_no: str = Field(max_length=64)
+    holder: str = Field(min_length=1, max_length=200)
+    bank: str = Field(min_length=1, max_length=200)
+    account: str = Field(min_length=1, max_length=64)
+    note: str = Field(default="", max_length=64)
+    scenario: str = ""
+
+
+class PayoutReturn(BaseModel):
+    """The merchant's bank sends back what was paid out under `key`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    merchant_no: str
+    key: Key
+
+
 class BillOfDay(BaseModel):
     """A calendar day in Asia/Shanghai."""
 

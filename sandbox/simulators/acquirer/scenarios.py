@@ -44,6 +44,7 @@ _ROWS: Final = (
     Scenario("decline_code", "refused", "AUTH_CODE_INVALID"),
     Scenario("decline_limit", "refused", "WALLET_LIMIT"),
     Scenario("decline_channel", "refused", "CHANNEL_CLOSED"),
+    Scenario("payee_refused", "refused", "PAYEE_REFUSED"),
     Scenario("invalid", "refused", "INVALID_PARAMETER"),
     Scenario("misconfigured", "refused", "MERCHANT_DISABLED"),
     Scenario("unlisted", "refused", "E_7741"),

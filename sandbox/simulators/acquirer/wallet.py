@@ -12,8 +12,9 @@ from typing import Final
 
 from sandbox.simulators.acquirer.book import Book, Entry, stamp
 from sandbox.simulators.acquirer.disputes import Disputes
+from sandbox.simulators.acquirer.payouts import Payouts
 from sandbox.simulators.acquirer.replies import Payload, Reply, encoded, words
-from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, Question, Scan
+from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, PayoutOrder, Question, Scan
 from sandbox.simulators.acquirer.scenarios import (
     MAGIC_AMOUNTS,
     NEVER,
@@ -33,6 +34,7 @@ class Wallet:
         """`now` gives aware moments."""
         self._book = book
         self._now = now
+        self.payouts = Payouts(book, now)
         self.disputes = Disputes(book, now, self._left_of)
 
     def pay(self, merchant_no: str, order: Order) -> Reply:
@@ -109,6 +111,22 @@ class Wallet:
         entry.notify_url = part.notify_url
         entry.is_final = int(part.is_final and operation == "capture")
         self._begin(entry, scenario, self._refusal_of_part(entry, original))
+        self._book.save(entry)
+        return self._reply(entry, scenario)
+
+    def payout(self, merchant_no: str, order: PayoutOrder) -> Reply:
+        """Send money to a merchant's bank account."""
+        repeated = self._repeat(merchant_no, order)
+        if repeated is not None:
+            return repeated
+        subjects = (order.key, order.out_payout_no)
+        asked, amount = order.scenario, order.amount_minor
+        scenario = self._scenario("payout", subjects=subjects, auth_code="", amount_minor=amount, asked=asked)
+        if scenario.effect == "nothing":
+            return self._nothing(scenario, order.key)
+        entry = self._entry(merchant_no, order, kind="payout", amount_minor=amount, currency=order.currency)
+        entry.out_trade_no = order.out_payout_no
+        self._begin(entry, scenario, "")
         self._book.save(entry)
         return self._reply(entry, scenario)
 

@@ -36,6 +36,7 @@ from sandbox.simulators.acquirer.requests import (
     FollowUp,
     Order,
     Part,
+    PayoutOrder,
     Question,
     Scan,
 )
@@ -53,6 +54,8 @@ REQUESTS = {
     "close": FollowUp,
     "query": Question,
     "query_refund": Question,
+    "payout": PayoutOrder,
+    "query_payout": Question,
     "query_dispute": DisputeQuestion,
     "submit_evidence": Evidence,
     "accept_dispute": DisputeAct,
@@ -94,7 +97,7 @@ class Acquirer:
         if operation in DISPUTES:
             act = getattr(self.wallet.disputes, DISPUTES[operation])
         else:
-            act = getattr(self.wallet, "query" if operation == "query_refund" else operation)
+            act = getattr(self.wallet, "query" if operation in ("query_refund", "query_payout") else operation)
         return act
 
     def dispute(self, key: str, amount_minor: int = 0, *, decides: str = "", reason: str = "not_received") -> str:

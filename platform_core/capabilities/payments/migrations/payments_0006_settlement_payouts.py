@@ -91,6 +91,7 @@ CREATE TABLE pay_payout_terms (
   weekday integer CHECK (weekday BETWEEN 1 AND 7),
   payout_minor_min bigint NOT NULL CHECK (payout_minor_min >= 1),
   approval_above_minor bigint CHECK (approval_above_minor >= 0),
+  last_skipped jsonb,
   version bigint NOT NULL,
   updated_at timestamptz NOT NULL,
   UNIQUE (merchant_id, currency),

@@ -75,7 +75,7 @@ async def test_what_cannot_be_paid_out_is_refused_and_nothing_is_written(shop: S
     assert answer.status_code == 200, answer.text
     await refused(shop, pay_out(payee, 999), "payments.payout_below_minimum", 422)
     await refused(shop, pay_out(payee, 1_000, currency="JPY"), "payments.payout_destination_missing")
-    await refused(shop, pay_out(payee, -1), "kernel.field_invalid", 422)
+    await refused(shop, pay_out(payee, -1), "kernel.validation_failed", 422)
     await owe(shop, payee, 1)
     await refused(shop, pay_out(payee, 1_000), "payments.payout_debt_open")
     assert await stands(shop, payee) == (5_000, 0, 1_000)

@@ -48,6 +48,7 @@ from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
+from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
@@ -243,7 +244,7 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
-    payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
+    payments = _payments(tools, ledger, cursors, deps=deps)
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,
@@ -275,6 +276,16 @@ def assemble(
         payments=payments,
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
         plugin_host=host,
+    )
+
+
+def _payments(tools: Tools, ledger: LedgerService, cursors: Cursors, *, deps: IdentityDeps) -> Payments:
+    return payments_assembly.assemble(
+        tools,
+        ledger,
+        cursors,
+        destinations=PayoutDestinations(deps),
+        parties=PartyBranches(deps.database).branches(),
     )
 
 

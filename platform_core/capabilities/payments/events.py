@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from platform_core.capabilities.payments.disputes.events import DISPUTE_EVENTS
+
 PAYMENT_EVENTS: Final = (
     "payment.created",
     "payment.review_started",
@@ -23,12 +25,14 @@ PAYMENT_EVENTS: Final = (
     "payment.canceled",
     "payment.cancel_failed",
     "payment.closed",
+    "payment.finished",
     "payment.unknown_entered",
     "payment.unknown_resolved",
     "payment.outcome_contradicted",
     "payment.late_money_received",
 )
 REFUND_EVENTS: Final = ("refund.created", "refund.succeeded", "refund.failed", "refund.bounced")
+PAYOUT_EVENTS: Final = ("payout.created", "payout.paid", "payout.failed", "payout.returned")
 SETTLEMENT_EVENTS: Final = ("settlement.completed",)
 
 RECEIPT_EVENTS: Final = ("receipt.ready",)
@@ -36,6 +40,8 @@ RECEIPT_EVENTS: Final = ("receipt.ready",)
 SCOPES_AND_PATHS: Final = {
     **dict.fromkeys(PAYMENT_EVENTS, ("payments:read", "/v1/payments/{id}")),
     **dict.fromkeys(REFUND_EVENTS, ("refunds:read", "/v1/payments/{id}")),
+    **dict.fromkeys(DISPUTE_EVENTS, ("disputes:read", "/v1/payments/{id}")),
     **dict.fromkeys(RECEIPT_EVENTS, ("payments:read", "/v1/receipts/{id}")),
+    **dict.fromkeys(PAYOUT_EVENTS, ("ledger:read", "/v1/payouts/{id}")),
     **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements/{id}")),
 }

@@ -52,6 +52,7 @@ class Case:
     booking_day: date
     is_till: bool  # the merchant holds the money himself
     settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
+    finish: Due | None = None  # the end of what is captured today, likewise
     refund: Refund | None = None
     open_cancel: Transaction | None = None  # of this payment, if its outcome is still to come
     is_doubted_elsewhere: bool = False  # another capture or void of the payment is unknown
@@ -255,6 +256,8 @@ def _received(case: Case, *, captured: int, fee: int) -> None:
     draft = case.draft
     if case.settle is not None and not case.is_till:
         draft.add(case.settle)
+    if case.finish is not None:
+        draft.add(case.finish)
     day = None if case.is_till else case.booking_day
     draft.change_transaction(case.transaction.id, booking_day=day)
     draft.set(

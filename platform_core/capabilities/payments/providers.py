@@ -12,6 +12,7 @@ from platform_core.capabilities.payments.metrics import CALL_SECONDS
 from platform_core.contracts.payments import (
     ErrorClass,
     PaymentProvider,
+    PayoutCall,
     ProviderCall,
     ProviderDescription,
     ProviderResult,
@@ -57,7 +58,7 @@ class Providers:
         """The provider itself, for notices."""
         return self._providers.get(provider_id)
 
-    async def call(self, provider_id: str, method: str, call: ProviderCall) -> ProviderResult:
+    async def call(self, provider_id: str, method: str, call: ProviderCall | PayoutCall) -> ProviderResult:
         """Ask a provider. Late, broken and raising answers are unknown; a success for another amount is, too."""
         provider = self._providers.get(provider_id)
         if provider is None:
@@ -72,9 +73,9 @@ class Providers:
         return result
 
     async def _ask(
-        self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall
+        self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall | PayoutCall
     ) -> ProviderResult:
-        ask: Callable[[ProviderCall], Coroutine[Any, Any, ProviderResult]] = getattr(provider, method)
+        ask: Callable[[ProviderCall | PayoutCall], Coroutine[Any, Any, ProviderResult]] = getattr(provider, method)
         try:
             result = await within(ask(call), call.deadline_s)
         except TimeoutError:

@@ -247,3 +247,21 @@ async def test_open_dispute_is_asked_about_daily(shop: Shop, seller: Till) -> No
     await shop.work_for(seller)  # its time is over and no evidence came
     assert (await the_one(seller, payment))["state"] == "lost"
     assert [row for row in await shop.due_rows(seller) if row.kind == "payments.dispute"] == []
+
+
+async def test_what_a_failed_refund_leaves_is_held_for_a_dispute_that_was_lost_before(shop: Shop, seller: Till) -> None:
+    payment = await scan(seller)
+    [sale] = await shop.transactions(payment["id"])
+    shop.acquirer.script("timeout_before_charge", operation="refund", subject=sale["id"])
+    shop.acquirer.script("timeout_before_charge", operation="query_refund")
+    assert (await refund(seller, payment, "r1", 4_100)).json()["state"] == "unknown"
+    reference = await disputed(shop, seller, payment, 8_200)
+    await step(shop, seller, reference, "lost")
+    assert (await the_one(seller, payment))["held_minor"] == 4_100
+    shop.later(seconds=10)
+    await shop.work_for(seller, rounds=2)  # the refund fails, and the dispute is looked at
+    dispute = await the_one(seller, payment)
+    assert (dispute["state"], dispute["held_minor"]) == ("lost", 8_200)
+    assert (await shop.events(seller, payment["id"]))[-2:] == ["refund.failed", "dispute.held"]
+    assert await seller.balances(shop.platform) == {"merchant_debt": -49, "platform_fee": 49}
+    assert await shop.due_rows(seller) == [row for row in await shop.due_rows(seller) if row.kind == "payments.settle"]

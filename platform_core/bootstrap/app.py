@@ -16,6 +16,7 @@ from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.capabilities.payments.splits.router import router as splits_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
@@ -80,6 +81,7 @@ def create_app(
     app.state.hooks = hooks
     app.include_router(payments_router)
     app.include_router(receipts_router)
+    app.include_router(splits_router)
     return app
 
 

@@ -26,6 +26,7 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.setup import PaymentSetup
+from platform_core.capabilities.payments.splits.repository import SplitRepository
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
@@ -243,7 +244,9 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
-    payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
+    payments = payments_assembly.assemble(
+        tools, ledger, cursors, splits=SplitRepository(database), parties=PartyBranches(database).branches()
+    )
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,

@@ -88,6 +88,16 @@ class HookSpec:
     deprecated_since: str | None = None
     removed_in: str | None = None
     replaced_by: str | None = None
+    extensions: tuple[type, ...] = ()
+    """Of `register_` hooks: Protocols that the object may meet besides, where it declares a feature that needs them."""
+
+    @property
+    def methods(self) -> Mapping[str, Callable[..., Any]]:
+        """Public methods, as their Protocols write them, that an object of this `register_` hook may have."""
+        found: dict[str, Callable[..., Any]] = {}
+        for promised in (self.result, *self.extensions):
+            found |= dict(inspect.getmembers(promised, inspect.isfunction))
+        return {name: method for name, method in found.items() if not name.startswith("_")}
 
     @property
     def rule(self) -> KindRule:
@@ -114,6 +124,7 @@ def hook(
     deprecated_since: str | None = None,
     removed_in: str | None = None,
     replaced_by: str | None = None,
+    extensions: tuple[type, ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as hookspec and enter it in the catalogue.
 
@@ -148,6 +159,7 @@ def hook(
             deprecated_since=deprecated_since,
             removed_in=removed_in,
             replaced_by=replaced_by,
+            extensions=extensions,
         )
         if _catalogue.setdefault(name, entry) != entry:
             raise ValueError(f"the hookspec {name} is declared twice, and differently")

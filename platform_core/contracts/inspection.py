@@ -124,6 +124,10 @@ def fault_of_object(made: object, hook: HookSpec) -> str | None:
             fault = _fault_of_method(getattr(made, name, None), wanted)
             if fault is not None:
                 return f"{type(made).__name__}.{name} {fault}"
+    for name, perhaps in hook.methods.items():
+        fault = _fault_of_method(getattr(made, name), perhaps) if hasattr(made, name) else None
+        if fault is not None:
+            return f"{type(made).__name__}.{name} {fault}"
     return _fault_of_description(made, promised)
 
 

@@ -28,6 +28,9 @@ JSON_COLUMNS = (
     "risk",
     "degraded",
     "channel_account_ids",
+    "split_wish",
+    "split_parts",
+    "split_returns",
 )
 _encode = msgspec.json.encode
 
@@ -79,7 +82,8 @@ def payment_answer(row: Row) -> dict[str, Any]:
             "refunded_minor": row["refunded_minor"],
             "refundable_minor": refundable(row),
             "fee_minor": fee,
-            "net_minor": row["captured_minor"] - row["refunded_minor"] - fee,
+            "split_minor": row["split_minor"],
+            "net_minor": row["captured_minor"] - row["refunded_minor"] - fee - row["split_minor"],
         },
         "discounts": row["discounts"] or [],
         "next_action": row["next_action"],
@@ -110,6 +114,7 @@ def refund_answer(row: Row) -> dict[str, Any]:
         "amount_minor": row["amount_minor"],
         "currency": row["currency"],
         "fee_returned_minor": row["fee_returned_minor"],
+        "split_returns": row["split_returns"] or [],
         "reason": row["reason"],
         "last_error": row["last_error"],
         "created_at": row["created_at"],

@@ -16,6 +16,12 @@ from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
+from platform_core.capabilities.payments.splits import work as split_work
+from platform_core.capabilities.payments.splits.receivers import Receivers
+from platform_core.capabilities.payments.splits.repository import SplitRepository
+from platform_core.capabilities.payments.splits.returns import Returns
+from platform_core.capabilities.payments.splits.service import SplitService
+from platform_core.capabilities.payments.splits.wishes import Wishes
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -35,6 +41,8 @@ class Payments:
     settlement: SettlementService
     expansion: PaymentExpansion
     receipts: Receipts
+    splits: SplitService
+    receivers: Receivers
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -43,22 +51,32 @@ class Payments:
             EXPIRE: self.resolution.expire,
             SETTLE: self.settlement.settle,
             DRAW: self.receipts.draw,
+            split_work.ORDER: self.splits.make_ordered,
+            split_work.GIVE_BACK: self.splits.give_back,
+            split_work.SETTLE_AGAIN: self.splits.settle_again,
         }
 
 
 def assemble(
-    tools: Tools, ledger: LedgerService, cursors: Cursors, *, parties: Mapping[str, Branch] | None = None
+    tools: Tools,
+    ledger: LedgerService,
+    cursors: Cursors,
+    *,
+    splits: SplitRepository,
+    parties: Mapping[str, Branch] | None = None,
 ) -> Payments:
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
     return Payments(
-        service=PaymentService(desk, questions),
-        acts=PaymentActs(desk, questions),
+        service=PaymentService(desk, questions, Wishes(splits)),
+        acts=PaymentActs(desk, questions, Returns(desk, splits, ledger)),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
         resolution=Resolution(desk, questions),
-        settlement=SettlementService(desk, ledger),
+        settlement=SettlementService(desk, ledger, splits),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
+        splits=SplitService(desk, questions, splits, cursors),
+        receivers=Receivers(desk, splits, cursors),
     )

@@ -17,6 +17,8 @@ from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
+from platform_core.capabilities.payments.splits import outcomes as split_outcomes
+from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
     CUSTOMER_PAYING,
@@ -49,8 +51,12 @@ class Case:
     attempt: Attempt
     transaction: Transaction
     terms: FeeTerms
+    work: SplitWork  # the payment's splits
     booking_day: date
     is_till: bool  # the merchant holds the money himself
+    time_zone: str  # the merchant's, IANA name
+    tells_splits: bool = False  # the provider is told of splits and has its say
+    bound: frozenset[str] = frozenset()  # those of the payment's receivers that are bound now
     settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
     refund: Refund | None = None
     open_cancel: Transaction | None = None  # of this payment, if its outcome is still to come
@@ -101,6 +107,8 @@ def apply(case: Case, result: ProviderResult) -> None:
     )
     case.draft.asked(transaction.id)
     (_SUCCEEDED if is_success else _FAILED)[transaction.kind](case, result)
+    split_outcomes.follow(case, is_success=is_success)
+    case.work.finish()
 
 
 def _plausible(case: Case, result: ProviderResult) -> ProviderResult:
@@ -212,6 +220,9 @@ def _unknown(case: Case, result: ProviderResult) -> None:
     if transaction.kind == "refund":
         if case.refund is not None and case.refund.state != "unknown":
             draft.change_refund(case.refund, None, state="unknown", last_error=error_of(result))
+        return
+    if transaction.kind == "settle":
+        split_outcomes.settle_unknown(case, result)
         return
     if transaction.kind == "late_return" or draft["state"] in ("unknown", "closed", "canceled"):
         return
@@ -328,6 +339,7 @@ def new_transaction(
         "provider_reference": None,
         "holds": holds or [],
         "charge": None,
+        "split_parts": None,
         "fee_minor": fee_minor,
         "reason": reason,
         "booking_day": None,
@@ -574,6 +586,7 @@ _SUCCEEDED = {
     "cancel": _cancel_succeeded,
     "close": _close_succeeded,
     "late_return": _late_return_succeeded,
+    "settle": split_outcomes.settle_succeeded,
 }
 _FAILED = {
     "sale": _sale_failed,
@@ -584,4 +597,5 @@ _FAILED = {
     "cancel": _cancel_failed,
     "close": _close_failed,
     "late_return": _late_return_failed,
+    "settle": split_outcomes.settle_failed,
 }

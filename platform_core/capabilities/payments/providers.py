@@ -15,6 +15,7 @@ from platform_core.contracts.payments import (
     ProviderCall,
     ProviderDescription,
     ProviderResult,
+    not_supported,
 )
 from platform_core.contracts.plugin import PluginContext
 from platform_core.kernel.deadline import within
@@ -74,7 +75,9 @@ class Providers:
     async def _ask(
         self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall
     ) -> ProviderResult:
-        ask: Callable[[ProviderCall], Coroutine[Any, Any, ProviderResult]] = getattr(provider, method)
+        ask: Callable[[ProviderCall], Coroutine[Any, Any, ProviderResult]] | None = getattr(provider, method, None)
+        if ask is None:  # of an extension of the Protocol whose feature it declares without having it
+            return not_supported(method)
         try:
             result = await within(ask(call), call.deadline_s)
         except TimeoutError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,7 @@ from platform_core.capabilities.payments.models import (
     Settlement,
     Transaction,
 )
+from platform_core.capabilities.payments.splits.models import Split, SplitReceiver, SplitShare
 from platform_core.capabilities.payments.terms import Account, MerchantTerms, account_of, plan_of, rule_of
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.database.pools import Database
@@ -41,6 +42,10 @@ class PaymentFile:
     attempts: Sequence[Attempt]
     transactions: Sequence[Transaction]
     refunds: Sequence[Refund]
+    splits: Sequence[Split] = ()
+    shares: Sequence[SplitShare] = ()
+    receivers: Mapping[str, SplitReceiver] = field(default_factory=dict)
+    """Of the shares, and of those that the order wished for; by id, bound or not."""
 
     def attempt(self, attempt_id: str) -> Attempt:
         """One of the attempts."""
@@ -89,11 +94,21 @@ class PaymentRepository:
             attempts = await connection.fetch(_OF_PAYMENT[Attempt], merchant_id, payment_id)
             transactions = await connection.fetch(_OF_PAYMENT[Transaction], merchant_id, payment_id)
             refunds = await connection.fetch(_OF_PAYMENT[Refund], merchant_id, payment_id)
+            splits = shares = receivers = []
+            if row["split_count"] or row["split_wish"] is not None:
+                splits = await connection.fetch(_OF_PAYMENT[Split], merchant_id, payment_id)
+                shares = await connection.fetch(_OF_PAYMENT[SplitShare], merchant_id, payment_id)
+                wished = (row["split_wish"] or {}).get("shares", ())
+                ids = {share["receiver_id"] for share in (*shares, *wished)}
+                receivers = await connection.fetch(_RECEIVERS, merchant_id, sorted(ids))
         return PaymentFile(
             Payment(**row),
             [Attempt(**row) for row in attempts],
             [Transaction(**row) for row in transactions],
             [Refund(**row) for row in refunds],
+            [Split(**row) for row in splits],
+            [SplitShare(**row) for row in shares],
+            {row["id"]: SplitReceiver(**row) for row in receivers},
         )
 
     async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
@@ -262,8 +277,11 @@ _FIND_PAYMENT: Final = f"SELECT {_columns(Payment)} FROM pay_payment WHERE merch
 _OF_PAYMENT: Final[Mapping[type[SQLModel], str]] = {
     table: f"SELECT {_columns(table)} FROM {table_of(table).name} WHERE merchant_id = $1 AND payment_id = $2 "
     "ORDER BY created_at, id"
-    for table in (Attempt, Transaction, Refund)
+    for table in (Attempt, Transaction, Refund, Split, SplitShare)
 }
+_RECEIVERS: Final = (
+    f"SELECT {_columns(SplitReceiver)} FROM pay_split_receiver WHERE merchant_id = $1 AND id = ANY($2::text[])"
+)
 _FIND_SETTLEMENT: Final = "SELECT 1 FROM pay_settlement WHERE merchant_id = $1 AND day = $2 AND currency = $3 LIMIT 1"
 
 

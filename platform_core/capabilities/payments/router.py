@@ -32,7 +32,8 @@ from platform_core.capabilities.payments.schemas import (
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
-from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING
+from platform_core.capabilities.payments.splits import errors as split_errors
+from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING, SCOPE_MISSING
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, require_scopes, requires
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
@@ -50,6 +51,13 @@ router = APIRouter(prefix="/v1", tags=["payments"])
 JSON = "application/json"
 COMMITTING = (COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN, errors.BUSY)
 METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
+ORDER_SPLITS = (
+    split_errors.ORDER_SPLITS_METERED,
+    split_errors.RECEIVER_NOT_BOUND,
+    split_errors.SPLIT_NEEDS_CHANNEL,
+    SCOPE_MISSING,
+)
+SPLIT_RETURNS = (split_errors.SPLIT_RETURN_EXCEEDS, split_errors.RECEIVER_UNFUNDED)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
@@ -108,6 +116,7 @@ async def _act(
             errors.NO_ROUTE,
             errors.OUT_TRADE_NO_TAKEN,
             errors.PAYABLE_CHANGED,
+            *ORDER_SPLITS,
             errors.STORE_UNKNOWN,
             errors.SUMS_DIFFER,
             errors.EXPIRES_IN_PAST,
@@ -168,7 +177,7 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,), has_etag=True),
 )
 async def read_payment(request: Request, payment_id: str, principal: Reader, expand: Expand = None) -> Response:
-    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, merchant, store."""
+    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, splits, merchant, store."""
     payments = payments_of(request)
     expansion = _expansion(principal, expand, payments.expansion.payments)
     payment = await payments.service.read(principal, payment_id)
@@ -406,6 +415,7 @@ async def close_payment(request: Request, payment_id: str, principal: Writer) ->
             errors.STATE_CONFLICT,
             errors.OUTCOME_UNKNOWN,
             errors.OUT_REQUEST_NO_TAKEN,
+            *SPLIT_RETURNS,
             *METERED,
         ),
     ),

@@ -24,7 +24,9 @@ Form = Literal["merchant_scan", "customer_scan", "sticker", "page", "wap", "app"
 """How a customer pays (payments.md section 3)."""
 Feature = Literal["partial_capture", "partial_refund", "cancel", "split", "dispute", "bill", "payout"]
 """What a provider can do beyond its forms; what is not declared is never called."""
-TransactionKind = Literal["authorize", "sale", "capture", "void", "cancel", "close", "refund", "refund_bounce"]
+TransactionKind = Literal[
+    "authorize", "sale", "capture", "void", "cancel", "close", "refund", "refund_bounce", "settle"
+]
 """One thing asked of a provider. `create` and `pay` begin a sale; a bounce is only ever told, never asked for."""
 
 CUSTOMER_PAYING: Final = "customer_paying"
@@ -199,6 +201,20 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverShare:
+    """One receiver's share of a `settle`."""
+
+    receiver_id: str
+    receiver_type: str
+    """platform_merchant, channel_merchant, channel_user, channel_login or channel_open_id."""
+    account: str = field(repr=False)
+    """As the channel names it; a merchant's id for platform_merchant."""
+    name: str = field(repr=False)
+    amount_minor: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderCall:
     """One question to a provider.
 
@@ -238,6 +254,8 @@ class ProviderCall:
     store_id: str | None = None
     terminal_id: str | None = None
     operator_id: str | None = None
+    shares: tuple[ReceiverShare, ...] = ()
+    """For `settle`: who gets how much; they add up to `amount_minor`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,7 +455,8 @@ class PaymentProvider(Protocol):
     broken answer is returned as unknown; an exception counts as unknown too. Only a failure before the first byte
     left is `not_sent`. Which methods are called follows from forms and features: `pay` from merchant_scan and local,
     `create` from the forms that show something, `authorize`, `capture` and `void` from preauth, `cancel` and
-    `fetch_bill` from the features of those names (bill); the rest always. Others answer `not_supported`.
+    `fetch_bill` from the features of those names (bill); the rest always. Others answer `not_supported`. A provider
+    that declares `split` is a `SplitProvider` too.
     """
 
     def describe(self) -> ProviderDescription:
@@ -499,7 +518,19 @@ class PaymentProvider(Protocol):
         ...
 
 
-@hook("register", version=1, since="1.0")
+@runtime_checkable
+class SplitProvider(PaymentProvider, Protocol):
+    """What a provider that declares the feature `split` has besides."""
+
+    async def settle(self, call: ProviderCall) -> ProviderResult:
+        """Give the shares of the sale or capture in `original` to their receivers: all of them or none, once.
+
+        Success names the sum of the shares. `query` tells what became of one; kind `settle`.
+        """
+        ...
+
+
+@hook("register", version=1, since="1.0", extensions=(SplitProvider,))
 def register_payment_provider() -> PaymentProvider:
     """Hand over a payment provider. Called once, when the plugin is loaded; the object serves all merchants.
 

@@ -28,7 +28,7 @@ from plugins.simulated_acquirer.answers import NoticeBody, result_of
 from plugins.simulated_acquirer.client import AnswerLost, Channel, NotSent
 from plugins.simulated_acquirer.provider import SimulatedAcquirerProvider
 from sandbox.simulators.acquirer.book import Book, StoredNotice
-from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, Question, Scan
+from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, Question, Scan, Settle
 from sandbox.simulators.acquirer.scenarios import named
 from sandbox.simulators.acquirer.wallet import Wallet, encoded
 
@@ -39,6 +39,7 @@ REQUESTS = {
     "capture": Part,
     "void": Part,
     "refund": Part,
+    "settle": Settle,
     "cancel": FollowUp,
     "close": FollowUp,
     "query": Question,

@@ -358,7 +358,8 @@ class SplitService:
     async def read(self, principal: Principal, split_id: str) -> tuple[dict[str, Any], int]:
         """One split and its version; an open one is asked for as a payment is. Raises 404 `payments.not_found`."""
         split, payment = await self._seen(principal, split_id)
-        if await self._questions.heal(payment.merchant_id, payment.id, payment):
+        known = payment if split.transaction_id is None else None  # its word may be open, also of a release
+        if await self._questions.heal(payment.merchant_id, payment.id, known):
             split, _ = await self._seen(principal, split_id)
         shares = await self._repository.shares(payment.merchant_id, [split.id])
         return split_answer(split.model_dump(), [share.model_dump() for share in shares[split.id]]), split.version

@@ -49,6 +49,7 @@ from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
+from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
@@ -245,7 +246,12 @@ def assemble(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
     payments = payments_assembly.assemble(
-        tools, ledger, cursors, splits=SplitRepository(database), parties=PartyBranches(database).branches()
+        tools,
+        ledger,
+        cursors,
+        splits=SplitRepository(database),
+        destinations=PayoutDestinations(deps),
+        parties=PartyBranches(database).branches(),
     )
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(

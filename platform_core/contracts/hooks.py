@@ -88,16 +88,6 @@ class HookSpec:
     deprecated_since: str | None = None
     removed_in: str | None = None
     replaced_by: str | None = None
-    extensions: tuple[type, ...] = ()
-    """Of `register_` hooks: Protocols that the object may meet besides, where it declares a feature that needs them."""
-
-    @property
-    def methods(self) -> Mapping[str, Callable[..., Any]]:
-        """Public methods, as their Protocols write them, that an object of this `register_` hook may have."""
-        found: dict[str, Callable[..., Any]] = {}
-        for promised in (self.result, *self.extensions):
-            found |= dict(inspect.getmembers(promised, inspect.isfunction))
-        return {name: method for name, method in found.items() if not name.startswith("_")}
 
     @property
     def rule(self) -> KindRule:
@@ -114,6 +104,28 @@ _catalogue: dict[str, HookSpec] = {}
 CATALOGUE: Final[Mapping[str, HookSpec]] = MappingProxyType(_catalogue)
 """Hookspecs by name, of the contract modules imported so far."""
 
+_besides: dict[str, list[type]] = {}
+
+
+def promise_besides(hook_name: str, protocol: type) -> None:
+    """Enter a Protocol whose methods the object of a `register_` hook may have besides those that it must have.
+
+    A Protocol of its own keeps every object that was written before it what the hookspec promises.
+    """
+    known = _besides.setdefault(hook_name, [])
+    if protocol not in known:
+        known.append(protocol)
+
+
+def promised_methods(spec: HookSpec) -> Mapping[str, Callable[..., object]]:
+    """The methods of the object that a `register_` hook hands over by name: those that it must have, then others."""
+    found: dict[str, Callable[..., object]] = {}
+    for protocol in (spec.result, *_besides.get(spec.name, ())):
+        for name, method in inspect.getmembers(protocol, inspect.isfunction):
+            if not name.startswith("_"):
+                found.setdefault(name, method)
+    return found
+
 
 def hook(
     kind: HookKind,
@@ -124,7 +136,6 @@ def hook(
     deprecated_since: str | None = None,
     removed_in: str | None = None,
     replaced_by: str | None = None,
-    extensions: tuple[type, ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as hookspec and enter it in the catalogue.
 
@@ -159,7 +170,6 @@ def hook(
             deprecated_since=deprecated_since,
             removed_in=removed_in,
             replaced_by=replaced_by,
-            extensions=extensions,
         )
         if _catalogue.setdefault(name, entry) != entry:
             raise ValueError(f"the hookspec {name} is declared twice, and differently")

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from platform_core.contracts import catalogue, rar, scopes
 from platform_core.contracts.fields import paths_of
-from platform_core.contracts.hooks import CONTRACT, HookSpec
+from platform_core.contracts.hooks import CONTRACT, HookSpec, promised_methods
 from platform_core.contracts.manifest import (
     About,
     Authorization,
@@ -232,8 +232,8 @@ def check_providers(declared: Declared, report: Report) -> None:
 
 
 def methods_of(spec: HookSpec) -> frozenset[str]:
-    """Public methods of what a `register_` hookspec promises, and of its extensions."""
-    return frozenset(spec.methods)
+    """Public methods of what a `register_` hookspec promises, and of what its object may have besides."""
+    return frozenset(promised_methods(spec))
 
 
 def _check_methods(use: ProviderUse, known: frozenset[str], *, at: Path, report: Report) -> None:

@@ -29,6 +29,7 @@ from platform_core.contracts.payments import (
     Feature,
     Form,
     Notice,
+    NoticeOutcome,
     NoticeRefused,
     Original,
     Outcome,
@@ -345,6 +346,7 @@ class NoticeSuite:
         await harness.provider.pay(sale)
         notice = await harness.notice(sale.idempotency_key)
         said = await harness.provider.parse_notice(notice)
+        assert isinstance(said, NoticeOutcome)
         assert (said.idempotency_key, said.kind) == (sale.idempotency_key, "sale")
         assert is_success(said.result, AMOUNT_MINOR)
         assert said.answer.status == 200

@@ -31,6 +31,8 @@ SCOPES = (
     "ledger:read",
     "merchant:read",
     "stores:read",
+    "disputes:read",
+    "disputes:write",
 )
 ACQUIRER_KEY = b"0123456789abcdef0123456789abcdef"
 _numbers = itertools.count(1)

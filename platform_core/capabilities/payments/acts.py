@@ -162,8 +162,11 @@ class PaymentActs:
                 return
             if payment.capturing_minor:
                 raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
-            if payment.refunded_minor or payment.refunding_minor or _is_captured_authorization(file):
-                raise conflict(payment, "cancel", "a sale without refunds, authorized, processing, created")
+            is_going_back = payment.refunded_minor or payment.refunding_minor or payment.disputed_minor
+            if is_going_back or _is_captured_authorization(file):
+                raise conflict(
+                    payment, "cancel", "a sale without refunds and disputes, authorized, processing, created"
+                )
             if payment.state in ("created", "in_review"):
                 draft.set(state="canceled", canceled_at=draft.now, next_action=None)
                 draft.unexpire()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from platform_core.capabilities.payments.disputes.events import DISPUTE_EVENTS
+
 PAYMENT_EVENTS: Final = (
     "payment.created",
     "payment.review_started",
@@ -24,6 +26,7 @@ PAYMENT_EVENTS: Final = (
     "payment.canceled",
     "payment.cancel_failed",
     "payment.closed",
+    "payment.finished",
     "payment.unknown_entered",
     "payment.unknown_resolved",
     "payment.outcome_contradicted",
@@ -31,6 +34,7 @@ PAYMENT_EVENTS: Final = (
 )
 REFUND_EVENTS: Final = ("refund.created", "refund.succeeded", "refund.failed", "refund.bounced")
 SPLIT_EVENTS: Final = ("split.frozen", "split.settled", "split.released", "split.returned", "split.failed")
+PAYOUT_EVENTS: Final = ("payout.created", "payout.paid", "payout.failed", "payout.returned")
 SETTLEMENT_EVENTS: Final = ("settlement.completed",)
 
 RECEIPT_EVENTS: Final = ("receipt.ready",)
@@ -39,6 +43,8 @@ SCOPES_AND_PATHS: Final = {
     **dict.fromkeys(PAYMENT_EVENTS, ("payments:read", "/v1/payments/{id}")),
     **dict.fromkeys(REFUND_EVENTS, ("refunds:read", "/v1/payments/{id}")),
     **dict.fromkeys(SPLIT_EVENTS, ("splits:write", "/v1/payments/{id}")),
+    **dict.fromkeys(DISPUTE_EVENTS, ("disputes:read", "/v1/payments/{id}")),
     **dict.fromkeys(RECEIPT_EVENTS, ("payments:read", "/v1/receipts/{id}")),
+    **dict.fromkeys(PAYOUT_EVENTS, ("ledger:read", "/v1/payouts/{id}")),
     **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements/{id}")),
 }

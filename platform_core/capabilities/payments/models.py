@@ -36,7 +36,7 @@ class Payment(SQLModel, table=True):
 
     `version` is what plans expect and raise; `sequence` counts the events. `authorized - captured - voided -
     capturing` can still be
-    captured, `captured - refunded - refunding` can still be refunded.
+    captured, `captured - refunded - refunding - disputed` can still be refunded.
     """
 
     __tablename__ = "pay_payment"
@@ -62,6 +62,7 @@ class Payment(SQLModel, table=True):
     captured_minor: int = _amount()
     refunding_minor: int = _amount()
     refunded_minor: int = _amount()
+    disputed_minor: int = _amount()  # held for disputes that were not won
     fee_minor: int = _amount()
     fee_returned_minor: int = _amount()
     fee_plan: Any = _json()
@@ -86,6 +87,7 @@ class Payment(SQLModel, table=True):
     split_mode: str | None = _text(nullable=True)
     split_wish: Any = _json()  # the order's own splits: cap_bp as it stood, and the shares
     attempts: int
+    disputes: int
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
     expires_at: datetime = _moment()
@@ -222,23 +224,6 @@ class FeePlan(SQLModel, table=True):
     valid_until: datetime | None = _moment(nullable=True)
 
 
-class Settlement(SQLModel, table=True):
-    """One move of a booking day's money from pending to available.
-
-    `part` counts from 1: what was held on the day follows.
-    """
-
-    __tablename__ = "pay_settlement"
-
-    id: str = Field(sa_column=Column(Text, primary_key=True))
-    merchant_id: str = _text()
-    day: date
-    currency: str = _text()
-    part: int
-    net_minor: int = _amount()
-    settled_at: datetime = _moment()
-
-
 class NoticeSeen(SQLModel, table=True):
     """A provider's notice as it came; its id makes a second delivery a no-op."""
 
@@ -304,7 +289,6 @@ REFUNDS = DocumentTable(Refund, version="version", unique=[("payment_id", "out_r
 CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount)
 ROUTING_RULES = DocumentTable(RoutingRule)
 FEE_PLANS = DocumentTable(FeePlan)
-SETTLEMENTS = DocumentTable(Settlement, unique=[("merchant_id", "day", "currency", "part")])
 RECEIPTS = DocumentTable(Receipt, version="version", unique=[("payment_id", "media_type", "locale")])
 RECEIPT_BLOBS = DocumentTable(ReceiptBlob)
 NOTICES = DocumentTable(NoticeSeen, unique=[("channel_account_id", "notice_id")])

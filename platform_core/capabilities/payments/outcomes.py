@@ -15,7 +15,7 @@ from typing import Any
 from platform_core.capabilities.payments.answers import capturable
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
-from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.fees import FeeTerms, terms_record
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
 from platform_core.capabilities.payments.splits import outcomes as split_outcomes
 from platform_core.capabilities.payments.splits.work import SplitWork
@@ -58,6 +58,7 @@ class Case:
     tells_splits: bool = False  # the provider is told of splits and has its say
     bound: frozenset[str] = frozenset()  # those of the payment's receivers that are bound now
     settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
+    finish: Due | None = None  # the end of what is captured today, likewise
     refund: Refund | None = None
     open_cancel: Transaction | None = None  # of this payment, if its outcome is still to come
     is_doubted_elsewhere: bool = False  # another capture or void of the payment is unknown
@@ -266,6 +267,8 @@ def _received(case: Case, *, captured: int, fee: int) -> None:
     draft = case.draft
     if case.settle is not None and not case.is_till:
         draft.add(case.settle)
+    if case.finish is not None:
+        draft.add(case.finish)
     day = None if case.is_till else case.booking_day
     draft.change_transaction(case.transaction.id, booking_day=day)
     draft.set(
@@ -277,17 +280,6 @@ def _received(case: Case, *, captured: int, fee: int) -> None:
         next_action=None,
         last_error=None,
     )
-
-
-def terms_record(terms: FeeTerms) -> dict[str, Any]:
-    """The fee plan's values as the payment keeps them."""
-    return {
-        "rate_bp": terms.rate_bp,
-        "fixed_minor": terms.fixed_minor,
-        "fee_minor_min": terms.fee_minor_min,
-        "fee_minor_max": terms.fee_minor_max,
-        "is_kept_on_refund": terms.is_kept_on_refund,
-    }
 
 
 def _late_money(case: Case, *, is_frozen: bool = False) -> None:

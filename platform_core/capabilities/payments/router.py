@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel
 
 from platform_core.capabilities.payments import errors
-from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer, settlement_answer
+from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.lists import Bounds
 from platform_core.capabilities.payments.schemas import (
@@ -27,8 +27,6 @@ from platform_core.capabilities.payments.schemas import (
     RefundList,
     RefundRead,
     ReviewDecide,
-    SettlementList,
-    SettlementRead,
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
@@ -473,39 +471,6 @@ async def list_refunds(
     )
     await expansion.fill(principal, page["data"])
     return Response(json_text(page), media_type=JSON)
-
-
-@router.get(
-    "/settlements",
-    operation_id="settlements.list",
-    summary="List settlements",
-    tags=["ledger"],
-    **documented(answer=SettlementList),
-)
-async def list_settlements(
-    request: Request,
-    principal: Annotated[Principal, requires("ledger:read")],
-    limit: PageLimit = LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
-) -> Response:
-    """What moved from pending to available, newest first."""
-    page = await payments_of(request).lists.settlements(principal, limit=limit, cursor=cursor)
-    return Response(json_text(page), media_type=JSON)
-
-
-@router.get(
-    "/settlements/{settlement_id}",
-    operation_id="settlements.get",
-    summary="Read a settlement",
-    tags=["ledger"],
-    **documented(answer=SettlementRead, errors=(errors.NOT_FOUND,)),
-)
-async def read_settlement(
-    request: Request, settlement_id: str, principal: Annotated[Principal, requires("ledger:read")]
-) -> Response:
-    """One settlement."""
-    settlement = await payments_of(request).lists.settlement(principal, settlement_id)
-    return Response(json_text(settlement_answer(settlement.model_dump())), media_type=JSON)
 
 
 @router.post(

@@ -274,6 +274,7 @@ class Amounts(BaseModel):
     captured_minor: int
     refunded_minor: int
     refundable_minor: int
+    disputed_minor: int
     fee_minor: int
     split_minor: int
     net_minor: int
@@ -470,24 +471,4 @@ class RefundList(BaseModel):
     """Refunds, newest first unless asked otherwise."""
 
     data: list[RefundExpandedRead]
-    next_cursor: str | None
-
-
-class SettlementRead(BaseModel):
-    """One move from pending to available."""
-
-    id: str
-    object: Literal["settlement"]
-    merchant_id: str
-    day: str
-    currency: str
-    part: int
-    net_minor: int
-    settled_at: datetime
-
-
-class SettlementList(BaseModel):
-    """Settlements, newest first."""
-
-    data: list[SettlementRead]
     next_cursor: str | None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 from platform_core.contracts.blobs import Blob
 from platform_core.contracts.hooks import hook
+from platform_core.contracts.payments.disputes import DisputeMove, DisputeWord
 
 if TYPE_CHECKING:
     from platform_core.contracts.plugin import PluginContext
@@ -402,6 +403,15 @@ class NoticeOutcome:
     answer: NoticeAnswer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeNotice:
+    """What a genuine notice says of a dispute."""
+
+    notice_id: str
+    word: DisputeWord
+    answer: NoticeAnswer
+
+
 class NoticeRefused(Exception):
     """The notice is not genuine, is stale, or cannot be read: nothing of it may be believed."""
 
@@ -424,10 +434,11 @@ class BillRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillRow:
-    """One movement of money by the provider's book; refunds and cancels are positive amounts of their kind."""
+    """One movement of money by the provider's book; what goes back is a positive amount of its kind."""
 
-    kind: TransactionKind
+    kind: TransactionKind | DisputeMove
     idempotency_key: str
+    """The transaction's; for a dispute's money that of the disputed one, and the reference is the dispute's."""
     provider_reference: str
     amount_minor: int
     cost_minor: int
@@ -443,7 +454,7 @@ class Bill:
     rows: tuple[BillRow, ...]
     count: int
     total_minor: Mapping[str, int]
-    """Net by currency: sales and captures less refunds and cancels, bounces added."""
+    """Net by currency: sales and captures less refunds, cancels and withdrawals; bounces and won disputes added."""
     raw: Blob
 
 
@@ -455,8 +466,9 @@ class PaymentProvider(Protocol):
     broken answer is returned as unknown; an exception counts as unknown too. Only a failure before the first byte
     left is `not_sent`. Which methods are called follows from forms and features: `pay` from merchant_scan and local,
     `create` from the forms that show something, `authorize`, `capture` and `void` from preauth, `cancel` and
-    `fetch_bill` from the features of those names (bill); the rest always. Others answer `not_supported`. A provider
-    that declares `split` is a `SplitProvider` too.
+    `fetch_bill` from the features of those names (bill), those of `DisputeProvider` from dispute, those of
+    `PayoutProvider` from payout, `settle` of `SplitProvider` from split; the rest always. Others answer
+    `not_supported`.
     """
 
     def describe(self) -> ProviderDescription:
@@ -509,8 +521,10 @@ class PaymentProvider(Protocol):
         """The provider's word on the refund `idempotency_key`. Moves nothing."""
         ...
 
-    async def parse_notice(self, notice: Notice) -> NoticeOutcome:
-        """Verify and read a notice. Raises NoticeRefused; sends nothing."""
+    async def parse_notice(self, notice: Notice) -> NoticeOutcome | DisputeNotice:
+        """Verify and read a notice; one of a dispute only with the feature `dispute`. Raises NoticeRefused; sends
+        nothing.
+        """
         ...
 
     async def fetch_bill(self, request: BillRequest) -> Bill:
@@ -518,19 +532,7 @@ class PaymentProvider(Protocol):
         ...
 
 
-@runtime_checkable
-class SplitProvider(PaymentProvider, Protocol):
-    """What a provider that declares the feature `split` has besides."""
-
-    async def settle(self, call: ProviderCall) -> ProviderResult:
-        """Give the shares of the sale or capture in `original` to their receivers: all of them or none, once.
-
-        Success names the sum of the shares. `query` tells what became of one; kind `settle`.
-        """
-        ...
-
-
-@hook("register", version=1, since="1.0", extensions=(SplitProvider,))
+@hook("register", version=1, since="1.0")
 def register_payment_provider() -> PaymentProvider:
     """Hand over a payment provider. Called once, when the plugin is loaded; the object serves all merchants.
 

@@ -53,10 +53,10 @@ class Shop(World):
         return done
 
     async def due_rows(self, till: Till) -> list[DueWork]:
-        """The merchant's due rows, the next one first."""
+        """The merchant's due rows, the next one first; but not of the end of a day's payments, a year ahead."""
         sql = (
             "SELECT kind, subject_id, merchant_id, due_at, tries FROM due "
-            "WHERE merchant_id = $1 AND kind LIKE 'payments.%' ORDER BY due_at, kind"
+            "WHERE merchant_id = $1 AND kind LIKE 'payments.%' AND kind <> 'payments.finish' ORDER BY due_at, kind"
         )
         return [DueWork(*row) for row in await self.fetch(sql, till.merchant_id)]
 

@@ -5,7 +5,7 @@ from alembic import op
 from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 
 revision = "payments_0005"
-down_revision = "payments_0004"
+down_revision = "payments_0006"
 branch_labels = None
 depends_on = None
 
@@ -98,7 +98,6 @@ CREATE TABLE pay_split_share (
     = CASE WHEN state IN ('pending', 'unknown', 'failed') THEN 0 ELSE amount_minor END)
 );
 CREATE INDEX pay_split_share_of_payment ON pay_split_share (merchant_id, payment_id, created_at, id);
-CREATE INDEX pay_split_share_of_day ON pay_split_share (merchant_id, day) WHERE day IS NOT NULL;
 """
 
 TABLE_NAMES = ("pay_split_receiver", "pay_split_policy", "pay_split_binding", "pay_split", "pay_split_share")

@@ -90,7 +90,8 @@ def bounds_of(payment: Row, shares: Sequence[SplitShare], *, cap_bp: int) -> Bou
     """
     given = sum(share.amount_minor - share.given_back_minor for share in shares if share.state != "failed")
     fee = payment["fee_minor"] - payment["fee_returned_minor"]
-    gone = payment["refunded_minor"] + payment["refunding_minor"] + payment["split_minor"] + payment["splitting_minor"]
+    shared = payment["split_minor"] + payment["splitting_minor"]
+    gone = payment["refunded_minor"] + payment["refunding_minor"] + payment["disputed_minor"] + shared
     captured: int = payment["captured_minor"]
     return Bounds(
         payment["id"],

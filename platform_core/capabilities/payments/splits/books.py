@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.accounts import Account, Guard, Post, Transfer, Void
-from platform_core.ledger.records import AccountKey, AccountRecord
+from platform_core.ledger.records import AccountKey
 
-MOVES_MAX: Final = 1_000
 PENDING, AVAILABLE = "receiver_pending", "receiver_available"
 
 
@@ -66,19 +64,3 @@ def day_key(merchant_id: str, currency: str, receiver_id: str, *, day: date | No
     if day is None:
         return AccountKey(currency, merchant_id, AVAILABLE, receiver_id)
     return AccountKey(currency, merchant_id, PENDING, f"{receiver_id}/{day.isoformat()}")
-
-
-def receiver_moves(
-    records: list[AccountRecord], *, merchant_id: str, currency: str, settlement: str, ids: Ids
-) -> list[Transfer]:
-    """Row 12 for receivers: what is free on their accounts of a booking day becomes available, by transfers that name
-    the `settlement`: at most `MOVES_MAX` at once. Accounts of other roles are passed over.
-    """
-    books = SplitBooks(merchant_id, currency, settlement, ids)
-    moves = []
-    for record in records:
-        free = record.available or 0
-        if record.role == PENDING and free > 0:
-            receiver_id = record.bucket.partition("/")[0]
-            moves.append(books.move(record.account(), books.receiver(receiver_id, None), free, code="settlement"))
-    return moves[:MOVES_MAX]

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlmodel import SQLModel, col
 
-from platform_core.capabilities.payments.models import Settlement
+from platform_core.capabilities.payments.settlement.models import Settlement
 from platform_core.capabilities.payments.splits.models import (
     Split,
     SplitBinding,
@@ -72,21 +72,6 @@ class SplitRepository:
             col(Settlement.day).in_(days),
         )
         return frozenset(row["day"] for row in await self._rows(merchant_id, query))
-
-    async def receivers_of_day(self, merchant_id: str, day: date, *, currency: str) -> list[str]:
-        """Who has had shares of a booking day's money."""
-        query = (
-            select(col(SplitShare.receiver_id))
-            .join(table_of(Split), col(Split.id) == col(SplitShare.split_id))
-            .where(
-                col(SplitShare.merchant_id) == merchant_id,
-                col(SplitShare.day) == day,
-                col(Split.currency) == currency,
-            )
-            .distinct()
-            .order_by(col(SplitShare.receiver_id))
-        )
-        return [row["receiver_id"] for row in await self._rows(merchant_id, query)]
 
     async def owner_of_split(self, split_id: str) -> tuple[str, str] | None:
         """For workers: merchant and payment of a split."""

@@ -30,6 +30,7 @@ def payment(**figures: int) -> dict[str, Any]:
             "captured_minor",
             "refunded_minor",
             "refunding_minor",
+            "disputed_minor",
             "fee_minor",
             "fee_returned_minor",
             "split_minor",

@@ -20,6 +20,7 @@ from platform_core.capabilities.payments.receipt_router import router as receipt
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.capabilities.payments.settlement.router import router as settlements_router
+from platform_core.capabilities.payments.splits.router import router as splits_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
@@ -87,6 +88,7 @@ def create_app(
     app.include_router(disputes_router)
     app.include_router(settlements_router)
     app.include_router(payouts_router)
+    app.include_router(splits_router)
     return app
 
 

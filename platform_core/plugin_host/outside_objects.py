@@ -31,7 +31,7 @@ from platform_core.plugin_host.installed import Release
 from platform_core.plugin_host.object_calls import Make, MethodCall, ObjectTools, OutsideObject, is_refusal
 from platform_core.plugin_host.problems import Problem, ProblemKind
 
-MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund", "payout"})
+MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund", "settle", "payout"})
 """Methods whose failure may be told as `not_sent`. What asks or undoes stays unknown: an answer `failed` would be about
 the transaction, not about the question."""
 REFUSALS: Final = frozenset({"bad_signature", "stale", "malformed", "not_supported"})
@@ -96,6 +96,10 @@ class OutsidePaymentProvider:
     async def query_refund(self, call: ProviderCall) -> ProviderResult:
         """The provider's word on a refund."""
         return await self._ask("query_refund", call)
+
+    async def settle(self, call: ProviderCall) -> ProviderResult:
+        """Give shares to their receivers."""
+        return await self._ask("settle", call)
 
     async def payout(self, call: PayoutCall) -> ProviderResult:
         """Send money to a merchant's bank."""

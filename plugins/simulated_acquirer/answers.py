@@ -62,7 +62,7 @@ class NoticeBody(AnswerBody):
     """A notice is an answer nobody asked for, with an id."""
 
     notice_id: str = Field(min_length=1, max_length=64)
-    kind: Literal["authorize", "sale", "capture", "void", "refund", "refund_bounce"]
+    kind: Literal["authorize", "sale", "capture", "void", "refund", "refund_bounce", "settle"]
 
 
 class DisputeBody(BaseModel):

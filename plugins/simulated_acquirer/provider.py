@@ -51,7 +51,7 @@ _DESCRIPTION: Final = ProviderDescription(
     id="simulated_acquirer",
     forms=frozenset({"merchant_scan", "customer_scan", "preauth"}),
     limits=(AmountLimit("CNY", amount_minor_min=1, amount_minor_max=10_000_000_000),),
-    features=frozenset({"partial_capture", "partial_refund", "cancel", "bill", "dispute", "payout"}),
+    features=frozenset({"partial_capture", "partial_refund", "cancel", "split", "bill", "dispute", "payout"}),
     auth_code_pattern=r"28[0-9]{16}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
     cost_bp=38,
     settings_schema=json.loads(files(__package__).joinpath("config.schema.json").read_bytes()),
@@ -95,6 +95,11 @@ class SimulatedAcquirerProvider:
     async def refund(self, call: ProviderCall) -> ProviderResult:
         """Return money of a sale or capture."""
         return await self._ask(call, "refund", _part(call) | {"reason": call.reason}, result_of)
+
+    async def settle(self, call: ProviderCall) -> ProviderResult:
+        """Give shares of a sale or capture to their receivers."""
+        shares = [{"account": share.account, "amount_minor": share.amount_minor} for share in call.shares]
+        return await self._ask(call, "settle", _part(call) | {"shares": shares}, result_of)
 
     async def cancel(self, call: ProviderCall) -> ProviderResult:
         """Undo the original whatever became of it."""

@@ -29,6 +29,7 @@ from sandbox.testbed.provider_suite import (
     PayoutSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
+    SplitSuite,
     about_dispute,
     is_success,
     payout_of,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.contract
 
 
 class TestSimulatedAcquirer(
-    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, PayoutSuite, DisputeSuite
+    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, PayoutSuite, DisputeSuite, SplitSuite
 ):
     """The whole contract; the fixture stands in conftest."""
 

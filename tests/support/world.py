@@ -27,6 +27,7 @@ SCOPES = (
     "payments:read",
     "refunds:write",
     "refunds:read",
+    "splits:write",
     "ledger:read",
     "merchant:read",
     "stores:read",

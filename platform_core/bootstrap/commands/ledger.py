@@ -60,7 +60,7 @@ def verify_ledger(*, is_json: JsonOption = False) -> None:
 @app.command("check")
 @reporting
 def check_payments(*, is_json: JsonOption = False) -> None:
-    """Recompute the amounts kept on payments from their transactions and disputes, and these by the ledger.
+    """Recompute the amounts kept on payments from their transactions, disputes and splits, and these by the ledger.
 
     Exit 1 names the first figures that are wrong. Reads all payments and writes nothing.
     """
@@ -75,7 +75,9 @@ def check_payments(*, is_json: JsonOption = False) -> None:
             code="cli.payments_damaged",
             facts={"report": told},
         )
-    terminal.say(f"{report.payments} payments, {report.disputes} disputes: every figure is right.")
+    terminal.say(
+        f"{report.payments} payments, {report.disputes} disputes, {report.splits} splits: every figure is right."
+    )
     terminal.document(told)
 
 

@@ -28,6 +28,9 @@ JSON_COLUMNS = (
     "risk",
     "degraded",
     "channel_account_ids",
+    "split_wish",
+    "split_parts",
+    "split_returns",
 )
 _encode = msgspec.json.encode
 
@@ -57,6 +60,7 @@ def refundable(row: Row) -> int:
 def payment_answer(row: Row) -> dict[str, Any]:
     """`PaymentRead`."""
     fee = row["fee_minor"] - row["fee_returned_minor"]
+    net = row["captured_minor"] - row["refunded_minor"] - row["disputed_minor"] - fee - row["split_minor"]
     return {
         "id": row["id"],
         "object": "payment",
@@ -80,7 +84,8 @@ def payment_answer(row: Row) -> dict[str, Any]:
             "refundable_minor": refundable(row),
             "disputed_minor": row["disputed_minor"],
             "fee_minor": fee,
-            "net_minor": row["captured_minor"] - row["refunded_minor"] - row["disputed_minor"] - fee,
+            "split_minor": row["split_minor"],
+            "net_minor": net,
         },
         "discounts": row["discounts"] or [],
         "next_action": row["next_action"],
@@ -111,6 +116,7 @@ def refund_answer(row: Row) -> dict[str, Any]:
         "amount_minor": row["amount_minor"],
         "currency": row["currency"],
         "fee_returned_minor": row["fee_returned_minor"],
+        "split_returns": row["split_returns"] or [],
         "reason": row["reason"],
         "last_error": row["last_error"],
         "created_at": row["created_at"],

@@ -29,6 +29,12 @@ from platform_core.capabilities.payments.settlement.admin import SettlementAdmin
 from platform_core.capabilities.payments.settlement.lists import SettlementLists
 from platform_core.capabilities.payments.settlement.repository import SettlementRepository
 from platform_core.capabilities.payments.settlement.service import RELEASE, SettlementService
+from platform_core.capabilities.payments.splits import work as split_work
+from platform_core.capabilities.payments.splits.receivers import Receivers
+from platform_core.capabilities.payments.splits.repository import SplitRepository
+from platform_core.capabilities.payments.splits.returns import Returns
+from platform_core.capabilities.payments.splits.service import SplitService
+from platform_core.capabilities.payments.splits.wishes import Wishes
 from platform_core.capabilities.payments.windows import DISPUTE, FINISH
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.kernel.commit import Plan
@@ -60,6 +66,8 @@ class Payments:
     disputes: DisputeService
     dispute_lists: DisputeLists
     finishing: Finishing
+    splits: SplitService
+    receivers: Receivers
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -73,6 +81,9 @@ class Payments:
             DRAW: self.receipts.draw,
             DISPUTE: self.disputes.work,
             FINISH: self.finishing.finish,
+            split_work.ORDER: self.splits.make_ordered,
+            split_work.GIVE_BACK: self.splits.give_back,
+            split_work.SETTLE_AGAIN: self.splits.settle_again,
         }
 
 
@@ -82,6 +93,7 @@ def assemble(
     cursors: Cursors,
     *,
     destinations: PayoutDestinations,
+    splits: SplitRepository,
     parties: Mapping[str, Branch] | None = None,
 ) -> Payments:
     """Payments of one process. `parties`: what identity shows inside of payments."""
@@ -96,8 +108,8 @@ def assemble(
         desk, ledger, payout_rows, terms=payout_terms, sending=sending, destinations=destinations, cursors=cursors
     )
     return Payments(
-        service=PaymentService(desk, questions),
-        acts=PaymentActs(desk, questions),
+        service=PaymentService(desk, questions, Wishes(splits)),
+        acts=PaymentActs(desk, questions, Returns(desk, splits, ledger)),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
         resolution=Resolution(desk, questions, disputes),
@@ -114,4 +126,6 @@ def assemble(
         disputes=disputes,
         dispute_lists=DisputeLists(tools.repository, cursors),
         finishing=Finishing(desk),
+        splits=SplitService(desk, questions, splits, cursors),
+        receivers=Receivers(desk, splits, cursors),
     )

@@ -1,5 +1,5 @@
-"""`arsenal ledger check`: the amounts kept on payments against their transactions and disputes, and these against the
-ledger.
+"""`arsenal ledger check`: the amounts kept on payments against their transactions, disputes and splits, and these
+against the ledger.
 
 One snapshot, read with the role of the workers; nothing is written.
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from platform_core.capabilities.payments.disputes import check as disputes
+from platform_core.capabilities.payments.splits import check as splits
 from platform_core.kernel.database.pools import Database
 
 RULES: Final = {
@@ -20,7 +22,8 @@ RULES: Final = {
     "disputed": "A payment's disputed amount is what is held for its disputes, but for those that were won.",
     "disputes": "A payment counts its disputes.",
     "given_back": "Refunded and disputed stay within captured.",
-    "dispute_held": "What the ledger has for a dispute is what it holds, until the acquirer takes it or it is won.",
+    **disputes.RULES,
+    **splits.RULES,
 }
 """Each rule in words. The order is that of the report."""
 _PAYMENTS: Final = """
@@ -52,30 +55,18 @@ CROSS JOIN LATERAL (VALUES
 ) AS v(rule, expected, found)
 WHERE expected <> found ORDER BY p.id LIMIT {limit}
 """
-_DISPUTES: Final = """
-WITH stands AS (
-  SELECT t.reference, sum(CASE WHEN c.role = 'merchant_dispute' THEN t.amount ELSE -t.amount END) AS amount
-  FROM ledger_transfer AS t JOIN ledger_account AS d ON d.id = t.debit_account
-  JOIN ledger_account AS c ON c.id = t.credit_account
-  WHERE t.kind = 'transfer' AND 'merchant_dispute' IN (d.role, c.role) GROUP BY t.reference
-), wanted AS (
-  SELECT id, CASE WHEN is_withdrawn OR state = 'won' THEN 0 ELSE held_minor END AS amount FROM pay_dispute
-)
-SELECT 'dispute_held', coalesce(w.id, s.reference), coalesce(w.amount, 0), coalesce(s.amount, 0)
-FROM wanted AS w FULL JOIN stands AS s ON s.reference = w.id
-WHERE coalesce(w.amount, 0) <> coalesce(s.amount, 0) ORDER BY 2 LIMIT {limit}
-"""
 OFFENCES_MAX: Final = 100
+_COUNTED: Final = ("pay_payment", "pay_dispute", "pay_split")
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentOffence:
-    """A figure that is not what it should be. `subject`: a payment or dispute."""
+    """A figure that is not what it should be. `subject`: a payment, dispute or split, which may name its receiver."""
 
     rule: str
     subject: str
-    expected: int
-    found: int
+    expected: str
+    found: str
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.subject}: expected {self.expected}, found {self.found}. {RULES[self.rule]}"
@@ -88,6 +79,7 @@ class PaymentsReport:
     checked_at: datetime
     payments: int
     disputes: int
+    splits: int
     offences: tuple[PaymentOffence, ...]
 
     @property
@@ -101,10 +93,10 @@ async def check(database: Database, *, now: datetime) -> PaymentsReport:
     async with database.read_all() as plain:
         connection = await plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        counts = "SELECT (SELECT count(*) FROM pay_payment), (SELECT count(*) FROM pay_dispute)"
-        payments, disputes = tuple[int, ...]((await connection.exec_driver_sql(counts)).one())
+        counts = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in _COUNTED)
+        payments, disputed, split = tuple[int, ...]((await connection.exec_driver_sql(counts)).one())
         found: list[PaymentOffence] = []
-        for query in (_PAYMENTS, _DISPUTES):
+        for query in (_PAYMENTS, *disputes.QUERIES, *splits.QUERIES):
             rows: Iterable[Sequence[Any]] = await connection.exec_driver_sql(query.format(limit=OFFENCES_MAX))
-            found += [PaymentOffence(rule, subject, int(expected), int(got)) for rule, subject, expected, got in rows]
-    return PaymentsReport(now, payments, disputes, tuple(found))
+            found += [PaymentOffence(rule, subject, str(expected), str(got)) for rule, subject, expected, got in rows]
+    return PaymentsReport(now, payments, disputed, split, tuple(found))

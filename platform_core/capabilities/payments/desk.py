@@ -23,6 +23,7 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentFile, PaymentRepository
 from platform_core.capabilities.payments.route_success import BEGINNINGS, ENDS, RouteSuccess
 from platform_core.capabilities.payments.screening import Plugins
+from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.capabilities.payments.terms import Account, MerchantTerms
 from platform_core.capabilities.payments.windows import finish_due
 from platform_core.contracts import payments as contract
@@ -139,7 +140,13 @@ class Desk:
         account = terms.channel_accounts.get(transaction.channel_account_id)
         if account is None:
             return contract.ProviderResult.unknown("account_missing", "The channel account is gone.")
-        call = self.call(payment.model_dump(), transaction.model_dump(), account, original=_original(file, transaction))
+        call = self.call(
+            payment.model_dump(),
+            transaction.model_dump(),
+            account,
+            original=_original(file, transaction),
+            shares=_shares(file, transaction),
+        )
         return await self.tools.providers.call(transaction.provider_id, method, call)
 
     async def is_settled(self, merchant_id: str, day: date | None, currency: str) -> bool:
@@ -167,6 +174,7 @@ class Desk:
         *,
         original: Transaction | None = None,
         auth_code: str | None = None,
+        shares: tuple[contract.ReceiverShare, ...] = (),
     ) -> contract.ProviderCall:
         """The question as the provider gets it, from the rows of a payment and of one transaction on it."""
         tools = self.tools
@@ -195,6 +203,7 @@ class Desk:
             store_id=payment["store_id"],
             terminal_id=payment["terminal_id"],
             operator_id=payment["operator_id"],
+            shares=shares,
         )
 
     async def conclude(
@@ -254,8 +263,12 @@ class Desk:
             attempt=file.attempt(transaction.attempt_id),
             transaction=transaction,
             terms=fee_terms(file.payment, terms),
+            work=SplitWork(draft, file.splits, file.shares),
             booking_day=day[2],
             is_till=description is not None and description.is_local,
+            time_zone=facts.time_zone,
+            tells_splits=description is not None and "split" in description.features,
+            bound=frozenset(id_ for id_, receiver in file.receivers.items() if receiver.bound_as is not None),
             settle=None if day in self._scheduled else settle_due(*day, facts.time_zone),
             finish=self.finish_due(file.payment.merchant_id, day[2], facts.time_zone),
             refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
@@ -283,6 +296,24 @@ def fee_terms(payment: Payment, terms: MerchantTerms) -> FeeTerms:
 
 def _original(file: PaymentFile, transaction: Transaction) -> Transaction | None:
     return None if transaction.original_id is None else file.transaction(transaction.original_id)
+
+
+def _shares(file: PaymentFile, transaction: Transaction) -> tuple[contract.ReceiverShare, ...]:
+    """What a `settle` is about: the shares that it settles, as the provider gets them."""
+    if transaction.kind != "settle":
+        return ()
+    shares = {share.id: share for share in file.shares}
+    return tuple(
+        contract.ReceiverShare(
+            receiver_id=(share := shares[part["share_id"]]).receiver_id,
+            receiver_type=file.receivers[share.receiver_id].type,
+            account=file.receivers[share.receiver_id].account,
+            name=file.receivers[share.receiver_id].name,
+            amount_minor=part["amount"],
+            note=share.note,
+        )
+        for part in transaction.split_parts
+    )
 
 
 def _as_original(transaction: Transaction) -> contract.Original:

@@ -81,6 +81,11 @@ class Payment(SQLModel, table=True):
     discounts: Any = _json()  # what plugins took off: list of plugin, rule_id, label, line_id, funder, amount_minor
     risk: Any = _json()  # the last verdict of `check_payment`: verdict, score, reasons; None if nobody was asked
     degraded: Any = _json()  # decisions made without a plugin's answer: list of plugin, version, hook, fault
+    split_minor: int = _amount()  # stands with receivers, or frozen for them
+    splitting_minor: int = _amount()  # waits for a provider's word on a split
+    split_count: int = 0
+    split_mode: str | None = _text(nullable=True)
+    split_wish: Any = _json()  # the order's own splits: cap_bp as it stood, and the shares
     attempts: int
     disputes: int
     created_at: datetime = _moment()
@@ -135,7 +140,8 @@ class Transaction(SQLModel, table=True):
     channel_account_id: str = _text()
     provider_reference: str | None = _text(nullable=True)
     holds: Any = _json(nullable=False)
-    charge: Any = _json()  # of a refund, of the grant's limits
+    charge: Any = _json()  # of a refund or split, of the grant's limits
+    split_parts: Any = _json()  # of settle: what is held for which share; of refund and cancel: what was taken back
     fee_minor: int = _amount()
     reason: str = _text()
     booking_day: date | None = None
@@ -162,6 +168,7 @@ class Refund(SQLModel, table=True):
     reason: str = _text()
     tries: int
     last_error: Any = _json()
+    split_returns: Any = _json()  # which shares came back with it
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = _moment()
     updated_at: datetime = _moment()

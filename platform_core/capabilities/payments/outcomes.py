@@ -15,8 +15,10 @@ from typing import Any
 from platform_core.capabilities.payments.answers import capturable
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
-from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.fees import FeeTerms, terms_record
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
+from platform_core.capabilities.payments.splits import outcomes as split_outcomes
+from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.capabilities.payments.windows import DISPUTE
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
@@ -50,8 +52,12 @@ class Case:
     attempt: Attempt
     transaction: Transaction
     terms: FeeTerms
+    work: SplitWork  # the payment's splits
     booking_day: date
     is_till: bool  # the merchant holds the money himself
+    time_zone: str  # the merchant's, IANA name
+    tells_splits: bool = False  # the provider is told of splits and has its say
+    bound: frozenset[str] = frozenset()  # those of the payment's receivers that are bound now
     settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
     finish: Due | None = None  # the end of what is captured today, likewise
     refund: Refund | None = None
@@ -104,6 +110,8 @@ def apply(case: Case, result: ProviderResult) -> None:
     )
     case.draft.asked(transaction.id)
     (_SUCCEEDED if is_success else _FAILED)[transaction.kind](case, result)
+    split_outcomes.follow(case, is_success=is_success)
+    case.work.finish()
 
 
 def _plausible(case: Case, result: ProviderResult) -> ProviderResult:
@@ -216,6 +224,9 @@ def _unknown(case: Case, result: ProviderResult) -> None:
         if case.refund is not None and case.refund.state != "unknown":
             draft.change_refund(case.refund, None, state="unknown", last_error=error_of(result))
         return
+    if transaction.kind == "settle":
+        split_outcomes.settle_unknown(case, result)
+        return
     if transaction.kind == "late_return" or draft["state"] in ("unknown", "closed", "canceled"):
         return
     if transaction.kind in ("sale", "authorize") and case.attempt.state != "unknown":
@@ -273,17 +284,6 @@ def _received(case: Case, *, captured: int, fee: int) -> None:
     )
 
 
-def terms_record(terms: FeeTerms) -> dict[str, Any]:
-    """The fee plan's values as the payment keeps them."""
-    return {
-        "rate_bp": terms.rate_bp,
-        "fixed_minor": terms.fixed_minor,
-        "fee_minor_min": terms.fee_minor_min,
-        "fee_minor_max": terms.fee_minor_max,
-        "is_kept_on_refund": terms.is_kept_on_refund,
-    }
-
-
 def _late_money(case: Case, *, is_frozen: bool = False) -> None:
     """A success for what is over: booked, announced, and sent back in full. Frozen money is not booked but let go."""
     draft, transaction = case.draft, case.transaction
@@ -333,6 +333,7 @@ def new_transaction(
         "provider_reference": None,
         "holds": holds or [],
         "charge": None,
+        "split_parts": None,
         "fee_minor": fee_minor,
         "reason": reason,
         "booking_day": None,
@@ -586,6 +587,7 @@ _SUCCEEDED = {
     "cancel": _cancel_succeeded,
     "close": _close_succeeded,
     "late_return": _late_return_succeeded,
+    "settle": split_outcomes.settle_succeeded,
 }
 _FAILED = {
     "sale": _sale_failed,
@@ -596,4 +598,5 @@ _FAILED = {
     "cancel": _cancel_failed,
     "close": _close_failed,
     "late_return": _late_return_failed,
+    "settle": split_outcomes.settle_failed,
 }

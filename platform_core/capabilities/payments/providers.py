@@ -16,6 +16,7 @@ from platform_core.contracts.payments import (
     ProviderCall,
     ProviderDescription,
     ProviderResult,
+    not_supported,
 )
 from platform_core.contracts.plugin import PluginContext
 from platform_core.kernel.deadline import within
@@ -75,7 +76,10 @@ class Providers:
     async def _ask(
         self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall | PayoutCall
     ) -> ProviderResult:
-        ask: Callable[[ProviderCall | PayoutCall], Coroutine[Any, Any, ProviderResult]] = getattr(provider, method)
+        ask: Callable[[ProviderCall | PayoutCall], Coroutine[Any, Any, ProviderResult]] | None
+        ask = getattr(provider, method, None)
+        if ask is None:  # of a Protocol besides, whose feature it declares without having it
+            return not_supported(method)
         try:
             result = await within(ask(call), call.deadline_s)
         except TimeoutError:

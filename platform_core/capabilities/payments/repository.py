@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,7 @@ from platform_core.capabilities.payments.models import (
     RoutingRule,
     Transaction,
 )
+from platform_core.capabilities.payments.splits.models import Split, SplitReceiver, SplitShare
 from platform_core.capabilities.payments.terms import Account, MerchantTerms, account_of, plan_of, rule_of
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.database.pools import Database
@@ -42,6 +43,10 @@ class PaymentFile:
     transactions: Sequence[Transaction]
     refunds: Sequence[Refund]
     disputes: Sequence[Dispute] = ()
+    splits: Sequence[Split] = ()
+    shares: Sequence[SplitShare] = ()
+    receivers: Mapping[str, SplitReceiver] = field(default_factory=dict)
+    """Of the shares, and of those that the order wished for; by id, bound or not."""
 
     def attempt(self, attempt_id: str) -> Attempt:
         """One of the attempts."""
@@ -99,12 +104,22 @@ class PaymentRepository:
             disputes = []
             if row["disputes"]:  # of most payments there are none, and nobody waits for a question about them
                 disputes = await connection.fetch(_OF_PAYMENT[Dispute], merchant_id, payment_id)
+            splits = shares = receivers = []
+            if row["split_count"] or row["split_wish"] is not None:
+                splits = await connection.fetch(_OF_PAYMENT[Split], merchant_id, payment_id)
+                shares = await connection.fetch(_OF_PAYMENT[SplitShare], merchant_id, payment_id)
+                wished = (row["split_wish"] or {}).get("shares", ())
+                ids = {share["receiver_id"] for share in (*shares, *wished)}
+                receivers = await connection.fetch(_RECEIVERS, merchant_id, sorted(ids))
         return PaymentFile(
             Payment(**row),
             [Attempt(**row) for row in attempts],
             [Transaction(**row) for row in transactions],
             [Refund(**row) for row in refunds],
-            [Dispute(**row) for row in disputes],
+            disputes=[Dispute(**row) for row in disputes],
+            splits=[Split(**row) for row in splits],
+            shares=[SplitShare(**row) for row in shares],
+            receivers={row["id"]: SplitReceiver(**row) for row in receivers},
         )
 
     async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
@@ -285,8 +300,11 @@ _FIND_PAYMENT: Final = f"SELECT {_columns(Payment)} FROM pay_payment WHERE merch
 _OF_PAYMENT: Final[Mapping[type[SQLModel], str]] = {
     table: f"SELECT {_columns(table)} FROM {table_of(table).name} WHERE merchant_id = $1 AND payment_id = $2 "
     "ORDER BY created_at, id"
-    for table in (Attempt, Transaction, Refund, Dispute)
+    for table in (Attempt, Transaction, Refund, Dispute, Split, SplitShare)
 }
+_RECEIVERS: Final = (
+    f"SELECT {_columns(SplitReceiver)} FROM pay_split_receiver WHERE merchant_id = $1 AND id = ANY($2::text[])"
+)
 _FIND_SETTLEMENT: Final = "SELECT 1 FROM pay_settlement WHERE merchant_id = $1 AND day = $2 AND currency = $3 LIMIT 1"
 
 

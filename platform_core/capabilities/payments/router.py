@@ -30,7 +30,8 @@ from platform_core.capabilities.payments.schemas import (
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
-from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING
+from platform_core.capabilities.payments.splits import errors as split_errors
+from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING, SCOPE_MISSING
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, require_scopes, requires
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
@@ -48,6 +49,13 @@ router = APIRouter(prefix="/v1", tags=["payments"])
 JSON = "application/json"
 COMMITTING = (COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN, errors.BUSY)
 METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
+ORDER_SPLITS = (
+    split_errors.ORDER_SPLITS_METERED,
+    split_errors.RECEIVER_NOT_BOUND,
+    split_errors.SPLIT_NEEDS_CHANNEL,
+    SCOPE_MISSING,
+)
+SPLIT_RETURNS = (split_errors.SPLIT_RETURN_EXCEEDS, split_errors.RECEIVER_UNFUNDED)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
@@ -106,6 +114,7 @@ async def _act(
             errors.NO_ROUTE,
             errors.OUT_TRADE_NO_TAKEN,
             errors.PAYABLE_CHANGED,
+            *ORDER_SPLITS,
             errors.STORE_UNKNOWN,
             errors.SUMS_DIFFER,
             errors.EXPIRES_IN_PAST,
@@ -168,7 +177,7 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
 async def read_payment(request: Request, payment_id: str, principal: Reader, expand: Expand = None) -> Response:
     """By id, or by `out_trade_no:<value>`.
 
-    `expand`: attempts, transactions, refunds, disputes, merchant, store.
+    `expand`: attempts, transactions, refunds, splits, disputes, merchant, store.
     """
     payments = payments_of(request)
     expansion = _expansion(principal, expand, payments.expansion.payments)
@@ -414,6 +423,7 @@ async def close_payment(request: Request, payment_id: str, principal: Writer) ->
             errors.STATE_CONFLICT,
             errors.OUTCOME_UNKNOWN,
             errors.OUT_REQUEST_NO_TAKEN,
+            *SPLIT_RETURNS,
             *METERED,
         ),
     ),

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from platform_core.capabilities.payments.disputes.read import DisputeRead
+from platform_core.capabilities.payments.splits.schemas import OrderShares, SplitRead, SplitReturn, SplitReturnRead
 from platform_core.identity.schemas import MerchantRead, StoreRead
 from platform_core.kernel.errors import declare
 from platform_core.kernel.fields import field_error
@@ -162,6 +163,7 @@ class PaymentCreate(Request):
     return_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2048)] | None = None
     metadata: Labels | None = None
     risk_context: RiskContext | None = None
+    splits: OrderShares | None = None
 
     @property
     def order_total_minor(self) -> int:
@@ -243,6 +245,8 @@ class RefundCreate(Request):
     is_full: bool = False
     reason: Reason = ""
     review: RefundReview | None = None
+    split_returns: Annotated[list[SplitReturn], Field(min_length=1, max_length=50)] | None = None
+    merchant_covers_splits: bool = False
 
     @model_validator(mode="after")
     def _says_how_much(self) -> RefundCreate:
@@ -273,6 +277,7 @@ class Amounts(BaseModel):
     refundable_minor: int
     disputed_minor: int
     fee_minor: int
+    split_minor: int
     net_minor: int
 
 
@@ -396,6 +401,7 @@ class RefundRead(BaseModel):
     amount_minor: int
     currency: str
     fee_returned_minor: int
+    split_returns: list[SplitReturnRead]
     reason: str
     last_error: ErrorRead | None
     created_at: datetime
@@ -445,6 +451,7 @@ class PaymentExpandedRead(PaymentRead):
     transactions: list[TransactionRead] = Field(default_factory=list)
     refunds: list[RefundRead] = Field(default_factory=list)
     disputes: list[DisputeRead] = Field(default_factory=list)
+    splits: list[SplitRead] = Field(default_factory=list)
     merchant: MerchantRead | None = None
     store: StoreRead | None = None
 

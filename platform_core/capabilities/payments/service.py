@@ -25,9 +25,10 @@ from platform_core.capabilities.payments.errors import (
     NOT_FOUND,
     OUT_TRADE_NO_TAKEN,
 )
+from platform_core.capabilities.payments.fees import terms_record
 from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
-from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
+from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refusals import denied
 from platform_core.capabilities.payments.repository import PaymentFile
@@ -35,6 +36,7 @@ from platform_core.capabilities.payments.routing import Route, Wish, routes, wis
 from platform_core.capabilities.payments.rows import attempt_rows, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.capabilities.payments.screening import Rechecked, Screening, Standing, Word, context_of
+from platform_core.capabilities.payments.splits.wishes import Wishes
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
@@ -75,9 +77,10 @@ class _Order:
 class PaymentService:
     """Creates payments and tries them at providers."""
 
-    def __init__(self, desk: Desk, questions: Questions) -> None:
+    def __init__(self, desk: Desk, questions: Questions, wishes: Wishes) -> None:
         self._desk = desk
         self._questions = questions
+        self._wishes = wishes
 
     @property
     def clock(self) -> Clock:
@@ -102,6 +105,8 @@ class PaymentService:
         now = desk.now
         order_minor = admit(principal, request, facts, now)
         row = payment_row(desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now)
+        if request.splits is not None:
+            row["split_wish"] = await self._wishes.of(principal, request)
         order = await self._screened(row, request, terms, idempotent)
         with forsaken_unless_written(desk.tools.plugins, order.parts):
             if order.word == "deny":

@@ -62,6 +62,7 @@ from platform_core.contracts.payments.provider import (
     ProviderDescription,
     ProviderError,
     ProviderResult,
+    ReceiverShare,
     Redirect,
     RefundBounce,
     RetryRule,
@@ -71,6 +72,7 @@ from platform_core.contracts.payments.provider import (
     not_supported,
     register_payment_provider,
 )
+from platform_core.contracts.payments.split_provider import SplitProvider
 
 __all__ = [
     "ALREADY_PAID",
@@ -122,6 +124,7 @@ __all__ = [
     "ProviderResult",
     "ReceiptLine",
     "ReceiptToRender",
+    "ReceiverShare",
     "Redirect",
     "RefundBounce",
     "RefundSucceeded",
@@ -130,6 +133,7 @@ __all__ = [
     "RouteOffer",
     "RoutingQuestion",
     "ShowQr",
+    "SplitProvider",
     "Tender",
     "TransactionKind",
     "Wait",

@@ -25,7 +25,9 @@ Form = Literal["merchant_scan", "customer_scan", "sticker", "page", "wap", "app"
 """How a customer pays (payments.md section 3)."""
 Feature = Literal["partial_capture", "partial_refund", "cancel", "split", "dispute", "bill", "payout"]
 """What a provider can do beyond its forms; what is not declared is never called."""
-TransactionKind = Literal["authorize", "sale", "capture", "void", "cancel", "close", "refund", "refund_bounce"]
+TransactionKind = Literal[
+    "authorize", "sale", "capture", "void", "cancel", "close", "refund", "refund_bounce", "settle"
+]
 """One thing asked of a provider. `create` and `pay` begin a sale; a bounce is only ever told, never asked for."""
 
 CUSTOMER_PAYING: Final = "customer_paying"
@@ -200,6 +202,20 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverShare:
+    """One receiver's share of a `settle`."""
+
+    receiver_id: str
+    receiver_type: str
+    """platform_merchant, channel_merchant, channel_user, channel_login or channel_open_id."""
+    account: str = field(repr=False)
+    """As the channel names it; a merchant's id for platform_merchant."""
+    name: str = field(repr=False)
+    amount_minor: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderCall:
     """One question to a provider.
 
@@ -239,6 +255,8 @@ class ProviderCall:
     store_id: str | None = None
     terminal_id: str | None = None
     operator_id: str | None = None
+    shares: tuple[ReceiverShare, ...] = ()
+    """For `settle`: who gets how much; they add up to `amount_minor`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,8 +467,8 @@ class PaymentProvider(Protocol):
     left is `not_sent`. Which methods are called follows from forms and features: `pay` from merchant_scan and local,
     `create` from the forms that show something, `authorize`, `capture` and `void` from preauth, `cancel` and
     `fetch_bill` from the features of those names (bill), those of `DisputeProvider` from dispute, those of
-    `PayoutProvider` from payout; the rest always.
-    Others answer `not_supported`.
+    `PayoutProvider` from payout, `settle` of `SplitProvider` from split; the rest always. Others answer
+    `not_supported`.
     """
 
     def describe(self) -> ProviderDescription:

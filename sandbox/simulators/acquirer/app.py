@@ -39,6 +39,7 @@ from sandbox.simulators.acquirer.requests import (
     Question,
     Scan,
     Script,
+    Settle,
 )
 from sandbox.simulators.acquirer.scenarios import SUCCESS, UnknownScenario, named
 from sandbox.simulators.acquirer.signing import (
@@ -101,6 +102,7 @@ class Acquirer:
             "capture": lambda who, body: self.wallet.capture(who, _read(Part, body)),
             "void": lambda who, body: self.wallet.void(who, _read(Part, body)),
             "refund": lambda who, body: self.wallet.refund(who, _read(Part, body)),
+            "settle": lambda who, body: self.wallet.settle(who, _read(Settle, body)),
             "cancel": lambda who, body: self.wallet.cancel(who, _read(FollowUp, body)),
             "close": lambda who, body: self.wallet.close(who, _read(FollowUp, body)),
             "query": lambda who, body: self.wallet.query(who, _read(Question, body)),

@@ -36,6 +36,21 @@ class Part(FollowUp):
     notify_url: str = ""
 
 
+class Share(BaseModel):
+    """What one receiver gets of a settle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    account: str = Field(min_length=1, max_length=128)
+    amount_minor: Amount
+
+
+class Settle(Part):
+    """Gives shares of `original_key` to receivers; `amount_minor` is their sum."""
+
+    shares: list[Share] = Field(min_length=1, max_length=50)
+
+
 class Order(Question):
     """Money a merchant wants: pay, authorize, precreate."""
 

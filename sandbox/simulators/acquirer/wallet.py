@@ -14,7 +14,7 @@ from sandbox.simulators.acquirer.book import Book, Entry, stamp
 from sandbox.simulators.acquirer.disputes import Disputes
 from sandbox.simulators.acquirer.payouts import Payouts
 from sandbox.simulators.acquirer.replies import Payload, Reply, encoded, words
-from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, PayoutOrder, Question, Scan
+from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, PayoutOrder, Question, Scan, Settle
 from sandbox.simulators.acquirer.scenarios import (
     MAGIC_AMOUNTS,
     NEVER,
@@ -60,6 +60,10 @@ class Wallet:
     def refund(self, merchant_no: str, part: Part) -> Reply:
         """Return money."""
         return self._part(merchant_no, part, operation="refund")
+
+    def settle(self, merchant_no: str, settle: Settle) -> Reply:
+        """Give shares of what was taken to receivers."""
+        return self._part(merchant_no, settle, operation="settle")
 
     def _order(self, merchant_no: str, order: Order, *, operation: str, kind: str) -> Reply:
         repeated = self._repeat(merchant_no, order)
@@ -110,7 +114,7 @@ class Wallet:
         entry.original_key = part.original_key
         entry.notify_url = part.notify_url
         entry.is_final = int(part.is_final and operation == "capture")
-        self._begin(entry, scenario, self._refusal_of_part(entry, original))
+        self._begin(entry, scenario, self._refusal_of_part(entry, original, part))
         self._book.save(entry)
         return self._reply(entry, scenario)
 
@@ -274,7 +278,7 @@ class Wallet:
     def _store_notice(self, entry: Entry, body: Payload) -> None:
         self._book.add_notice(merchant_no=entry.merchant_no, url=entry.notify_url, body=encoded(body))
 
-    def _refusal_of_part(self, entry: Entry, original: Entry | None) -> str:
+    def _refusal_of_part(self, entry: Entry, original: Entry | None, part: Part) -> str:
         kinds = {"authorize"} if entry.kind in {"capture", "void"} else {"sale", "capture"}
         if original is None or original.kind not in kinds:
             return "NOT_FOUND"
@@ -282,11 +286,21 @@ class Wallet:
             return "ORDER_CLOSED"
         if original.currency != entry.currency:
             return "INVALID_PARAMETER"
-        return "AMOUNT_EXCEEDED" if entry.amount_minor > self._left_of(original) else ""
+        if isinstance(part, Settle) and sum(share.amount_minor for share in part.shares) != part.amount_minor:
+            return "INVALID_PARAMETER"
+        left = self._unshared(original) if entry.kind == "settle" else self._left_of(original)
+        return "AMOUNT_EXCEEDED" if entry.amount_minor > left else ""
+
+    def _unshared(self, original: Entry) -> int:
+        """What may still be shared: shares leave what can be refunded as it is, the merchant answers for both."""
+        shared = [
+            e for e in self._book.follow_ups(original) if e.kind == "settle" and e.status in {"SUCCESS", "PENDING"}
+        ]
+        return original.amount_minor - sum(e.amount_minor for e in shared)
 
     def _left_of(self, original: Entry) -> int:
         """What is not yet captured, voided, refunded or disputed; what is pending counts as gone."""
-        used = [e for e in self._book.follow_ups(original) if e.status in {"SUCCESS", "PENDING"}]
+        used = [e for e in self._book.follow_ups(original) if e.status in {"SUCCESS", "PENDING"} and e.kind != "settle"]
         if any(e.is_final for e in used):
             return 0
         disputed = self._book.disputed_minor(original)

@@ -39,6 +39,7 @@ from sandbox.simulators.acquirer.requests import (
     PayoutOrder,
     Question,
     Scan,
+    Settle,
 )
 from sandbox.simulators.acquirer.scenarios import named
 from sandbox.simulators.acquirer.wallet import Wallet
@@ -50,6 +51,7 @@ REQUESTS = {
     "capture": Part,
     "void": Part,
     "refund": Part,
+    "settle": Settle,
     "cancel": FollowUp,
     "close": FollowUp,
     "query": Question,
@@ -180,15 +182,17 @@ class DirectProvider(SimulatedAcquirerProvider):
 
     __slots__ = ("_id", "acquirer", "features")
 
-    def __init__(self, id_: str, acquirer: Acquirer) -> None:
+    def __init__(self, id_: str, acquirer: Acquirer, *, lacks: str = "") -> None:
+        """`lacks`: a feature that this one does not have."""
         super().__init__(acquirer)  # type: ignore[arg-type]  # the client's one method that is used
         self._id = id_
         self.acquirer = acquirer
+        self.features = frozenset(super().describe().features - {lacks})
 
     def describe(self) -> ProviderDescription:
         base = super().describe()
         changed: dict[str, Any] = {name: getattr(base, name) for name in base.__dataclass_fields__}
-        return ProviderDescription(**{**changed, "id": self._id})
+        return ProviderDescription(**{**changed, "id": self._id, "features": self.features})
 
     async def parse_notice(self, notice: Notice) -> NoticeOutcome | DisputeNotice:
         """Signatures are the real plugin's matter; here the header says whether the notice is genuine."""

@@ -128,7 +128,9 @@ class Shop(World):
 async def open_shop(database_url: str, *, clock: ManualClock, home: Path) -> AsyncIterator[Shop]:
     """A shop on a migrated database."""
     first, second = Acquirer(clock), Acquirer(clock)
-    registry = registry_of([DirectProvider("simulated_acquirer", first), DirectProvider("second_acquirer", second)])
+    plain = DirectProvider("plain_acquirer", first, lacks="split")
+    told = [DirectProvider("simulated_acquirer", first), DirectProvider("second_acquirer", second)]
+    registry = registry_of([*told, plain])
     settings = Settings(home=home, public_origin=ORIGIN)
     urls, plugins = DatabaseUrls(owner=database_url), ScriptedPlugins()
     async with open_platform(settings, urls, clock=clock, registry=registry, plugins=plugins) as platform:

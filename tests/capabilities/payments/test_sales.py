@@ -53,6 +53,7 @@ async def test_scanned_code_is_captured(shop: Shop, seller: Till) -> None:
         "refundable_minor": 8_200,
         "disputed_minor": 0,
         "fee_minor": 49,
+        "split_minor": 0,
         "net_minor": 8_151,
     }
     assert await seller.balances(shop.platform) == PAID

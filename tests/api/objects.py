@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.bootstrap.worker import needs_of
+from platform_core.capabilities.payments.draft import SETTLE
 from platform_core.capabilities.payments.receipts import DRAW
 from platform_core.contracts.scopes import catalogue
 from platform_core.delivery.assembly import open_delivery
@@ -140,9 +141,18 @@ async def _receipt(tenant: Tenant) -> str:
     return id_
 
 
+async def _dispute(tenant: Tenant) -> str:
+    """Of a part of the payment, told of by the acquirer."""
+    payment = await tenant.make("/v1/payments/{payment_id}")
+    [sale, *_] = await tenant.shop.transactions(payment)
+    assert tenant.shop.acquirer.dispute(sale["id"], 100)
+    await tenant.shop.deliver(tenant.till)
+    return str((await tenant.till.get("/disputes")).json()["data"][0]["id"])
+
+
 async def _settlement(tenant: Tenant) -> str:
     await tenant.make("/v1/payments/{payment_id}")
-    for row in await tenant.shop.due_rows(tenant.till):
+    for row in [row for row in await tenant.shop.due_rows(tenant.till) if row.kind == SETTLE]:
         await tenant.shop.platform.payments.settlement.settle(row)
     answer = await tenant.till.get("/settlements")
     return str(answer.json()["data"][0]["id"])
@@ -285,6 +295,7 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/payments/{payment_id}": _payment,
     "/v1/refunds/{refund_id}": _refund,
     "/v1/receipts/{receipt_id}": _receipt,
+    "/v1/disputes/{dispute_id}": _dispute,
     "/v1/settlements/{settlement_id}": _settlement,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,

@@ -164,10 +164,10 @@ def test_the_bill_of_a_day_adds_up(till: Till) -> None:
     till.ask("pay", **order("txn_2", amount_minor=5_000))
     till.ask("refund", key="txn_3", original_key="txn_1", amount_minor=3_000, currency="CNY")
     till.ask("cancel", key="txn_4", original_key="txn_2")
-    claim = {"merchant_no": "till", "key": "txn_1", "amount_minor": 4_000}
+    claim = {"merchant_no": MERCHANT_NO, "key": "txn_1", "amount_minor": 4_000}
     reference = till.client.post("/_disputes", json=claim).json()["reference"]
     for step in ("withdrawn", "won", "lost"):
-        till.client.post(f"/_disputes/{reference}", json={"merchant_no": "till", "step": step})
+        till.client.post(f"/_disputes/{reference}", json={"merchant_no": MERCHANT_NO, "step": step})
     day = datetime.fromisoformat(till.book()["movements"][0]["moved_at"]).astimezone(UTC) + timedelta(hours=8)
     later = datetime.now(UTC) + timedelta(days=2)
     till.client.post("/_clock", json={"now": later.isoformat()})

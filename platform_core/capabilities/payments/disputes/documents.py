@@ -74,7 +74,7 @@ def documents_of(content_type: str, body: bytes) -> list[Document]:
         document = _document(piece)
         found.setdefault(document.sha256, document)
     if not 1 <= len(pieces) <= DOCUMENTS_MAX:
-        raise _malformed(f"The form has {len(pieces)} files")
+        raise _malformed(f"it has {len(pieces)} files")
     return list(found.values())
 
 
@@ -85,7 +85,7 @@ def boundary_of(content_type: str) -> bytes:
         raise EVIDENCE_MEDIA_TYPE.error()
     boundary = head.get_boundary()
     if boundary is None or _BOUNDARY.fullmatch(boundary) is None:
-        raise _malformed("The Content-Type names no boundary of RFC 2046")
+        raise _malformed("its Content-Type names no boundary of RFC 2046")
     return boundary.encode("ascii")
 
 
@@ -93,12 +93,12 @@ def body_pieces(body: bytes, boundary: bytes) -> list[bytes]:
     """The parts between the delimiters, each with its headers. Raises 400 for a form without an end."""
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary)
     if len(pieces) < 3 or not pieces[-1].startswith(b"--") or pieces[0].strip():
-        raise _malformed("The form does not begin or end with its boundary")
+        raise _malformed("it does not begin or end with its boundary")
     parts = []
     for piece in pieces[1:-1]:
         line, separator, part = piece.partition(b"\r\n")
         if not separator or line.strip(b" \t"):
-            raise _malformed("A boundary is followed by something else than a line's end")
+            raise _malformed("a boundary is followed by something else than a line's end")
         parts.append(part)
     return parts
 
@@ -106,11 +106,11 @@ def body_pieces(body: bytes, boundary: bytes) -> list[bytes]:
 def _document(part: bytes) -> Document:
     head, separator, content = part.partition(b"\r\n\r\n")
     if not separator or len(head) > _HEADER_BYTES_MAX:
-        raise _malformed("A part has no headers, or too many")
+        raise _malformed("a part has no headers, or too many")
     said = BytesHeaderParser(policy=HTTP).parsebytes(head + b"\r\n\r\n")["content-disposition"]
     words = {} if said is None else dict(said.params)
     if said is None or said.content_disposition != "form-data" or words.get("name") != FIELD or "filename" not in words:
-        raise _malformed(f"A part is not named {FIELD}, or has no file name")
+        raise _malformed(f"a part is not named {FIELD}, or has no file name")
     name = _UNSHOWN.sub("_", words["filename"])[:NAME_LENGTH_MAX] or "_"
     if len(content) > DOCUMENT_BYTES_MAX:
         raise EVIDENCE_TOO_LARGE.error({"name": name, "size": len(content), "max": DOCUMENT_BYTES_MAX})

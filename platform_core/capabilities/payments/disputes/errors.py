@@ -56,7 +56,7 @@ EVIDENCE_MALFORMED = declare(
     "payments.evidence_malformed",
     status=400,
     title=Text(en="The form cannot be read", zh="表单无法解析"),
-    detail=Text(en="{why}.", zh="{why}。"),
+    detail=Text(en="The form cannot be read: {why}.", zh="表单无法读取：{why}。"),
     hint=Text(
         en="Send multipart/form-data with one to ten parts named file, each with a file name.",
         zh="请使用 multipart/form-data，包含一至十个名为 file 且带文件名的部分。",

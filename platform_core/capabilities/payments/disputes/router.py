@@ -123,6 +123,7 @@ async def submit_evidence(request: Request, dispute_id: str, principal: Writer) 
     A repetition under the same Idempotency-Key is one with the same documents, whatever its boundary.
     """
     payments = payments_of(request)
+    await payments.disputes.seen(principal, dispute_id)  # before five megabytes are read for nobody
     documents = documents_of(request.headers.get("content-type", ""), await whole_body(request))
     meaning = canonical([[document.name, document.sha256] for document in documents])
     idempotent = read_idempotency(request, client_id=principal.client_id, body=meaning)

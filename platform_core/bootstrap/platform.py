@@ -26,7 +26,6 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.setup import PaymentSetup
-from platform_core.capabilities.payments.splits.repository import SplitRepository
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
@@ -249,7 +248,6 @@ def assemble(
         tools,
         ledger,
         cursors,
-        splits=SplitRepository(database),
         destinations=PayoutDestinations(deps),
         parties=PartyBranches(database).branches(),
     )

@@ -9,11 +9,13 @@ from platform_core.bootstrap.commands import (
     ledger,
     outbox,
     parties,
+    payout,
     plugin_author,
     plugin_dev,
     plugin_health,
     plugin_operation,
     plugin_replay,
+    settlement,
     staff,
 )
 from platform_core.bootstrap.commands.demo import demo
@@ -36,6 +38,8 @@ app.command()(migrate)
 app.command()(doctor)
 app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(settlement.app, name="settlement")
+app.add_typer(payout.app, name="payout")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")

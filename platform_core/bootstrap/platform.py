@@ -244,13 +244,7 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
-    payments = payments_assembly.assemble(
-        tools,
-        ledger,
-        cursors,
-        destinations=PayoutDestinations(deps),
-        parties=PartyBranches(database).branches(),
-    )
+    payments = _payments(tools, ledger, cursors, deps=deps)
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,
@@ -282,6 +276,16 @@ def assemble(
         payments=payments,
         payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
         plugin_host=host,
+    )
+
+
+def _payments(tools: Tools, ledger: LedgerService, cursors: Cursors, *, deps: IdentityDeps) -> Payments:
+    return payments_assembly.assemble(
+        tools,
+        ledger,
+        cursors,
+        destinations=PayoutDestinations(deps),
+        parties=PartyBranches(deps.database).branches(),
     )
 
 

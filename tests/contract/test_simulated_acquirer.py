@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from platform_core.contracts.payments import BillRequest, ErrorClass, Outcome
+from platform_core.contracts.payments import PAYOUT_RETURNED, BillRequest, ErrorClass, Outcome
 from plugins.simulated_acquirer.codes import CLASS_OF
 from sandbox.testbed.context import LocalContext
 from sandbox.testbed.provider_suite import (
@@ -17,17 +17,21 @@ from sandbox.testbed.provider_suite import (
     Calls,
     FrozenMoneySuite,
     NoticeSuite,
+    PayoutSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
     SplitSuite,
     is_success,
+    payout_of,
 )
 from tests.contract.conftest import AcquirerHarness
 
 pytestmark = pytest.mark.contract
 
 
-class TestSimulatedAcquirer(RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, SplitSuite):
+class TestSimulatedAcquirer(
+    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, PayoutSuite, SplitSuite
+):
     """The whole contract; the fixture stands in conftest."""
 
 
@@ -61,6 +65,17 @@ async def test_each_scenario_has_its_class(
 
 def test_no_listed_code_is_unknown() -> None:
     assert ErrorClass.UNKNOWN not in CLASS_OF.values()
+
+
+async def test_a_payout_that_the_bank_sent_back_is_returned(harness: AcquirerHarness) -> None:
+    payout = payout_of(harness)
+    assert is_success(await harness.provider.payout(payout), AMOUNT_MINOR)
+    back = {"merchant_no": harness.account.settings["merchant_no"], "key": payout.idempotency_key}
+    assert harness.control.post("/_payout_returns", json=back).json() == {"code": "OK"}
+    assert harness.control.post("/_payout_returns", json=back).status_code == 404
+    result = await harness.provider.query_payout(payout)
+    assert (result.outcome, result.error and result.error.code) == (Outcome.FAILED, PAYOUT_RETURNED)
+    assert harness.moved(payout.idempotency_key) == 1
 
 
 async def test_a_wrong_key_is_unknown_and_moves_nothing(harness: AcquirerHarness, calls: Calls) -> None:

@@ -26,7 +26,9 @@ from platform_core.contracts.payments import (
     NoticeOutcome,
     NoticeRefused,
     Outcome,
+    Payee,
     PaymentProvider,
+    PayoutCall,
     ProviderCall,
     ProviderDescription,
     ProviderResult,
@@ -193,6 +195,35 @@ async def test_a_remote_plugin_may_have_acted_unless_it_was_never_reached(
     one = await acme(stages, tier="remote")
     one.plays(Fault(kind), has_sent=False)
     assert (await one.made.pay(call())).outcome is outcome
+
+
+def payout(**more: Any) -> PayoutCall:
+    return PayoutCall(
+        idempotency_key="pyo_1",
+        out_payout_no="P1",
+        amount_minor=1_200,
+        currency="CNY",
+        channel_account=ChannelAccount(id="cha_1", settings={"shop": 7}, secret_names={"mac": "cha_1/mac"}),
+        deadline_s=5.0,
+        now=NOON,
+        ctx=context(),
+        payee=Payee(holder="Hutong Coffee", bank="ICBC", account="6222021234567890"),
+        **more,
+    )
+
+
+async def test_a_payout_travels_with_its_payee_and_is_not_sent_or_unknown_like_a_payment(stages: Stages) -> None:
+    one = await acme(stages)
+    one.plays(Answered(PAID))
+    assert await one.made.payout(payout()) == PAID
+    assert json.loads(one.begun.arguments)["payee"]["account"] == "6222021234567890"
+    for method, has_sent, outcome in (
+        ("payout", False, Outcome.FAILED),
+        ("payout", True, Outcome.UNKNOWN),
+        ("query_payout", False, Outcome.UNKNOWN),
+    ):
+        one.plays(Fault(FaultKind.DIED), has_sent=has_sent)
+        assert (await getattr(one.made, method)(payout())).outcome is outcome
 
 
 async def test_a_plugin_that_is_not_enabled_or_drained_is_not_asked_for_new_payments(stages: Stages) -> None:

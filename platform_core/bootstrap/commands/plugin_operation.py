@@ -59,7 +59,7 @@ def plugins() -> None:
     """Plugins: releases, installations, suspension."""
 
 
-def _operator() -> str:
+def operator() -> str:
     """Who is at the terminal, for the audit log and for acts that need two."""
     return f"terminal:{getpass.getuser()}"
 
@@ -154,7 +154,7 @@ def submit(
             Submission(
                 unpacked=unpacked,
                 isv_id=publisher,
-                by=_operator(),
+                by=operator(),
                 change_log=change_log,
                 test_account=test_account,
             )
@@ -210,7 +210,7 @@ def secret(
 
     async def work(platform: Platform) -> BaseModel:
         wanted = SigningSecretRotate(overlap_s=overlap_s)
-        return await platform.plugin_life.signing_secrets.rotate(plugin_id, wanted, isv_id=None, by=_operator())
+        return await platform.plugin_life.signing_secrets.rotate(plugin_id, wanted, isv_id=None, by=operator())
 
     _tell(terminal, within(work), "{plugin_id} is called under {secret}. Keep it now: nobody can show it again.")
 
@@ -231,7 +231,7 @@ def review(
     async def work(platform: Platform) -> BaseModel:
         wanted = ReviewWrite.model_validate({"decision": decision, "note": note, "rules": tuple(rule or ())})
         release_id = await _release_id(platform, release, states=("in_review",))
-        return await platform.plugin_life.releases.review(release_id, wanted, reviewer=_operator())
+        return await platform.plugin_life.releases.review(release_id, wanted, reviewer=operator())
 
     _tell(terminal, within(work), "{plugin_id} {plugin_version} is {state}.")
 
@@ -244,7 +244,7 @@ def publish(release: ReleaseArgument, *, is_json: JsonOption = False) -> None:
 
     async def work(platform: Platform) -> BaseModel:
         release_id = await _release_id(platform, release, states=("approved",))
-        return await platform.plugin_life.releases.publish(release_id, by=_operator(), isv_id=None)
+        return await platform.plugin_life.releases.publish(release_id, by=operator(), isv_id=None)
 
     _tell(terminal, within(work), "{plugin_id} {plugin_version} is {state}.")
 
@@ -332,7 +332,7 @@ def upgrade(
     async def everyone(platform: Platform) -> BaseModel:
         await platform.plugin_life.host_releases.register(discover())
         wanted = version or await _newest(platform, plugin_id)
-        return await platform.plugin_life.rollouts.start(plugin_id, wanted, by=_operator(), percent=percent)
+        return await platform.plugin_life.rollouts.start(plugin_id, wanted, by=operator(), percent=percent)
 
     _tell(terminal, within(everyone), "{plugin_id} {plugin_version} goes to {percent} % of merchants as {id}.")
 
@@ -369,8 +369,8 @@ def rollback(
         async with platform.database.read_all() as connection:
             running = await repository.running_rollout(connection, plugin_id)
         if running is not None and running.version == version:
-            await life.rollouts.halt(plugin_id, by=_operator(), reason=reason)
-        return await life.rollouts.roll_back_all(plugin_id, version, by=_operator(), reason=reason)
+            await life.rollouts.halt(plugin_id, by=operator(), reason=reason)
+        return await life.rollouts.roll_back_all(plugin_id, version, by=operator(), reason=reason)
 
     count = within(everyone)
     terminal.say(f"{count} merchant(s) are back from {plugin_id} {version}.")
@@ -403,7 +403,7 @@ def suspend(
                 "reason": reason,
             }
         )
-        return await platform.plugin_life.switches.pull(wanted, by=_operator())
+        return await platform.plugin_life.switches.pull(wanted, by=operator())
 
     _tell(terminal, within(work), "{plugin_id} is suspended as {id}. Two people lift it: arsenal plugin lift {id}")
 
@@ -417,7 +417,7 @@ def lift(
     terminal = Terminal(is_json=is_json)
 
     async def work(platform: Platform) -> BaseModel:
-        return await platform.plugin_life.switches.lift(switch_id, SwitchLift(reason=reason), by=_operator())
+        return await platform.plugin_life.switches.lift(switch_id, SwitchLift(reason=reason), by=operator())
 
     _tell(terminal, within(work), "{id} is {state}; its lifting was proposed by {lift_proposed_by}.")
 
@@ -433,7 +433,7 @@ def order(
     terminal = Terminal(is_json=is_json)
 
     async def work(platform: Platform) -> None:
-        await platform.plugin_life.releases.reorder(plugin_ids, by=_operator())
+        await platform.plugin_life.releases.reorder(plugin_ids, by=operator())
 
     within(work)
     terminal.say(f"The order is {', '.join(plugin_ids)}, then the others.")
@@ -487,7 +487,7 @@ async def _release_id(platform: Platform, named: str, *, states: tuple[str, ...]
 
 
 def _actor(merchant_id: str) -> Actor:
-    return Actor(id=_operator(), merchant_id=merchant_id)
+    return Actor(id=operator(), merchant_id=merchant_id)
 
 
 def _at(merchant_id: str, plugin_id: str, work: Callable[[Platform, Record], Awaitable[T]]) -> T:

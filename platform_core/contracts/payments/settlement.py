@@ -46,7 +46,8 @@ class LinkedTransfer:
 class Withhold:
     """Money of a settlement that goes to `account` instead of the merchant's available money.
 
-    `reference` is the capability's own object; the transfers carry it. `account` is in the settlement's currency and
+    `reference` is the capability's own object; the linked transfers carry it, that of the money carries the
+    settlement's. `account` is in the settlement's currency and
     is none of payments' own. `document`: a row of the capability's own tables, written in the same plan.
     """
 

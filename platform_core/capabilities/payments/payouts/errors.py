@@ -97,7 +97,7 @@ TOP_UP_MISSING = declare(
     status=404,
     title=Text(en="No such top-up", zh="充值不存在"),
     detail=Text(en="There is no top-up {top_up_id} that waits.", zh="没有待确认的充值 {top_up_id}。"),
-    hint=Text(en="Propose it first: arsenal payouts top-up.", zh="请先提交：arsenal payouts top-up。"),
+    hint=Text(en="Propose it first: arsenal payout top-up.", zh="请先提交：arsenal payout top-up。"),
 )
 TOP_UP_INVALID = declare(
     "payments.top_up_invalid",

@@ -115,7 +115,7 @@ class Amendments:
     def _parts(self, withholdings: Sequence[Withhold], books: MerchantBooks) -> list[object]:
         parts: list[object] = []
         for one in withholdings:
-            parts.append(replace_reference(books, one.reference).withheld(_account(one.account), one.amount_minor))
+            parts.append(books.withheld(_account(one.account), one.amount_minor))
             parts += [self._linked(linked, one.reference) for linked in one.transfers]
             if one.document is not None:
                 parts.append(one.document)
@@ -131,11 +131,6 @@ def drop(dropped: dict[str, str], source: str, fault: str) -> None:
     dropped[source] = fault
     AMENDERS_DROPPED.add(1, {"source": source, "fault": fault})
     log.error("settlement.amender_dropped", source=source, fault=fault)
-
-
-def replace_reference(books: MerchantBooks, reference: str) -> MerchantBooks:
-    """The same accounts, for transfers about another object."""
-    return replace(books, reference=reference)
 
 
 def _fault(withholdings: Sequence[Withhold], asked: SettlementToAmend) -> str | None:

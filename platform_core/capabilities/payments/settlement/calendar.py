@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 SETTLE_AT = time(2)
@@ -17,12 +17,12 @@ def settlement_day(day: date, holidays: Collection[date]) -> date:
 
 
 def settled_at(day: date, holidays: Collection[date], time_zone: str) -> datetime:
-    """The moment from which a booking day's money may be settled, aware."""
-    return datetime.combine(settlement_day(day, holidays), SETTLE_AT, ZoneInfo(time_zone))
+    """The moment from which a booking day's money may be settled, UTC."""
+    return datetime.combine(settlement_day(day, holidays), SETTLE_AT, ZoneInfo(time_zone)).astimezone(UTC)
 
 
 def next_payout(after: datetime, holidays: Collection[date], time_zone: str, *, weekday: int | None = None) -> datetime:
-    """The next moment after `after` at which a schedule pays out: every day, or every ISO weekday (1 is Monday).
+    """The next moment, UTC, after `after` at which a schedule pays out: every day, or every ISO weekday (1 is Monday).
 
     One that falls on a holiday comes on the first day after it that is none; that may meet the next one, and then
     both are one.
@@ -35,7 +35,7 @@ def next_payout(after: datetime, holidays: Collection[date], time_zone: str, *, 
             continue
         moment = datetime.combine(_working(planned, holidays), PAY_OUT_AT, zone)
         if moment > after:
-            return moment
+            return moment.astimezone(UTC)
     raise AssertionError("a schedule has a next day")
 
 

@@ -5,6 +5,7 @@ Read it as of one snapshot: the caller's transaction is REPEATABLE READ.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -67,8 +68,8 @@ ORDER BY 2 LIMIT 1
 
 async def differences(connection: AsyncConnection) -> list[Difference]:
     """The first split or payment that breaks each rule."""
-    return [
-        Difference(*row)
-        for query in (_BY_LEDGER, _SUMS, _OF_PAYMENT)
-        for row in await connection.exec_driver_sql(query)
-    ]
+    found: list[Difference] = []
+    for query in (_BY_LEDGER, _SUMS, _OF_PAYMENT):
+        rows: Iterable[Sequence[str]] = await connection.exec_driver_sql(query)
+        found += [Difference(*row) for row in rows]
+    return found

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from platform_core.capabilities.payments.payouts.models import PAYOUTS
 from platform_core.capabilities.payments.payouts.sending import Sending
-from platform_core.kernel.commit import Plan
+from platform_core.contracts.rar import Detail
+from platform_core.kernel.commit import Change, Plan, PlanRefused
 from tests.capabilities.payments.acquirer import Crash
 from tests.capabilities.payments.payouts.desk import (
     ACCOUNT,
@@ -75,7 +77,7 @@ async def test_what_cannot_be_paid_out_is_refused_and_nothing_is_written(shop: S
     assert answer.status_code == 200, answer.text
     await refused(shop, pay_out(payee, 999), "payments.payout_below_minimum", 422)
     await refused(shop, pay_out(payee, 1_000, currency="JPY"), "payments.payout_destination_missing")
-    await refused(shop, pay_out(payee, -1), "kernel.field_invalid", 422)
+    await refused(shop, pay_out(payee, -1), "kernel.validation_failed", 422)
     await owe(shop, payee, 1)
     await refused(shop, pay_out(payee, 1_000), "payments.payout_debt_open")
     assert await stands(shop, payee) == (5_000, 0, 1_000)
@@ -282,3 +284,33 @@ async def test_random_schedules_never_pay_out_twice(shop: Shop, payee: Till) -> 
     assert [moved.get(row["id"], 0) for row in rows] == [int(row["state"] == "paid") for row in rows]
     paid = sum(row["state"] == "paid" for row in rows) * 1_000
     assert await stands(shop, payee) == (40_000 - paid, 0, paid)
+
+
+async def test_a_limited_app_pays_out_within_its_limit_and_gets_back_what_failed(shop: Shop) -> None:
+    limit = {"per": "day", "amount_minor": 5_000, "currency": "CNY"}
+    detail = Detail.model_validate({"type": "payout_create", "limits": [limit]})
+    till = await shop.new_till(scopes=(*SCOPES, "payouts:write"), details=(detail,))
+    await confirm_destination(shop, till)
+    await give(shop, till, 20_000)
+    shop.acquirer.script("payee_refused", operation="payout")
+    assert (await paid_out(till, 4_000))["state"] == "failed"
+    assert (await paid_out(till, 5_000))["state"] == "paid"
+    before, calls = await stands(shop, till), len(shop.acquirer.calls)
+    beyond = await pay_out(till, 1)
+    assert (beyond.status_code, beyond.json()["code"]) == (403, "identity.limit_exceeded")
+    assert (await stands(shop, till), len(shop.acquirer.calls)) == (before, calls)
+    rows = await shop.fetch("SELECT count(*) FROM pay_payout WHERE merchant_id = $1", till.merchant_id)
+    assert rows[0][0] == 2
+
+
+async def test_other_merchants_see_no_payout_settlement_or_terms(shop: Shop, payee: Till) -> None:
+    await give(shop, payee, 5_000)
+    payout = await paid_out(payee)
+    other = await shop.new_till(scopes=(*SCOPES, "payouts:write"))
+    await refused(shop, other.get(f"/payouts/{payout['id']}"), "payments.not_found", 404)
+    await refused(shop, other.get("/payouts/none"), "payments.not_found", 404)
+    for path in ("/payouts", "/payout-terms", "/settlements"):
+        assert (await other.get(path)).json()["data"] == []
+    change = Change(PAYOUTS, payout["id"], {"state": "failed"})
+    with pytest.raises(PlanRefused):
+        await shop.platform.committer.commit(Plan(other.merchant_id, [change]))

@@ -128,7 +128,9 @@ async def test_a_capability_withholds_after_debt_and_reserve(
         "SELECT code, amount FROM ledger_transfer WHERE reference = 'fin_1' AND merchant_id = $1 ORDER BY position",
         seller.merchant_id,
     )
-    assert [tuple(row) for row in moves] == [("withhold", 1_500), ("repayment", 1_500)]
+    assert [tuple(row) for row in moves] == [("repayment", 1_500)]
+    own = await shop.fetch("SELECT code FROM ledger_transfer WHERE reference = $1 ORDER BY position", shown["id"])
+    assert [row["code"] for row in own] == ["settlement", "debt", "reserve", "withhold", "withhold"]
     assert await shop.fetch("SELECT 1 FROM merchant_licence WHERE id = $1", draft.row["id"])
 
 

@@ -26,7 +26,6 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.setup import PaymentSetup
-from platform_core.capabilities.payments.splits.repository import SplitRepository
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
@@ -285,7 +284,6 @@ def _payments(tools: Tools, ledger: LedgerService, cursors: Cursors, *, deps: Id
         tools,
         ledger,
         cursors,
-        splits=SplitRepository(deps.database),
         destinations=PayoutDestinations(deps),
         parties=PartyBranches(deps.database).branches(),
     )

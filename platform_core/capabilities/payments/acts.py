@@ -322,14 +322,9 @@ class PaymentActs:
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
             payment = file.payment
             earlier = next((r for r in file.refunds if r.out_request_no == request.out_request_no), None)
-            if earlier is not None:
-                if earlier.fingerprint != idempotent.fingerprint:
-                    raise OUT_REQUEST_NO_TAKEN.error(
-                        {"out_request_no": request.out_request_no, "payment_id": payment.id}
-                    )
-                if earlier.state != "failed":
-                    intent.reply = Reply(200, json_text(refund_answer(earlier.model_dump())))
-                    return
+            if earlier is not None and _is_refunded(earlier, idempotent):
+                intent.reply = Reply(200, json_text(refund_answer(earlier.model_dump())))
+                return
             amount = refund_amount(payment, draft, request, earlier)
             fee_back = fee_part(payment, fee_terms(payment, terms), amount)
             original = paid_by(file, amount)
@@ -549,6 +544,14 @@ def _charge(meter: Meter, draft: Draft, row: dict[str, Any]) -> None:
     )
     row["charge"] = charge.record()
     draft.add(*charge.held())
+
+
+def _is_refunded(earlier: Refund, idempotent: IdempotentRequest) -> bool:
+    """Whether a refund of this number stands; a failed one is tried again. Raises 409 `out_request_no_taken`."""
+    if earlier.fingerprint != idempotent.fingerprint:
+        values = {"out_request_no": earlier.out_request_no, "payment_id": earlier.payment_id}
+        raise OUT_REQUEST_NO_TAKEN.error(values)
+    return earlier.state != "failed"
 
 
 def _refund_reply(out_request_no: str) -> Callable[[PaymentFile, Draft], str]:

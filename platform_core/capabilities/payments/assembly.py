@@ -93,12 +93,12 @@ def assemble(
     cursors: Cursors,
     *,
     destinations: PayoutDestinations,
-    splits: SplitRepository,
     parties: Mapping[str, Branch] | None = None,
 ) -> Payments:
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
+    splits = SplitRepository(tools.repository.database)
     settlements = SettlementRepository(tools.repository.database)
     disputes = DisputeService(desk, ledger, DisputeRepository(tools.repository.database))
     payout_rows = PayoutRepository(tools.repository.database)

@@ -23,6 +23,7 @@ CLASS_OF: Final[Mapping[str, ErrorClass]] = MappingProxyType(
         "AMOUNT_EXCEEDED": ErrorClass.DECLINED_FINAL,
         "ORDER_CLOSED": ErrorClass.DECLINED_FINAL,
         "ORDER_CANCELED": ErrorClass.DECLINED_FINAL,
+        "ORDER_DISPUTED": ErrorClass.DECLINED_FINAL,
         "ORDER_EXPIRED": ErrorClass.DECLINED_FINAL,
         "INVALID_PARAMETER": ErrorClass.INVALID_REQUEST,
         "NOT_FOUND": ErrorClass.INVALID_REQUEST,

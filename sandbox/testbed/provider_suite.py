@@ -10,6 +10,7 @@ fixture `harness`:
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,12 @@ from platform_core.contracts.payments import (
     PAYOUT_SENT,
     BillRequest,
     ChannelAccount,
+    DisputeCall,
+    DisputeNotice,
+    DisputeProvider,
+    DisputeWord,
     ErrorClass,
+    EvidenceFile,
     Feature,
     Form,
     Notice,
@@ -39,6 +45,7 @@ from platform_core.contracts.payments import (
     PayoutCall,
     PayoutProvider,
     ProviderCall,
+    ProviderError,
     ProviderResult,
     ShowQr,
     TransactionKind,
@@ -401,6 +408,107 @@ class ShownCodeSuite:
         refused = await harness.provider.close(calls.follow_up("close", paid))
         assert (refused.outcome, refused.error and refused.error.error_class) == (Outcome.FAILED, ErrorClass.DUPLICATE)
         assert [harness.moved(order.idempotency_key) for order in (closed, paid)] == [0, 1]
+
+
+class DisputeHarness(NoticeHarness, Protocol):
+    """What is needed besides for disputes."""
+
+    def dispute(self, key: str, amount_minor: int) -> str:
+        """The customer disputes what was paid under the key; returns the provider's reference."""
+        ...
+
+    def decide(self, reference: str, word: Literal["withdrawn", "won", "lost"]) -> None:
+        """The provider goes on with a dispute."""
+        ...
+
+
+class DisputeSuite:
+    """What holds for the feature `dispute`: mix into a suite of a provider that declares it."""
+
+    async def test_a_notice_and_a_query_tell_the_same_of_a_dispute(self, harness: DisputeHarness, calls: Calls) -> None:
+        provider, sale, reference = await _disputed(harness, calls)
+        notice = await harness.notice(reference)
+        said = await provider.parse_notice(notice)
+        assert isinstance(said, DisputeNotice)
+        assert (said.word.provider_reference, said.word.idempotency_key) == (reference, sale.idempotency_key)
+        assert (said.word.status, said.word.is_withdrawn, said.word.amount_minor) == ("opened", False, 5_000)
+        assert await provider.parse_notice(notice) == said
+        assert await dispute_asked(provider).query_dispute(about_dispute(harness, sale, reference)) == said.word
+
+    async def test_money_is_withdrawn_once_and_the_end_stays(self, harness: DisputeHarness, calls: Calls) -> None:
+        provider, sale, reference = await _disputed(harness, calls)
+        call = about_dispute(harness, sale, reference)
+        for word, status, is_withdrawn in (
+            ("withdrawn", "opened", True),
+            ("won", "won", True),
+            ("lost", "won", True),
+        ):
+            harness.decide(reference, word)  # type: ignore[arg-type]  # mypy widens the literals of the table
+            told = await dispute_asked(provider).query_dispute(call)
+            assert isinstance(told, DisputeWord)
+            assert (told.status, told.is_withdrawn) == (status, is_withdrawn)
+
+    async def test_evidence_is_taken_once_and_not_after_the_decision(
+        self, harness: DisputeHarness, calls: Calls
+    ) -> None:
+        provider, sale, reference = await _disputed(harness, calls)
+        content = b"%PDF-1.7 proof of delivery"
+        evidence = EvidenceFile(
+            name="proof.pdf",
+            media_type="application/pdf",
+            sha256=hashlib.sha256(content).hexdigest(),
+            content=content,
+        )
+        call = about_dispute(harness, sale, reference, evidence=evidence)
+        first = await dispute_asked(provider).submit_evidence(call)
+        assert isinstance(first, DisputeWord)
+        assert await dispute_asked(provider).submit_evidence(call) == first
+        harness.decide(reference, "lost")
+        late = await dispute_asked(provider).submit_evidence(replace(call, idempotency_key="evd_late"))
+        assert isinstance(late, ProviderError)
+        assert late.error_class not in {ErrorClass.UNKNOWN, ErrorClass.BUSY, ErrorClass.NOT_SENT}
+
+    async def test_an_accepted_dispute_is_lost_and_withdrawn(self, harness: DisputeHarness, calls: Calls) -> None:
+        provider, sale, reference = await _disputed(harness, calls)
+        told = await dispute_asked(provider).accept_dispute(about_dispute(harness, sale, reference))
+        assert isinstance(told, DisputeWord)
+        assert (told.status, told.is_withdrawn) == ("lost", True)
+
+    async def test_a_dispute_that_nobody_heard_of_is_an_error(self, harness: DisputeHarness, calls: Calls) -> None:
+        told = await dispute_asked(harness.provider).query_dispute(about_dispute(harness, calls.order(), "made-up"))
+        assert isinstance(told, ProviderError)
+
+
+async def _disputed(harness: DisputeHarness, calls: Calls) -> tuple[PaymentProvider, ProviderCall, str]:
+    sale = calls.order()
+    assert is_success(await harness.provider.pay(sale), AMOUNT_MINOR)
+    return harness.provider, sale, harness.dispute(sale.idempotency_key, 5_000)
+
+
+def dispute_asked(provider: PaymentProvider) -> DisputeProvider:
+    """The provider, which has the methods of what it declares."""
+    assert "dispute" in provider.describe().features
+    assert isinstance(provider, DisputeProvider)
+    return provider
+
+
+def about_dispute(
+    harness: Harness, sale: ProviderCall, reference: str, *, evidence: EvidenceFile | None = None
+) -> DisputeCall:
+    """A call about a dispute of a sale."""
+    return DisputeCall(
+        idempotency_key="dsp_00000001" if evidence is None else "evd_00000001",
+        dispute_id="dsp_00000001",
+        provider_reference=reference,
+        transaction_id=sale.idempotency_key,
+        amount_minor=5_000,
+        currency=sale.currency,
+        channel_account=harness.account,
+        deadline_s=5.0,
+        now=harness.now,
+        ctx=harness.ctx,
+        evidence=evidence,
+    )
 
 
 class FrozenMoneySuite:

@@ -9,10 +9,12 @@ import itertools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.bootstrap.worker import needs_of
+from platform_core.capabilities.payments.draft import SETTLE
 from platform_core.capabilities.payments.receipts import DRAW
 from platform_core.contracts.scopes import catalogue
 from platform_core.delivery.assembly import open_delivery
@@ -25,6 +27,7 @@ from platform_core.plugin_host.host_deps import Unpacked
 from platform_core.plugin_host.releases import Submission
 from platform_core.plugin_host.repository import read_plugin
 from platform_core.plugin_host.schemas import ReviewWrite
+from tests.capabilities.payments.payouts.desk import confirm_destination
 from tests.capabilities.payments.shop import Shop
 from tests.support.people import AtConsole, at_console
 from tests.support.proofs import HeldKey
@@ -142,10 +145,21 @@ async def _receipt(tenant: Tenant) -> str:
 
 async def _settlement(tenant: Tenant) -> str:
     await tenant.make("/v1/payments/{payment_id}")
-    for row in await tenant.shop.due_rows(tenant.till):
-        await tenant.shop.platform.payments.settlement.settle(row)
+    shop = tenant.shop
+    for row in await shop.due_rows(tenant.till):
+        if row.kind == SETTLE:
+            shop.clock.advance(max(row.due_at - shop.clock.now(), timedelta(0)))
+            await shop.platform.payments.settlement.settle(row)
     answer = await tenant.till.get("/settlements")
     return str(answer.json()["data"][0]["id"])
+
+
+async def _payout(tenant: Tenant) -> str:
+    """Out of what was settled, to a confirmed destination; asked for by the owner, who may."""
+    await tenant.make("/v1/settlements/{settlement_id}")
+    await confirm_destination(tenant.shop, tenant.till)
+    made = await tenant.ask("/payouts", {"out_payout_no": MARK, "amount_minor": 100, "currency": "CNY", "note": MARK})
+    return str(made["id"])
 
 
 async def _endpoint(tenant: Tenant) -> str:
@@ -286,6 +300,7 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/refunds/{refund_id}": _refund,
     "/v1/receipts/{receipt_id}": _receipt,
     "/v1/settlements/{settlement_id}": _settlement,
+    "/v1/payouts/{payout_id}": _payout,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,
     "/v1/webhook-endpoints/{id}": _endpoint,

@@ -116,6 +116,16 @@ class AcquirerHarness:
     def scan(self, code: str, scenario: str = "success") -> None:
         self.control.post("/buyer/scan", json={"qr_code": code, "scenario": scenario})
 
+    def dispute(self, key: str, amount_minor: int) -> str:
+        claim = {"merchant_no": MERCHANT_NO, "key": key, "amount_minor": amount_minor}
+        opened = self.control.post("/_disputes", json=claim).json()
+        assert opened["code"] == "OK", opened
+        return str(opened["reference"])
+
+    def decide(self, reference: str, word: str) -> None:
+        step = {"merchant_no": MERCHANT_NO, "step": word}
+        assert self.control.post(f"/_disputes/{reference}", json=step).status_code == 200
+
     async def notice(self, key: str) -> Notice:
         while True:
             arrived = self.desk.next()

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from platform_core.contracts.payments import PAYOUT_RETURNED, BillRequest, ErrorClass, Outcome
+from platform_core.contracts.payments import (
+    PAYOUT_RETURNED,
+    BillRequest,
+    DisputeWord,
+    ErrorClass,
+    EvidenceFile,
+    Outcome,
+)
 from plugins.simulated_acquirer.codes import CLASS_OF
 from sandbox.testbed.context import LocalContext
 from sandbox.testbed.provider_suite import (
     AMOUNT_MINOR,
     Calls,
+    DisputeSuite,
     FrozenMoneySuite,
     NoticeSuite,
     PayoutSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
+    about_dispute,
     is_success,
     payout_of,
 )
@@ -28,7 +38,9 @@ from tests.contract.conftest import AcquirerHarness
 pytestmark = pytest.mark.contract
 
 
-class TestSimulatedAcquirer(RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, PayoutSuite):
+class TestSimulatedAcquirer(
+    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, DisputeSuite, PayoutSuite
+):
     """The whole contract; the fixture stands in conftest."""
 
 
@@ -198,3 +210,34 @@ async def test_there_is_no_bill_of_a_day_that_is_not_over(harness: AcquirerHarne
     )
     with pytest.raises(LookupError):
         await harness.provider.fetch_bill(request)
+
+
+async def test_disputes_are_rows_of_the_bill(harness: AcquirerHarness, calls: Calls) -> None:
+    sale = calls.order()
+    await harness.provider.pay(sale)
+    reference = harness.dispute(sale.idempotency_key, 5_000)
+    harness.decide(reference, "withdrawn")
+    harness.decide(reference, "won")
+    moved = [one for one in harness.control.get("/_book").json()["movements"] if one["reference"] == reference]
+    assert [(one["kind"], one["key"], one["amount_minor"]) for one in moved] == [
+        ("dispute_withdrawn", sale.idempotency_key, 5_000),
+        ("dispute_won", sale.idempotency_key, 5_000),
+    ]
+    assert harness.moved(sale.idempotency_key) == 1
+
+
+@pytest.mark.parametrize(("amount", "end"), [(990_020, "opened"), (990_021, "won"), (990_022, "lost")])
+async def test_magic_amounts_are_disputed_and_decided_by_evidence(
+    harness: AcquirerHarness, calls: Calls, amount: int, end: str
+) -> None:
+    sale = calls.order(amount_minor=amount)
+    assert is_success(await harness.provider.pay(sale), amount)
+    [dispute] = [one for one in harness.control.get("/_book").json()["disputes"] if one["key"] == sale.idempotency_key]
+    content = b"%PDF-1.7"
+    evidence = EvidenceFile(
+        name="a.pdf", media_type="application/pdf", sha256=hashlib.sha256(content).hexdigest(), content=content
+    )
+    call = about_dispute(harness, sale, dispute["reference"], evidence=evidence)
+    told = await harness.provider.submit_evidence(call)
+    assert isinstance(told, DisputeWord)
+    assert (told.status, told.amount_minor) == (end, amount)

@@ -8,7 +8,7 @@ import pytest
 
 from platform_core.delivery import outbox_admin
 from platform_core.delivery.catalogue import EventConsumer, EventSeen
-from platform_core.delivery.queues import DueHandler
+from platform_core.delivery.queues import LEASE, DueHandler
 from platform_core.delivery.schedule import DELAYS_S
 from platform_core.kernel.commit import Due, DueDone, Event, Plan
 from platform_core.kernel.commit.due import DueWork
@@ -36,6 +36,20 @@ class Points:
             raise ConnectionError("the programme is away")
         earned = Event(self.world.ids.mint("evt"), "points.earned", event.object_id, 1, self.world.clock.now(), "{}")
         return Plan(event.merchant_id, [earned])
+
+
+class Death(BaseException):
+    """The process dies here; as a BaseException it passes every handler that a living process has."""
+
+
+class Dying(Points):
+    """Kills its worker the first time."""
+
+    async def handle(self, event: EventSeen) -> Plan:
+        plan = await super().handle(event)
+        if len(self.seen) == 1:
+            raise Death
+        return plan
 
 
 async def earned(world: World) -> int:
@@ -82,6 +96,26 @@ async def test_a_failing_consumer_is_tried_again_then_dead_then_sent_again(world
         await broker.carry(delivery)
     assert await earned(world) == 1
     assert await outbox_admin.list_dead(world.database) == []
+
+
+async def test_event_outlives_a_crashed_consumer(world: World, broker: Broker) -> None:
+    """medusajs/medusa issues 6016 and 14357: the worker dies in the consumer, another one does it a minute later."""
+    points, merchant = Dying(world), await world.merchant()
+    event = await world.emit(merchant, body='{"id":"pay_1"}', sequence=2)
+    async with world.worker(broker.publish, consumers=[points.consumer]) as delivery:
+        await delivery.relay.relay_once()
+        assert await delivery.dispatcher.turn() == 1
+        with pytest.raises(Death):
+            await broker.carry(delivery)
+    assert (len(points.seen), await earned(world)) == (1, 0)
+    async with world.worker(broker.publish, consumers=[points.consumer]) as delivery:
+        assert await delivery.dispatcher.turn() == 0, "it may live and be slow"
+        world.clock.advance(LEASE)
+        assert await delivery.dispatcher.turn() == 1
+        await broker.carry(delivery)
+    assert [seen.id for seen in points.seen] == [event, event]
+    assert await earned(world) == 1
+    assert await world.owner.fetchval("SELECT count(*) FROM event_handling") == 0
 
 
 async def test_a_consumer_may_not_decide_for_another_merchant(world: World, broker: Broker) -> None:

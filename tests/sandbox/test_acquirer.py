@@ -164,6 +164,10 @@ def test_the_bill_of_a_day_adds_up(till: Till) -> None:
     till.ask("pay", **order("txn_2", amount_minor=5_000))
     till.ask("refund", key="txn_3", original_key="txn_1", amount_minor=3_000, currency="CNY")
     till.ask("cancel", key="txn_4", original_key="txn_2")
+    claim = {"merchant_no": MERCHANT_NO, "key": "txn_1", "amount_minor": 4_000}
+    reference = till.client.post("/_disputes", json=claim).json()["reference"]
+    for step in ("withdrawn", "won", "lost"):
+        till.client.post(f"/_disputes/{reference}", json={"merchant_no": MERCHANT_NO, "step": step})
     day = datetime.fromisoformat(till.book()["movements"][0]["moved_at"]).astimezone(UTC) + timedelta(hours=8)
     later = datetime.now(UTC) + timedelta(days=2)
     till.client.post("/_clock", json={"now": later.isoformat()})
@@ -173,8 +177,10 @@ def test_the_bill_of_a_day_adds_up(till: Till) -> None:
         ("sale", "txn_2", 5_000, 19),
         ("refund", "txn_3", 3_000, 0),
         ("cancel", "txn_4", 5_000, 0),
+        ("dispute_withdrawn", "txn_1", 4_000, 0),
+        ("dispute_won", "txn_1", 4_000, 0),
     ]
-    assert (bill["count"], bill["total_minor"]) == (4, {"CNY": 7_000})
+    assert (bill["count"], bill["total_minor"]) == (6, {"CNY": 7_000})
 
 
 def test_another_merchants_key_is_not_found(till: Till) -> None:

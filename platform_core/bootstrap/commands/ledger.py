@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from platform_core.bootstrap.environment import load_settings, migrated_database, quiet_logs, reached
 from platform_core.bootstrap.terminal import CliFailure, JsonOption, Terminal, reporting
+from platform_core.capabilities.payments.check import PaymentsReport, check
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database.pools import Database, DatabaseUrls
 from platform_core.ledger.verify import LedgerReport, verify
@@ -54,6 +55,36 @@ def verify_ledger(*, is_json: JsonOption = False) -> None:
         f"{report.accounts} accounts, {report.transfers} transfers, {report.pending} pending: every rule holds."
     )
     terminal.document(told)
+
+
+@app.command("check")
+@reporting
+def check_payments(*, is_json: JsonOption = False) -> None:
+    """Recompute the amounts kept on payments from their transactions and disputes, and these by the ledger.
+
+    Exit 1 names the first figures that are wrong. Reads all payments and writes nothing.
+    """
+    terminal = Terminal(is_json=is_json)
+    quiet_logs()
+    report = reached(_check(migrated_database(load_settings())))
+    told = {"is_clean": report.is_clean, **asdict(report), "checked_at": report.checked_at.isoformat()}
+    if not report.is_clean:
+        raise CliFailure(
+            "Amounts of payments are wrong: " + " ".join(map(str, report.offences[:5])),
+            "Keep a copy of the database, and read docs/how-to/cli.md, section ledger check.",
+            code="cli.payments_damaged",
+            facts={"report": told},
+        )
+    terminal.say(f"{report.payments} payments, {report.disputes} disputes: every figure is right.")
+    terminal.document(told)
+
+
+async def _check(urls: DatabaseUrls) -> PaymentsReport:
+    database = Database(urls, application_name="arsenal-check")
+    try:
+        return await check(database, now=SystemClock().now())
+    finally:
+        await database.close()
 
 
 async def _verify(urls: DatabaseUrls, heard: Callable[[str, int, int], None]) -> LedgerReport:

@@ -9,7 +9,7 @@ from platform_core.capabilities.payments.acts import PaymentActs
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.disputes.lists import DisputeLists
 from platform_core.capabilities.payments.disputes.repository import DisputeRepository
-from platform_core.capabilities.payments.disputes.service import DISPUTE, DisputeService
+from platform_core.capabilities.payments.disputes.service import DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.finishing import Finishing
@@ -29,7 +29,7 @@ from platform_core.capabilities.payments.settlement.admin import SettlementAdmin
 from platform_core.capabilities.payments.settlement.lists import SettlementLists
 from platform_core.capabilities.payments.settlement.repository import SettlementRepository
 from platform_core.capabilities.payments.settlement.service import RELEASE, SettlementService
-from platform_core.capabilities.payments.windows import FINISH
+from platform_core.capabilities.payments.windows import DISPUTE, FINISH
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork

@@ -260,6 +260,7 @@ class Desk:
             finish=self.finish_due(file.payment.merchant_id, day[2], facts.time_zone),
             refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
             open_cancel=file.open_one("cancel"),
+            short=tuple(d.id for d in file.disputes if d.held_minor < d.amount_minor and d.state != "won"),
             is_doubted_elsewhere=any(
                 other.state == "unknown" and other.kind in ("capture", "void")
                 for other in file.transactions

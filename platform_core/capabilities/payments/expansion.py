@@ -14,6 +14,8 @@ from platform_core.capabilities.payments.answers import (
     refund_answer,
     transaction_answer,
 )
+from platform_core.capabilities.payments.disputes.answers import dispute_answer
+from platform_core.capabilities.payments.disputes.models import Dispute
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.identity.principal import Principal
@@ -30,6 +32,7 @@ class PaymentExpansion:
         self.payments: Mapping[str, Branch] = {
             "attempts": Branch("payments:read", self._parts(Attempt, attempt_answer)),
             "transactions": Branch("payments:read", self._parts(Transaction, transaction_answer)),
+            "disputes": Branch("disputes:read", self._parts(Dispute, dispute_answer)),
             "refunds": Branch("refunds:read", self._parts(Refund, refund_answer)),
             **parties,
         }

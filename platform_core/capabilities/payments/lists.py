@@ -33,11 +33,15 @@ class PaymentLists:
         equal: Mapping[str, str | None],
         between: Mapping[str, Bounds],
         *,
+        has_dispute: bool | None = None,
         is_ascending: bool,
         limit: int,
         cursor: str | None,
     ) -> dict[str, Any]:
-        """Payments by columns equal to a value, or between two [from, to); None does not count."""
+        """Payments by columns equal to a value, or between two [from, to); None does not count.
+
+        `has_dispute`: whether one of them was ever disputed, however it ended.
+        """
         conditions = _equal(Payment, equal)
         columns = table_of(Payment).c
         for name, (since, until) in between.items():
@@ -45,9 +49,13 @@ class PaymentLists:
                 conditions.append(columns[name] >= since)
             if until is not None:
                 conditions.append(columns[name] < until)
+        if has_dispute is not None:
+            conditions.append(columns.disputes > 0 if has_dispute else columns.disputes == 0)
         if principal.stores is not None:
             conditions.append(columns.store_id.in_(principal.stores))
         bound = {**equal, **{name: str(bounds) for name, bounds in between.items()}, "list": "payments"}
+        if has_dispute is not None:
+            bound["has_dispute"] = str(has_dispute)
         return await self._page(
             Payment,
             principal,

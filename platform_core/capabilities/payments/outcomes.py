@@ -17,6 +17,7 @@ from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
+from platform_core.capabilities.payments.windows import DISPUTE
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
     CUSTOMER_PAYING,
@@ -55,6 +56,7 @@ class Case:
     finish: Due | None = None  # the end of what is captured today, likewise
     refund: Refund | None = None
     open_cancel: Transaction | None = None  # of this payment, if its outcome is still to come
+    short: tuple[str, ...] = ()  # disputes for which less stands than is disputed
     is_doubted_elsewhere: bool = False  # another capture or void of the payment is unknown
 
     @property
@@ -460,6 +462,7 @@ def _bounce(case: Case, result: ProviderResult) -> None:
     reference = result.bounce.provider_reference
     draft.insert_transaction({**row, "state": "succeeded", "finished_at": draft.now, "provider_reference": reference})
     draft.set(refunded_minor=draft["refunded_minor"] - amount)
+    _leave_for_disputes(case)
     draft.change_refund(case.refund, "refund.bounced", state="bounced")
 
 
@@ -472,8 +475,14 @@ def _refund_failed(case: Case, result: ProviderResult) -> None:
         refunding_minor=draft["refunding_minor"] - transaction.amount_minor,
         fee_returned_minor=draft["fee_returned_minor"] - transaction.fee_minor,
     )
+    _leave_for_disputes(case)
     assert case.refund is not None, "a refund has its public view"
     draft.change_refund(case.refund, "refund.failed", state="failed", last_error=error_of(result))
+
+
+def _leave_for_disputes(case: Case) -> None:
+    """What does not go back after all is there for disputes that wait for it."""
+    case.draft.add(*(Due(DISPUTE, dispute_id, case.draft.now) for dispute_id in case.short))
 
 
 def _end_original(case: Case, *, was_paid: bool = False) -> None:

@@ -166,7 +166,10 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,), has_etag=True),
 )
 async def read_payment(request: Request, payment_id: str, principal: Reader, expand: Expand = None) -> Response:
-    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, merchant, store."""
+    """By id, or by `out_trade_no:<value>`.
+
+    `expand`: attempts, transactions, refunds, disputes, merchant, store.
+    """
     payments = payments_of(request)
     expansion = _expansion(principal, expand, payments.expansion.payments)
     payment = await payments.service.read(principal, payment_id)
@@ -203,6 +206,7 @@ async def list_payments(
     updated_to: AwareDatetime | None = None,
     amount_min_minor: Annotated[int | None, Query(ge=0, le=AMOUNT_MINOR_MAX)] = None,
     amount_max_minor: Annotated[int | None, Query(ge=0, le=AMOUNT_MINOR_MAX)] = None,
+    has_dispute: bool | None = None,
     order: Order = "desc",
     limit: PageLimit = LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
@@ -225,7 +229,13 @@ async def list_payments(
         "payable_minor": (amount_min_minor, None if amount_max_minor is None else amount_max_minor + 1),
     }
     page = await payments_of(request).lists.payments(
-        principal, equal, between, is_ascending=order == "asc", limit=limit, cursor=cursor
+        principal,
+        equal,
+        between,
+        has_dispute=has_dispute,
+        is_ascending=order == "asc",
+        limit=limit,
+        cursor=cursor,
     )
     await expansion.fill(principal, page["data"])
     return Response(json_text(page), media_type=JSON)

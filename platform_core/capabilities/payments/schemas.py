@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from platform_core.capabilities.payments.disputes.read import DisputeRead
 from platform_core.identity.schemas import MerchantRead, StoreRead
 from platform_core.kernel.errors import declare
 from platform_core.kernel.fields import field_error
@@ -443,6 +444,7 @@ class PaymentExpandedRead(PaymentRead):
     attempts: list[AttemptRead] = Field(default_factory=list)
     transactions: list[TransactionRead] = Field(default_factory=list)
     refunds: list[RefundRead] = Field(default_factory=list)
+    disputes: list[DisputeRead] = Field(default_factory=list)
     merchant: MerchantRead | None = None
     store: StoreRead | None = None
 

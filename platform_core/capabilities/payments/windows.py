@@ -1,4 +1,4 @@
-"""How long a payment can be refunded, and when the payments of a day are finished."""
+"""Due work long after capture: disputes, and the end of what can be refunded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from platform_core.kernel.commit import Due
 
 FINISH: Final = "payments.finish"  # due: finish the payments that were last captured on a day
+DISPUTE: Final = "payments.dispute"  # due: what is next in a dispute
 REFUND_DAYS: Final = 365
 REFUND_WINDOW: Final = timedelta(days=REFUND_DAYS)
 FINISH_AT: Final = time(3)

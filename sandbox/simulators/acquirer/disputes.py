@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -141,7 +142,7 @@ def _is_whole(ask: Evidence) -> bool:
         content = base64.b64decode(ask.content, validate=True)
     except binascii.Error:
         return False
-    return hashlib.sha256(content).hexdigest() == ask.sha256
+    return hmac.compare_digest(hashlib.sha256(content).hexdigest(), ask.sha256)
 
 
 def _refused(code: str, reference: str) -> Reply:

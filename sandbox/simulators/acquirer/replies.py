@@ -17,6 +17,7 @@ _MESSAGES: Final = {
     "ORDER_PAID": "The order is paid.",
     "ORDER_CLOSED": "The order is closed.",
     "ORDER_CANCELED": "The order was canceled.",
+    "ORDER_DISPUTED": "The buyer disputes the order.",
     "ORDER_EXPIRED": "The order has expired.",
     "AMOUNT_EXCEEDED": "More than is left of the original.",
     "PAYEE_REFUSED": "The bank does not take money for this account.",

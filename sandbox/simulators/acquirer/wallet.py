@@ -155,11 +155,15 @@ class Wallet:
         return self._reply(entry, scenario)
 
     def _refusal_of_end(self, operation: str, original: Entry) -> str:
-        """Closing ends only what is unpaid; a captured authorisation is refunded, not canceled."""
+        """Closing ends only what is unpaid; a captured authorisation is refunded, not canceled; what is
+        disputed is neither.
+        """
         is_paid = original.status == "SUCCESS" and operation == "close"
         is_captured = original.kind == "authorize" and any(
             e.kind == "capture" and e.status in {"SUCCESS", "PENDING"} for e in self._book.follow_ups(original)
         )
+        if operation == "cancel" and self._book.disputed_minor(original):
+            return "ORDER_DISPUTED"
         return "ORDER_PAID" if is_paid or is_captured else ""
 
     def _undo(self, entry: Entry) -> None:

@@ -100,6 +100,10 @@ class Acquirer:
             act = getattr(self.wallet, "query" if operation in ("query_refund", "query_payout") else operation)
         return act
 
+    def knows(self, key: str) -> bool:
+        """Whether anything stands under a key."""
+        return any(entry.key == key for entry in self.book.entries())
+
     def dispute(self, key: str, amount_minor: int = 0, *, decides: str = "", reason: str = "not_received") -> str:
         """A buyer disputes what was paid under a key; returns the reference, empty if nothing is left of it."""
         with self.book.transaction():

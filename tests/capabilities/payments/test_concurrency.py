@@ -6,37 +6,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from platform_core.bootstrap.app import attach, create_app
-from platform_core.bootstrap.platform import open_platform
-from platform_core.kernel.database.pools import DatabaseUrls
-from platform_core.kernel.settings import Settings
-from tests.capabilities.payments.acquirer import DirectProvider, registry_of
 from tests.capabilities.payments.shop import Shop
 from tests.capabilities.payments.test_sales import read, scan
-from tests.support.world import ORIGIN, Till
+from tests.support.world import Till
 
 pytestmark = [pytest.mark.api, pytest.mark.database]
 MANY = 50
-
-
-@pytest.fixture(scope="module")
-async def neighbour(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    """A second platform on the same database and acquirer, as another server process has it."""
-    providers = [DirectProvider("simulated_acquirer", shop.acquirer), DirectProvider("second_acquirer", shop.second)]
-    settings = Settings(home=Path(shop.platform.settings.home), public_origin=ORIGIN)
-    urls = DatabaseUrls(owner=shop.platform.database.urls.owner)
-    async with open_platform(settings, urls, clock=shop.clock, registry=registry_of(providers)) as platform:
-        app = create_app(None, public_origin=ORIGIN, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand
-        attach(app, platform)
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-            yield client
 
 
 @pytest.mark.parametrize("form", ["local", "merchant_scan"])

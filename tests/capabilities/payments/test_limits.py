@@ -16,11 +16,9 @@ from platform_core.contracts.rar import Detail
 from platform_core.identity.schemas import GrantNarrow
 from tests.capabilities.payments.shop import Shop
 from tests.capabilities.payments.test_acts import refund, refused
-from tests.capabilities.payments.test_concurrency import neighbour
 from tests.capabilities.payments.test_sales import read, scan
 from tests.support.world import Till
 
-__all__ = ["neighbour"]
 pytestmark = [pytest.mark.api, pytest.mark.database]
 EXCEEDED = "identity.limit_exceeded"
 REVOKED = {"by": "per_owner", "why": "test"}

@@ -7,25 +7,19 @@ section 10 that apply here are read from the database; at the end the janitor mu
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
-import httpx
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, rule
 
 from tests.capabilities.payments.acquirer import Crash
+from tests.capabilities.payments.invariants import Invariants, run_machine
 from tests.capabilities.payments.shop import Shop
-from tests.support.world import Till
 
 pytestmark = [pytest.mark.property, pytest.mark.database, pytest.mark.timeout(900)]
 EXAMPLES, STEPS = 60, 45  # somewhat less than 2,700 steps a run: some histories end early
-T = TypeVar("T")
-FINAL = ("succeeded", "failed")
 SCENARIOS = (
     "success",
     "success",
@@ -44,60 +38,12 @@ SCENARIOS = (
 )
 SALES = (*SCENARIOS, "paying-1", "paying-2", "paying_declined-1", "paying_never")
 AMOUNTS = st.integers(min_value=1, max_value=12_000)
-EXPECTED = frozenset({200, 201, 202, 409})
 
 
-class Payments(RuleBasedStateMachine):
-    """One merchant's payments. The steps run on a loop of their own thread's making."""
+class Payments(Invariants):
+    """Sales in every form, what follows them, and everything that can go wrong on the way."""
 
-    shop: ClassVar[Shop]
-    run: ClassVar[Callable[[Awaitable[Any]], Any]]
-    steps: ClassVar[int] = 0
     payments = Bundle("payments")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.captured_once: dict[str, str] = {}  # final states seen, by payment
-        self.finals: dict[str, str] = {}  # final states of transactions seen
-        self.orders = 0
-
-    @initialize()
-    def open_shop(self) -> None:
-        self.till: Till = self.run(self.shop.new_till())
-        self.clear()
-
-    def call(self, act: Awaitable[httpx.Response]) -> httpx.Response | None:
-        """Do it; None if the process died in it."""
-        try:
-            answer: httpx.Response = self.run(act)
-        except Crash:
-            return None
-        assert answer.status_code in EXPECTED, answer.text
-        return answer
-
-    def faults(self, operation: str, scenario: str, crash: str | None) -> None:
-        """How the next call of an operation goes."""
-        if crash is not None:
-
-            async def die() -> None:
-                raise Crash
-
-            getattr(self.shop.acquirer, crash)[operation] = die
-        elif scenario != "success":
-            self.on_loop(self.shop.acquirer.script, scenario, operation=operation)
-
-    def on_loop(self, act: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Call something where the acquirer's book lives."""
-
-        async def called() -> T:
-            return act(*arguments, **named)
-
-        result: T = self.run(called())
-        return result
-
-    def clear(self) -> None:
-        """Faults that nobody met do not wait for another step."""
-        self.on_loop(self.shop.acquirer.forget_faults)
 
     @rule(
         target=payments,
@@ -178,109 +124,6 @@ class Payments(RuleBasedStateMachine):
             self.shop.acquirer.is_down = False
             self.clear()
 
-    async def act(self, number: str, name: str, body: dict[str, Any]) -> httpx.Response:
-        return await self.till.post(f"/payments/out_trade_no:{number}/{name}", body)
-
-    @invariant()
-    def books_hold(self) -> None:
-        if hasattr(self, "till"):
-            Payments.steps += 1
-            self.run(self.check())
-
-    async def check(self) -> None:
-        """P1 to P5, P7 to P9, P12, of this merchant, as the database has them now."""
-        merchant = self.till.merchant_id
-        accounts = await self.shop.platform.ledger.balances(merchant)
-        assert sum(record.posted for record in accounts) == 0, "P1"
-        for record in accounts:
-            if record.role in ("customer_clearing",):
-                assert record.posted == 0, "P2"
-            if record.role.startswith("merchant_") or record.role == "unapplied":
-                assert record.posted - record.debits_pending >= 0, f"P3 {record}"
-        payments = await self.shop.fetch("SELECT * FROM pay_payment WHERE merchant_id = $1", merchant)
-        transactions = await self.shop.fetch("SELECT * FROM pay_transaction WHERE merchant_id = $1", merchant)
-        attempts = await self.shop.fetch("SELECT * FROM pay_attempt WHERE merchant_id = $1", merchant)
-        for row in transactions:
-            if row["id"] in self.finals and self.finals[row["id"]] != row["state"]:
-                attempt = next(a for a in attempts if a["id"] == row["attempt_id"])
-                assert attempt["state"] == "canceled", "P8"  # late money: the cancel's word, then the sale's own
-            if row["state"] in FINAL:
-                self.finals[row["id"]] = row["state"]
-        for payment in payments:
-            mine = [row for row in transactions if row["payment_id"] == payment["id"]]
-            tried = {row["id"]: row["state"] for row in attempts if row["payment_id"] == payment["id"]}
-            self.check_payment(payment, mine, tried)
-            await self.shop.events(self.till, payment["id"])  # P9
-
-    def check_payment(self, payment: Any, transactions: list[Any], attempts: dict[str, str]) -> None:
-        assert sum(state in ("started", "waiting_customer", "unknown") for state in attempts.values()) <= 1, "P5"
-        done = [row for row in transactions if row["state"] == "succeeded"]
-
-        def total(*kinds: str) -> int:
-            counted = [row for row in done if row["kind"] in kinds]
-            return sum(
-                row["amount_minor"]
-                for row in counted
-                if row["kind"] != "sale" or attempts[row["attempt_id"]] == "succeeded"
-            )
-
-        captured = total("sale", "capture")
-        assert payment["captured_minor"] == captured <= payment["payable_minor"], "P4, P7"
-        canceled = sum(row["amount_minor"] for row in done if row["kind"] == "cancel" and len(row["holds"]) > 2)
-        assert payment["refunded_minor"] == total("refund") - total("refund_bounce") + canceled <= captured, "P4, P7"
-        if payment["id"] in self.captured_once:
-            assert payment["state"] == self.captured_once[payment["id"]], "P8"
-        if payment["state"] in ("closed", "canceled"):
-            self.captured_once[payment["id"]] = payment["state"]
-            assert payment["authorization_id"] is None, "P12"
-
-    def teardown(self) -> None:
-        if hasattr(self, "till"):
-            self.run(self.converge())
-
-    async def converge(self) -> None:
-        """P6, P10, P12: the janitor brings every open outcome to the acquirer's book, which moved each key once."""
-        merchant = self.till.merchant_id
-        open_sql = "SELECT * FROM pay_transaction WHERE merchant_id = $1 AND state IN ('pending', 'unknown')"
-        for _ in range(40):
-            await self.shop.deliver(self.till)
-            await self.shop.work_for(self.till)
-            if not await self.shop.fetch(open_sql, merchant):
-                break
-            self.shop.clock.advance(timedelta(hours=3))
-        left = await self.shop.fetch(open_sql, merchant)
-        assert left == [], [dict(row) for row in left]
-        keys = {
-            row["id"]
-            for row in await self.shop.fetch("SELECT id FROM pay_transaction WHERE merchant_id = $1", merchant)
-        }
-        assert all(count == 1 for key, count in self.shop.acquirer.moved().items() if key in keys), "P6"
-        receivable = -sum(
-            record.posted
-            for record in await self.shop.platform.ledger.balances(merchant)
-            if record.role == "channel_receivable" and record.bucket == self.till.channel_account_id
-        )
-        assert receivable == self.shop.acquirer.collected(keys), "P10"
-        held = await self.shop.pending(self.till)
-        assert {role: amount for role, amount in held.items() if role != "channel_receivable"} == {}, "P12"
-        await self.check()
-
 
 async def test_random_histories_keep_every_invariant(shop: Shop) -> None:
-    loop = asyncio.get_running_loop()
-
-    def run(act: Awaitable[T]) -> T:
-        async def awaited() -> T:
-            return await act
-
-        return asyncio.run_coroutine_threadsafe(awaited(), loop).result(timeout=60)
-
-    Payments.shop, Payments.run, Payments.steps = shop, staticmethod(run), 0
-    bounds = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=STEPS,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    await asyncio.to_thread(run_state_machine_as_test, Payments, settings=bounds)
-    assert Payments.steps >= 2_000
+    assert await run_machine(Payments, shop, examples=EXAMPLES, steps=STEPS) >= 2_000

@@ -1,7 +1,8 @@
 """The events of disputes. They carry the payment's `sequence`, and the dispute as of their commit.
 
-Apart from the list of payments.md section 9 there are `dispute.withdrawn` and `dispute.accepted`, so that every move of
-money and every change of state is announced.
+Apart from the list of payments.md section 9 there are `dispute.withdrawn`, `dispute.accepted` and `dispute.held` (more
+stands for it than before, because a refund did not need it), so that every move of money and change of state is
+announced.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 
 DISPUTE_EVENTS: Final = (
     "dispute.opened",
+    "dispute.held",
     "dispute.withdrawn",
     "dispute.evidence_sent",
     "dispute.accepted",

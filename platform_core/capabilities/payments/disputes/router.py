@@ -13,7 +13,8 @@ from platform_core.capabilities.payments.answers import json_text
 from platform_core.capabilities.payments.disputes import errors as refusals
 from platform_core.capabilities.payments.disputes.answers import with_evidence
 from platform_core.capabilities.payments.disputes.documents import FIELD, FORM_BYTES_MAX, documents_of
-from platform_core.capabilities.payments.disputes.schemas import DisputeDetailRead, DisputeList, DisputeState
+from platform_core.capabilities.payments.disputes.read import DisputeState
+from platform_core.capabilities.payments.disputes.schemas import DisputeDetailRead, DisputeList
 from platform_core.capabilities.payments.router import COMMITTING, JSON, NAME, Order, payments_of
 from platform_core.capabilities.payments.schemas import Nothing
 from platform_core.identity.principal import Principal

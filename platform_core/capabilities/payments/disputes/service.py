@@ -20,12 +20,20 @@ from platform_core.capabilities.payments.disputes.documents import DOCUMENTS_MAX
 from platform_core.capabilities.payments.disputes.errors import DISPUTE_OVER, EVIDENCE_FULL, EVIDENCE_LATE
 from platform_core.capabilities.payments.disputes.models import DISPUTE_DOCUMENTS, DISPUTES, Dispute
 from platform_core.capabilities.payments.disputes.repository import DisputeRepository
-from platform_core.capabilities.payments.disputes.words import OPEN, DisputeCase, DisputeDraft, apply, withdraw
+from platform_core.capabilities.payments.disputes.words import (
+    OPEN,
+    DisputeCase,
+    DisputeDraft,
+    apply,
+    hold_more,
+    withdraw,
+)
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
 from platform_core.capabilities.payments.models import Transaction
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.service import Reply, may_see, quoted
+from platform_core.capabilities.payments.windows import DISPUTE
 from platform_core.contracts.payments import DisputeWord, EvidenceFile
 from platform_core.identity.principal import Principal
 from platform_core.kernel.commit import Change, Due, DueDone, Duplicate, Insert, Plan, PlanRefused
@@ -35,7 +43,6 @@ from platform_core.ledger.accounts import GuardRefused
 from platform_core.ledger.records import AccountKey
 from platform_core.ledger.service import LedgerService
 
-DISPUTE: Final = "payments.dispute"  # due: hand over what the merchant answered, else ask how a dispute stands
 DISPUTE_ID: Final = re.compile(r"dsp_[0-9a-z]{26}")
 TRIES_MAX: Final = 20
 ASK_AFTER: Final = timedelta(days=1)
@@ -44,8 +51,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """What a word did."""
+class _Changed:
+    """What a change did."""
 
     dispute_id: str
     events: Sequence[str]
@@ -67,25 +74,40 @@ class DisputeService:
         before changes nothing. Emits `dispute.*`, `payment.outcome_contradicted`. Raises 404 for a transaction that is
         not on the payment, 503 `payments.busy` where the merchant's accounts do not come to rest.
         """
-        for _ in range(TRIES_MAX):
-            heard = await self._heard(merchant_id, payment_id, word, parts=parts)
-            if heard is not None:
-                metrics.count_events(heard.events)
-                return heard.dispute_id
-        raise BUSY.error({"payment_id": payment_id}, retry_after_s=1)
+        about = (merchant_id, payment_id, word.idempotency_key)
+        return await self._change(about, lambda case: apply(case, word), parts=parts)
 
-    async def _heard(
-        self, merchant_id: str, payment_id: str, word: DisputeWord, *, parts: Sequence[object]
-    ) -> _Heard | None:
+    async def _change(
+        self,
+        about: tuple[str, str, str],
+        change: Callable[[DisputeCase], DisputeDraft],
+        *,
+        parts: Sequence[object] = (),
+    ) -> str:
+        """Bring a change to the books; `about`: merchant, payment, transaction."""
+        for _ in range(TRIES_MAX):
+            changed = await self._changed(about, change, parts=parts)
+            if changed is not None:
+                metrics.count_events(changed.events)
+                return changed.dispute_id
+        raise BUSY.error({"payment_id": about[1]}, retry_after_s=1)
+
+    async def _changed(
+        self,
+        about: tuple[str, str, str],
+        change: Callable[[DisputeCase], DisputeDraft],
+        *,
+        parts: Sequence[object],
+    ) -> _Changed | None:
         """One try; None if the accounts moved in between, or another process opened the dispute."""
+        merchant_id, payment_id, transaction_id = about
         file = await self._desk.file(merchant_id, payment_id)
-        purse = await self._purse(file, _transaction(file, word.idempotency_key))
-        heard: list[_Heard] = []
+        purse = await self._purse(file, _transaction(file, transaction_id))
+        heard: list[_Changed] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan | None:
-            case = DisputeCase(file, draft, _transaction(file, word.idempotency_key), purse)
-            told = apply(case, word)
-            heard[:] = [_Heard(told["id"], draft.announced)]
+            told = change(DisputeCase(file, draft, _transaction(file, transaction_id), purse))
+            heard[:] = [_Changed(told["id"], draft.announced)]
             if not told.is_changed and not draft.announced:
                 return Plan(merchant_id, list(parts)) if parts else None
             draft.add(*parts, *self._next_step(told))
@@ -226,11 +248,17 @@ class DisputeService:
         return replies[0]
 
     async def work(self, work: DueWork) -> Plan | None:
-        """Due: hand over what waits, tell an acceptance, else ask how the dispute stands; daily while it is open.
+        """Due: hold what a refund left, hand over what waits, tell an acceptance, else ask how the dispute stands.
+
+        Daily while it is open.
 
         The next step stands before this one is made, so that whoever dies in it leaves the row due.
         """
         dispute = await self._repository.of_worker(work.subject_id)
+        if dispute is not None and dispute.held_minor < dispute.amount_minor:
+            about = (dispute.merchant_id, dispute.payment_id, dispute.transaction_id)
+            reference = dispute.provider_reference
+            await self._change(about, lambda case: hold_more(case, reference))
         if dispute is None or not self._is_open(dispute):
             return Plan(work.merchant_id, [DueDone(DISPUTE, work.subject_id)])
         documents = await self._repository.documents(dispute.merchant_id, dispute.id)

@@ -97,6 +97,17 @@ def apply(case: DisputeCase, word: DisputeWord) -> DisputeDraft:
     return told
 
 
+def hold_more(case: DisputeCase, reference: str) -> DisputeDraft:
+    """Take what a refund that failed or bounced has left for a dispute, whatever its state; not for a won one."""
+    before = case.found(reference)
+    assert before is not None, "it is known"
+    told = DisputeDraft(case.draft, before.model_dump(), before=before)
+    if told["state"] != "won":
+        _hold(case, told)
+    told.write()
+    return told
+
+
 def _contradicts(told: DisputeDraft, word: DisputeWord) -> bool:
     """Another amount, or another end than the one that stands; what merely comes late does not."""
     if (word.amount_minor, word.currency) != (told["amount_minor"], told["currency"]):
@@ -129,7 +140,7 @@ def _hold(case: DisputeCase, told: DisputeDraft) -> int:
     """Take what is missing of the amount, as far as captured money that has not gone back reaches.
 
     Returns how much of it became debt. While a refund is under way less may be there than is disputed; what the refund
-    leaves is taken at the next word.
+    leaves is taken when it fails or bounces.
     """
     draft, transaction = case.draft, case.transaction
     room = 0
@@ -145,6 +156,8 @@ def _hold(case: DisputeCase, told: DisputeDraft) -> int:
         draft.add(*books.withdraw(taken))
     told.set(held_minor=told["held_minor"] + taken)
     draft.set(disputed_minor=draft["disputed_minor"] + taken)
+    if told.before is not None:
+        told.emit("dispute.held")
     return sum(amount for account, amount in parts if account == books.debt)
 
 

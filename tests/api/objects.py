@@ -158,6 +158,7 @@ async def _payout(tenant: Tenant) -> str:
     """Out of what was settled, to a confirmed destination; asked for by the owner, who may."""
     await tenant.make("/v1/settlements/{settlement_id}")
     await confirm_destination(tenant.shop, tenant.till)
+    await tenant.ask("/payout-terms", {"currency": "CNY", "schedule": "manual"})
     made = await tenant.ask("/payouts", {"out_payout_no": MARK, "amount_minor": 100, "currency": "CNY", "note": MARK})
     return str(made["id"])
 

@@ -20,18 +20,17 @@ from platform_core.contracts.payments import (
 )
 from plugins.simulated_acquirer.codes import CLASS_OF
 from sandbox.testbed.context import LocalContext
+from sandbox.testbed.payout_suite import PayoutSuite, payout_of
 from sandbox.testbed.provider_suite import (
     AMOUNT_MINOR,
     Calls,
     DisputeSuite,
     FrozenMoneySuite,
     NoticeSuite,
-    PayoutSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
     about_dispute,
     is_success,
-    payout_of,
 )
 from tests.contract.conftest import AcquirerHarness
 

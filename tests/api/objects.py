@@ -36,7 +36,7 @@ from tests.support.world import Till
 MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
-ALL_SCOPES: Final = (*SCOPES, "refunds:write")
+ALL_SCOPES: Final = (*SCOPES, "refunds:write", "payouts:write")
 PLUGIN: Final = "example.suite.crm"
 MANIFEST: Final = f"""manifest = 1
 hooks = [{{ name = "on_payment_captured" }}]

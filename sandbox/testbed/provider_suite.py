@@ -24,7 +24,6 @@ from platform_core.contracts.payments import (
     CUSTOMER_PAYING,
     NOT_FOUND,
     NOT_SUPPORTED,
-    PAYOUT_SENT,
     BillRequest,
     ChannelAccount,
     DisputeCall,
@@ -40,16 +39,11 @@ from platform_core.contracts.payments import (
     NoticeRefused,
     Original,
     Outcome,
-    Payee,
     PaymentProvider,
-    PayoutCall,
-    PayoutProvider,
     ProviderCall,
     ProviderError,
     ProviderResult,
-    ReceiverShare,
     ShowQr,
-    SplitProvider,
     TransactionKind,
 )
 from platform_core.contracts.plugin import PluginContext
@@ -532,137 +526,6 @@ class FrozenMoneySuite:
         assert (await harness.provider.capture(after)).outcome is Outcome.FAILED
         moved = [harness.moved(call.idempotency_key) for call in (first, too_much, void, last, after)]
         assert moved == [1, 0, 1, 1, 0]
-
-
-class PayoutSuite:
-    """What holds for the feature `payout`: mix into a suite of a provider that declares it."""
-
-    @pytest.fixture
-    def paying_out(self, harness: RemoteHarness) -> PayoutProvider:
-        """The provider, which has the methods besides."""
-        assert "payout" in harness.provider.describe().features
-        assert isinstance(harness.provider, PayoutProvider)
-        return harness.provider
-
-    async def test_a_payout_leaves_once_for_its_key(self, harness: RemoteHarness, paying_out: PayoutProvider) -> None:
-        payout = payout_of(harness)
-        first = await paying_out.payout(payout)
-        assert is_success(first, AMOUNT_MINOR)
-        assert first.provider_reference
-        assert await paying_out.payout(payout) == first
-        assert is_success(await paying_out.query_payout(payout), AMOUNT_MINOR)
-        assert harness.moved(payout.idempotency_key) == 1
-
-    async def test_a_lost_payout_is_unknown_and_its_query_tells_the_truth(
-        self, harness: RemoteHarness, paying_out: PayoutProvider
-    ) -> None:
-        landed, lost = payout_of(harness), payout_of(harness)
-        harness.script("payout", "lost_after")
-        assert (await paying_out.payout(landed)).outcome is Outcome.UNKNOWN
-        harness.script("payout", "lost_before")
-        assert (await paying_out.payout(lost)).outcome is Outcome.UNKNOWN
-        assert is_success(await paying_out.query_payout(landed), AMOUNT_MINOR)
-        asked = await paying_out.query_payout(lost)
-        assert (asked.outcome, asked.error and asked.error.code) == (Outcome.UNKNOWN, NOT_FOUND)
-        assert is_success(await paying_out.payout(lost), AMOUNT_MINOR)
-        assert [harness.moved(call.idempotency_key) for call in (landed, lost)] == [1, 1]
-
-    async def test_a_payout_that_the_bank_has_not_answered_is_on_its_way(
-        self, harness: RemoteHarness, paying_out: PayoutProvider
-    ) -> None:
-        harness.script("payout", "customer_paying")
-        payout = payout_of(harness)
-        waiting = await paying_out.payout(payout)
-        assert (waiting.outcome, waiting.error and waiting.error.code) == (Outcome.UNKNOWN, PAYOUT_SENT)
-        for _ in range(10):
-            result = await paying_out.query_payout(payout)
-            if result.outcome is not Outcome.UNKNOWN:
-                break
-        assert is_success(result, AMOUNT_MINOR)
-        assert harness.moved(payout.idempotency_key) == 1
-
-    async def test_a_refused_payout_is_failed_and_leaves_never(
-        self, harness: RemoteHarness, paying_out: PayoutProvider
-    ) -> None:
-        harness.script("payout", "declined")
-        payout = payout_of(harness)
-        assert (await paying_out.payout(payout)).outcome is Outcome.FAILED
-        assert (await paying_out.payout(payout)).outcome is Outcome.FAILED
-        assert harness.moved(payout.idempotency_key) == 0
-
-
-def payout_of(harness: Harness, *, amount_minor: int = AMOUNT_MINOR) -> PayoutCall:
-    """A new payout, with a fresh key."""
-    number = next(_numbers)
-    return PayoutCall(
-        idempotency_key=f"pyo_{harness.now:%H%M%S%f}{number:08d}",
-        out_payout_no=f"P{number:08d}",
-        amount_minor=amount_minor,
-        currency="CNY",
-        channel_account=harness.account,
-        deadline_s=5.0,
-        now=harness.now,
-        ctx=harness.ctx,
-        payee=Payee(holder="Hutong Coffee", bank="ICBC", account="6222021234567890"),
-        note="November",
-    )
-
-
-class SplitSuite:
-    """What holds for the feature `split`: mix into a suite of a provider that declares it."""
-
-    async def test_shares_are_given_once_and_stay_within_what_was_taken(self, harness: RemoteHarness) -> None:
-        calls = Calls(harness, "merchant_scan")
-        sale = calls.order()
-        await harness.provider.pay(sale)
-        first, too_much, rest = (shared(calls, sale, *amounts) for amounts in ((2_000, 1_000), (9_001,), (9_000,)))
-        provider = splitting(harness)
-        assert is_success(await provider.settle(first), 3_000)
-        assert is_success(await provider.settle(first), 3_000)
-        assert (await provider.settle(too_much)).outcome is Outcome.FAILED
-        assert is_success(await provider.settle(rest), 9_000)
-        assert [harness.moved(call.idempotency_key) for call in (first, too_much, rest)] == [1, 0, 1]
-
-    async def test_a_lost_settle_is_unknown_and_gives_shares_once(self, harness: RemoteHarness) -> None:
-        calls = Calls(harness, "merchant_scan")
-        sale = calls.order()
-        await harness.provider.pay(sale)
-        harness.script("settle", "lost_after")
-        settle, provider = shared(calls, sale, 4_000), splitting(harness)
-        assert (await provider.settle(settle)).outcome is Outcome.UNKNOWN
-        assert is_success(await harness.provider.query(settle), 4_000)
-        assert is_success(await provider.settle(settle), 4_000)
-        assert harness.moved(settle.idempotency_key) == 1
-
-    async def test_a_settle_that_was_never_sent_is_not_declared_anything(self, harness: RemoteHarness) -> None:
-        calls = Calls(harness, "merchant_scan")
-        sale = calls.order()
-        await harness.provider.pay(sale)
-        asked = await harness.provider.query(shared(calls, sale, 4_000))
-        assert (asked.outcome, asked.error and asked.error.code) == (Outcome.UNKNOWN, NOT_FOUND)
-
-
-def splitting(harness: Harness) -> SplitProvider:
-    """The provider, which declares that it splits."""
-    provider = harness.provider
-    assert "split" in provider.describe().features
-    assert isinstance(provider, SplitProvider)
-    return provider
-
-
-def shared(calls: Calls, sale: ProviderCall, *amounts: int) -> ProviderCall:
-    """A `settle` of these amounts, each for a receiver of its own."""
-    shares = tuple(
-        ReceiverShare(
-            receiver_id=f"rcv_{number:026d}",
-            receiver_type="channel_merchant",
-            account=f"2088{number:012d}",
-            name="A franchise",
-            amount_minor=amount,
-        )
-        for number, amount in enumerate(amounts, start=1)
-    )
-    return replace(calls.follow_up("settle", sale, amount_minor=sum(amounts)), shares=shares)
 
 
 def made_up_notice(harness: Harness) -> Notice:

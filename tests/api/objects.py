@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from platform_core.bootstrap.upkeep import Upkeep
@@ -26,6 +27,7 @@ from platform_core.plugin_host.host_deps import Unpacked
 from platform_core.plugin_host.releases import Submission
 from platform_core.plugin_host.repository import read_plugin
 from platform_core.plugin_host.schemas import ReviewWrite
+from tests.capabilities.payments.payouts.desk import confirm_destination
 from tests.capabilities.payments.shop import Shop
 from tests.support.people import AtConsole, at_console
 from tests.support.proofs import HeldKey
@@ -34,7 +36,7 @@ from tests.support.world import Till
 MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
-ALL_SCOPES: Final = (*SCOPES, "refunds:write")
+ALL_SCOPES: Final = (*SCOPES, "refunds:write", "payouts:write")
 PLUGIN: Final = "example.suite.crm"
 MANIFEST: Final = f"""manifest = 1
 hooks = [{{ name = "on_payment_captured" }}]
@@ -152,10 +154,22 @@ async def _dispute(tenant: Tenant) -> str:
 
 async def _settlement(tenant: Tenant) -> str:
     await tenant.make("/v1/payments/{payment_id}")
-    for row in [row for row in await tenant.shop.due_rows(tenant.till) if row.kind == SETTLE]:
-        await tenant.shop.platform.payments.settlement.settle(row)
+    shop = tenant.shop
+    for row in await shop.due_rows(tenant.till):
+        if row.kind == SETTLE:
+            shop.clock.advance(max(row.due_at - shop.clock.now(), timedelta(0)))
+            await shop.platform.payments.settlement.settle(row)
     answer = await tenant.till.get("/settlements")
     return str(answer.json()["data"][0]["id"])
+
+
+async def _payout(tenant: Tenant) -> str:
+    """Out of what was settled, to a confirmed destination; asked for by the owner, who may."""
+    await tenant.make("/v1/settlements/{settlement_id}")
+    await confirm_destination(tenant.shop, tenant.till)
+    await tenant.ask("/payout-terms", {"currency": "CNY", "schedule": "manual"})
+    made = await tenant.ask("/payouts", {"out_payout_no": MARK, "amount_minor": 100, "currency": "CNY", "note": MARK})
+    return str(made["id"])
 
 
 async def _endpoint(tenant: Tenant) -> str:
@@ -297,6 +311,7 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/receipts/{receipt_id}": _receipt,
     "/v1/disputes/{dispute_id}": _dispute,
     "/v1/settlements/{settlement_id}": _settlement,
+    "/v1/payouts/{payout_id}": _payout,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,
     "/v1/webhook-endpoints/{id}": _endpoint,

@@ -20,27 +20,26 @@ from platform_core.contracts.payments import (
 )
 from plugins.simulated_acquirer.codes import CLASS_OF
 from sandbox.testbed.context import LocalContext
+from sandbox.testbed.payout_suite import PayoutSuite, payout_of
 from sandbox.testbed.provider_suite import (
     AMOUNT_MINOR,
     Calls,
     DisputeSuite,
     FrozenMoneySuite,
     NoticeSuite,
-    PayoutSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
-    SplitSuite,
     about_dispute,
     is_success,
-    payout_of,
 )
+from sandbox.testbed.split_suite import SplitSuite
 from tests.contract.conftest import AcquirerHarness
 
 pytestmark = pytest.mark.contract
 
 
 class TestSimulatedAcquirer(
-    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, PayoutSuite, DisputeSuite, SplitSuite
+    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, DisputeSuite, PayoutSuite, SplitSuite
 ):
     """The whole contract; the fixture stands in conftest."""
 

@@ -216,10 +216,8 @@ class PayoutService:
         409 `payments.payout_not_waiting`, and `payments.payout_destination_missing` where the destination was changed
         meanwhile.
         """
-        if principal.kind != "person":
-            raise SECOND_PERSON_NEEDED.error()
         payout = await self.one(principal, payout_id)
-        if payout.requested_by == principal.client_id:
+        if principal.kind != "person" or payout.requested_by == principal.client_id:
             raise SECOND_PERSON_NEEDED.error()
         if (payout.state, payout.approval) != ("created", "waiting"):
             raise _not_waiting(payout)

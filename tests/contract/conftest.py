@@ -116,6 +116,12 @@ class AcquirerHarness:
     def scan(self, code: str, scenario: str = "success") -> None:
         self.control.post("/buyer/scan", json={"qr_code": code, "scenario": scenario})
 
+    def visit(self, url: str, *, pays: bool) -> str:
+        assert self.control.get(url).status_code == 200
+        answer = self.control.post(url, data={"act": "pay" if pays else "refuse"})
+        assert answer.status_code == 303
+        return answer.headers["location"]
+
     async def notice(self, key: str) -> Notice:
         while True:
             arrived = self.desk.next()

@@ -16,9 +16,12 @@ from sandbox.testbed.provider_suite import (
     AMOUNT_MINOR,
     Calls,
     FrozenMoneySuite,
+    InvokedAppSuite,
     NoticeSuite,
+    PageSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
+    ShownFreezeSuite,
     is_success,
 )
 from tests.contract.conftest import AcquirerHarness
@@ -26,7 +29,15 @@ from tests.contract.conftest import AcquirerHarness
 pytestmark = pytest.mark.contract
 
 
-class TestSimulatedAcquirer(RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite):
+class TestSimulatedAcquirer(
+    RemoteProviderSuite,
+    NoticeSuite,
+    ShownCodeSuite,
+    PageSuite,
+    InvokedAppSuite,
+    ShownFreezeSuite,
+    FrozenMoneySuite,
+):
     """The whole contract; the fixture stands in conftest."""
 
 

@@ -2,8 +2,7 @@
 through `apply`.
 
 Pure: it reads nothing and writes nothing but the draft. Final states stay; a word that contradicts one is announced,
-and no money
-moves by it.
+and no money moves by it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from platform_core.capabilities.payments.answers import capturable
+from platform_core.capabilities.payments.answers import EXPIRED, capturable
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.forms import FROZEN_FOR, is_by_code
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
@@ -89,7 +89,7 @@ def apply(case: Case, result: ProviderResult) -> None:
         _unknown(case, result)
         return
     is_success = result.outcome is Outcome.SUCCESS
-    if is_success and transaction.kind == "sale" and result.action is not None:
+    if is_success and transaction.kind in ("sale", "authorize") and result.action is not None:
         _shown(case, result)  # the order stands at the provider; nothing has moved yet
         return
     case.draft.change_transaction(
@@ -177,7 +177,10 @@ def _resolved(case: Case) -> None:
 
 def _rest(case: Case) -> None:
     """Put the payment where its amounts put it, unless another act on it is still in doubt."""
-    case.draft.set(state="unknown" if case.is_doubted_elsewhere else _resting_state(case))
+    state = "unknown" if case.is_doubted_elsewhere else _resting_state(case)
+    case.draft.set(state=state)
+    if state in ("captured", "created"):
+        case.draft.unexpire()  # nothing is frozen any more
 
 
 def _shown(case: Case, result: ProviderResult) -> None:
@@ -201,7 +204,7 @@ def _unknown(case: Case, result: ProviderResult) -> None:
         if case.attempt.state != "waiting_customer":
             draft.change_attempt(case.attempt.id, state="waiting_customer")
         _resolved(case)
-        if draft["form"] == "merchant_scan":
+        if is_by_code(draft["form"], draft["freeze_by"]):
             draft.set(state="processing", next_action=action_of(action))
             draft.ask_at(transaction.id, draft.now + timedelta(seconds=POLL_S))
         else:
@@ -360,8 +363,15 @@ def _authorize_succeeded(case: Case, result: ProviderResult) -> None:
     _resolved(case)
     hold = case.books.authorize(amount)
     draft.add(hold)
-    draft.set(state="authorized", authorized_minor=amount, authorization_id=hold.id, next_action=None, last_error=None)
-    draft.unexpire()
+    draft.set(
+        state="authorized",
+        authorized_minor=amount,
+        authorization_id=hold.id,
+        next_action=None,
+        last_error=None,
+        expires_at=draft.now + FROZEN_FOR,
+    )
+    draft.expire_at(draft["expires_at"])
     draft.emit("payment.authorized")
     if case.open_cancel is not None:
         draft.change_transaction(case.open_cancel.id, is_final=True)
@@ -397,7 +407,7 @@ def _capture_failed(case: Case, result: ProviderResult) -> None:
 
 
 def _void_succeeded(case: Case, result: ProviderResult) -> None:
-    draft, amount = case.draft, case.transaction.amount_minor
+    draft, transaction, amount = case.draft, case.transaction, case.transaction.amount_minor
     rest = draft["authorized_minor"] - draft["captured_minor"] - draft["voided_minor"] - amount
     draft.add(case.books.release(draft["authorization_id"]))
     renewed = None
@@ -414,7 +424,10 @@ def _void_succeeded(case: Case, result: ProviderResult) -> None:
     )
     _rest(case)
     draft.emit("payment.voided")
-    if draft["state"] == "created":
+    if draft["state"] == "created" and transaction.reason == EXPIRED:
+        draft.set(state="closed", closed_reason="expired")
+        draft.emit("payment.closed")
+    elif draft["state"] == "created":
         draft.set(state="canceled", canceled_at=draft.now)
         draft.emit("payment.canceled")
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from platform_core.capabilities.payments import metrics
-from platform_core.capabilities.payments.admission import admit, check_may_try, check_payable, check_standing
+from platform_core.capabilities.payments.admission import admit, check_may_try, check_payable, check_standing, check_way
 from platform_core.capabilities.payments.answers import (
     encoded,
     json_text,
@@ -18,25 +18,27 @@ from platform_core.capabilities.payments.answers import (
     refund_answer,
 )
 from platform_core.capabilities.payments.books import Books
-from platform_core.capabilities.payments.desk import Desk
+from platform_core.capabilities.payments.desk import Desk, local_hour
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import (
     NO_ROUTE,
     NOT_FOUND,
     OUT_TRADE_NO_TAKEN,
 )
+from platform_core.capabilities.payments.forms import freeze_by, is_by_code, method_for, needs_page
 from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refusals import denied
 from platform_core.capabilities.payments.repository import PaymentFile
-from platform_core.capabilities.payments.routing import Route, Wish, routes, wish_for, wish_of
-from platform_core.capabilities.payments.rows import attempt_rows, payment_row
+from platform_core.capabilities.payments.retrying import ask_patiently, rule_of
+from platform_core.capabilities.payments.routing import Route, Wish, as_ranked, routes, wish_for, wish_of
+from platform_core.capabilities.payments.rows import attempt_rows, payer_url, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.capabilities.payments.screening import Rechecked, Screening, Standing, Word, context_of
 from platform_core.capabilities.payments.terms import MerchantTerms
-from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
+from platform_core.contracts.payments import Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
 from platform_core.identity.limits import Charge, Meter
 from platform_core.identity.principal import Principal
@@ -101,8 +103,11 @@ class PaymentService:
         terms = await desk.terms(merchant_id)
         now = desk.now
         order_minor = admit(principal, request, facts, now)
-        row = payment_row(desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now)
-        order = await self._screened(row, request, terms, idempotent)
+        origin = desk.tools.public_origin
+        row = payment_row(
+            desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now, origin=origin
+        )
+        order = await self._screened(row, request, terms, idempotent, hour=local_hour(now, facts.time_zone))
         with forsaken_unless_written(desk.tools.plugins, order.parts):
             if order.word == "deny":
                 return await self._refuse(order, request)
@@ -139,18 +144,24 @@ class PaymentService:
             return await self._existing(merchant_id, taken, request, idempotent)  # nothing more is taken for it
 
     async def _screened(
-        self, row: dict[str, Any], request: PaymentCreate, terms: MerchantTerms, idempotent: IdempotentRequest
+        self,
+        row: dict[str, Any],
+        request: PaymentCreate,
+        terms: MerchantTerms,
+        idempotent: IdempotentRequest,
+        *,
+        hour: int,
     ) -> _Order:
         """The order as plugins left it: amended, judged, its routes ranked. Writes nothing."""
         screening = await self._screening(row)
         standing = await self._standing(row["merchant_id"])
         if screening is None:
             check_payable(request, row["payable_minor"])
-            return _Order(row, idempotent, self._routes(wish_for(row, request), terms, standing)[0])
+            return _Order(row, idempotent, self._routes(wish_for(row, request, hour=hour), terms, standing)[0])
         try:
             await screening.amend(row)
             check_payable(request, row["payable_minor"])
-            found = self._routes(wish_for(row, request), terms, standing)
+            found = self._routes(wish_for(row, request, hour=hour), terms, standing)
             word = await screening.check(row, context_of(request))
             if word == "allow":
                 found = await screening.rank(row, found, standing=standing, success=self._desk.success)
@@ -172,11 +183,15 @@ class PaymentService:
         plugins = await tools.plugins.of(row["merchant_id"], store_id=row["store_id"], idempotency_key=row["id"])
         return None if plugins is None else Screening(plugins, degraded=row["degraded"] or ())
 
+    async def _hour(self, merchant_id: str) -> int:
+        """The hour of the merchant's day."""
+        return local_hour(self._desk.now, (await self._desk.facts(merchant_id)).time_zone)
+
     def _routes(self, wish: Wish, terms: MerchantTerms, standing: Standing) -> list[Route]:
         found = routes(wish, terms, self._desk.tools.providers, closed=standing.closed)
         if not found:
-            needs_code = wish.form == "merchant_scan" and wish.auth_code is None
-            why = " (merchant_scan needs auth_code)" if needs_code else ""
+            needs_code = is_by_code(wish.form, wish.freeze_by) and wish.auth_code is None
+            why = f" ({wish.form} needs auth_code)" if needs_code else ""
             raise NO_ROUTE.error({"form": wish.form, "currency": wish.currency, "why": why})
         return found
 
@@ -316,8 +331,9 @@ class PaymentService:
         """
         desk = self._desk
         while True:
-            method = "create" if payment.form == "customer_scan" else ("pay" if payment.is_capture else "authorize")
-            result = await self._call_patiently(payment, transaction, route, auth_code=auth_code, method=method)
+            method = method_for(payment.form, payment.freeze_by, is_capture=payment.is_capture)
+            call = desk.call(payment.model_dump(), transaction.model_dump(), route.account, auth_code=auth_code)
+            result = await ask_patiently(desk, call, provider_id=route.description.id, method=method)
             is_failover = _may_try_other(payment, result)
             reply: list[Reply] = []
             finish = _answering(reply, status, None if is_failover else idempotent)
@@ -333,14 +349,15 @@ class PaymentService:
         """The next attempt, at a channel account that has not failed yet; the answer as it stands if there is none."""
         desk = self._desk
         terms = await desk.terms(payment.merchant_id)
+        hour = await self._hour(payment.merchant_id)
         closed = (await self._standing(payment.merchant_id)).closed
         begun: list[_Try | Reply] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             current = file.payment
             tried = {attempt.channel_account_id for attempt in file.attempts}
-            wish = wish_of(current, form=current.form, channel=current.channel)
-            found = routes(wish, terms, desk.tools.providers, closed=closed)
+            wish = wish_of(current, form=current.form, channel=current.channel, hour=hour, freeze_by=current.freeze_by)
+            found = as_ranked(routes(wish, terms, desk.tools.providers, closed=closed), file.attempts[-1].route)
             untried = [route for route in found if route.account.id not in tried]
             may_try = current.state == "created" and file.open_one("cancel") is None and draft.now < current.expires_at
             if not may_try or not untried or current.attempts >= ATTEMPTS_MAX:
@@ -361,23 +378,6 @@ class PaymentService:
         draft.insert_transaction(transaction)
         draft.ask_at(transaction["id"], draft.now + ask_delay(0))
         return Payment(**draft.row), Transaction(**transaction), route
-
-    async def _call_patiently(
-        self, payment: Payment, transaction: Transaction, route: Route, *, auth_code: str | None, method: str
-    ) -> ProviderResult:
-        """Ask; repeat at the same provider, under the same key, where the class of the failure allows it."""
-        desk = self._desk
-        call = desk.call(payment.model_dump(), transaction.model_dump(), route.account, auth_code=auth_code)
-        result = await desk.tools.providers.call(route.description.id, method, call)
-        waits = iter(RETRY_RULES[result.error.error_class].same_after_s if result.error else ())
-        for wait_s in waits:
-            if result.outcome is not Outcome.FAILED or result.error is None:
-                break
-            if result.error.error_class not in (ErrorClass.NOT_SENT, ErrorClass.BUSY):
-                break
-            await desk.tools.sleep(wait_s)
-            result = await desk.tools.providers.call(route.description.id, method, call)
-        return result
 
     async def _existing(
         self, merchant_id: str, payment_id: str, request: PaymentCreate, idempotent: IdempotentRequest
@@ -404,7 +404,10 @@ class PaymentService:
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
-        check_standing(await desk.facts(merchant_id))
+        facts = await desk.facts(merchant_id)
+        check_standing(facts)
+        hour = local_hour(desk.now, facts.time_zone)
+        by = freeze_by(request.form, asked=request.freeze_by, has_code=request.auth_code is not None)
         terms = await desk.terms(merchant_id)
         chosen: list[_Try] = []
         replies: list[Reply] = []
@@ -427,9 +430,19 @@ class PaymentService:
                 if checked.word == "review":
                     plan.add(idempotent.claim(object_id=payment.id, created_at=draft.now, status=201, body=body))
                 return plan
-            wish = wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
+            check_way(payment, request.form)
+            wish = wish_of(
+                payment,
+                form=request.form,
+                channel=request.channel,
+                hour=hour,
+                auth_code=request.auth_code,
+                freeze_by=by,
+            )
             route = self._untried(self._routes(wish, terms, standing), file)
-            draft.set(form=request.form, channel=request.channel)
+            draft.set(form=request.form, channel=request.channel, freeze_by=by)
+            if payment.pay_url is None and needs_page(request.form, by=by):
+                draft.set(pay_url=payer_url(desk.tools.public_origin))
             chosen[:] = [self._begin(draft, route)]
             return draft.plan().add(idempotent.claim(object_id=payment.id, created_at=draft.now))
 
@@ -574,6 +587,6 @@ def _answering(
 
 def _may_try_other(payment: Payment, result: ProviderResult) -> bool:
     """A one-use code is one wallet's; everything else may go to another provider if the failure's class says so."""
-    if result.outcome is not Outcome.FAILED or result.error is None or payment.form == "merchant_scan":
+    if result.outcome is not Outcome.FAILED or result.error is None or is_by_code(payment.form, payment.freeze_by):
         return False
-    return RETRY_RULES[result.error.error_class].may_try_other
+    return rule_of(result).may_try_other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -37,7 +37,11 @@ class Part(FollowUp):
 
 
 class Order(Question):
-    """Money a merchant wants: pay, authorize, precreate."""
+    """Money a merchant wants: pay, authorize, precreate.
+
+    `shown` says how the customer of a `precreate` comes to the order: a QR code, a page for a computer's or a phone's
+    browser, an order string for an app, a prepay id for a mini program. `is_freeze`: the money is frozen, not taken.
+    """
 
     amount_minor: Amount
     currency: str = Field(pattern="^[A-Z]{3}$")
@@ -46,6 +50,9 @@ class Order(Question):
     auth_code: str = Field(default="", max_length=128)
     expires_at: AwareDatetime | None = None
     notify_url: str = ""
+    return_url: str = Field(default="", max_length=2048, pattern="^(?:https?://.*)?$")
+    shown: Literal["qr", "page", "app", "mini_program"] = "qr"
+    is_freeze: bool = False
     scenario: str = ""
 
 
@@ -58,7 +65,7 @@ class BillOfDay(BaseModel):
 
 
 class Scan(BaseModel):
-    """The buyer's phone scans a code and pays, or not: `scenario` says how it goes."""
+    """The buyer's phone scans a code, or is handed an order string or prepay id; `scenario` says how it goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -16,8 +16,10 @@ from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.capabilities.payments.stickers.router import router as stickers_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.consoles.device.router import device_router
+from platform_core.consoles.payer.router import payer_router
 from platform_core.contracts.versions import versions
 from platform_core.delivery.plugins.router import make_router as plugin_deliveries_router
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
@@ -80,6 +82,7 @@ def create_app(
     app.state.hooks = hooks
     app.include_router(payments_router)
     app.include_router(receipts_router)
+    app.include_router(stickers_router)
     return app
 
 
@@ -104,6 +107,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
     app.include_router(device_router(platform.devices))
+    app.include_router(payer_router(platform.payments.payers, platform.payments.stickers))
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits

@@ -364,6 +364,7 @@ def _tools(
         ids=ground.ids,
         public_origin=settings.public_origin,
         plugins=plugins,
+        sticker_amount_minor_max=settings.sticker_amount_minor_max,
     )
 
 

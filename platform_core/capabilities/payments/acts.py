@@ -473,6 +473,8 @@ def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
         original = _latest(file, ("sale", "authorize"))
         opened = file.open_one("close")
         if opened is not None and opened.original_id == original.id:
+            if not opened.is_final:  # begun by a payer who took another way: now it ends the payment
+                draft.change_transaction(opened.id, is_final=True, reason=reason)
             intent.transaction_id, intent.method = opened.id, "close"
             return
         count = sum(transaction.kind == "close" for transaction in file.transactions)

@@ -10,12 +10,15 @@ from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.lists import PaymentLists
+from platform_core.capabilities.payments.payers.service import PayerPages
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.receipts import DRAW, Receipts
 from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
+from platform_core.capabilities.payments.stickers.repository import StickerRepository
+from platform_core.capabilities.payments.stickers.service import Stickers
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.http.expand import Branch
@@ -35,6 +38,8 @@ class Payments:
     settlement: SettlementService
     expansion: PaymentExpansion
     receipts: Receipts
+    payers: PayerPages
+    stickers: Stickers
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -52,8 +57,9 @@ def assemble(
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
+    service = PaymentService(desk, questions)
     return Payments(
-        service=PaymentService(desk, questions),
+        service=service,
         acts=PaymentActs(desk, questions),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
@@ -61,4 +67,6 @@ def assemble(
         settlement=SettlementService(desk, ledger),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
+        payers=PayerPages(desk, service, questions),
+        stickers=Stickers(desk, service, StickerRepository(tools.repository.database), cursors),
     )

@@ -55,6 +55,7 @@ class Tools:
     public_origin: str
     plugins: Plugins | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sticker_amount_minor_max: int = 50_000  # of one payment at a printed code whose amount is typed
 
 
 class KeyedLocks:

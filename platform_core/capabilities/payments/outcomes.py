@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from platform_core.capabilities.payments.actions import action_of
 from platform_core.capabilities.payments.answers import EXPIRED, capturable
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
@@ -20,12 +21,8 @@ from platform_core.capabilities.payments.models import Attempt, Refund, Transact
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
     CUSTOMER_PAYING,
-    InvokeApp,
-    NextAction,
     Outcome,
     ProviderResult,
-    Redirect,
-    ShowQr,
     Wait,
 )
 from platform_core.identity.limits import given_back, posted, voided
@@ -143,22 +140,6 @@ def error_of(result: ProviderResult) -> dict[str, Any] | None:
     if result.error is None:
         return None
     return {"class": str(result.error.error_class), "code": result.error.code, "message": result.error.message}
-
-
-def action_of(action: NextAction | None) -> dict[str, Any] | None:
-    """What the till or the customer must do, as it is stored and shown."""
-    if action is None:
-        return None
-    if isinstance(action, Wait):
-        return {"type": "wait", "poll_after_s": int(action.poll_after_s) or 1}
-    expiry = action.expires_at.isoformat().replace("+00:00", "Z")
-    if isinstance(action, ShowQr):
-        return {"type": "show_qr", "code": action.code, "expires_at": expiry}
-    if isinstance(action, Redirect):
-        fields = dict(action.fields)
-        return {"type": "redirect", "url": action.url, "method": action.method, "fields": fields, "expires_at": expiry}
-    assert isinstance(action, InvokeApp)
-    return {"type": "invoke_app", "payload": action.payload, "expires_at": expiry}
 
 
 def _resting_state(case: Case) -> str:
@@ -520,16 +501,24 @@ def _cancel_succeeded(case: Case, result: ProviderResult) -> None:
         draft.set(state="canceled", canceled_at=draft.now, last_error=None)
         draft.emit("payment.canceled")
     else:  # only the attempt was canceled: the customer took too long, or nobody there had heard of it
-        draft.set(
-            state="created",
-            last_error={"class": "customer_action", "code": "not_completed", "message": "Not paid in time."},
-        )
-        draft.emit("payment.attempt_failed")
-        if draft["attempts"] >= ATTEMPTS_MAX:
-            draft.set(state="closed", closed_reason="declined")
-            draft.emit("payment.closed")
-        else:
-            draft.expire_at(draft["expires_at"])
+        _only_attempt_ended(case, code="not_completed", message="Not paid in time.")
+
+
+def _only_attempt_ended(case: Case, *, code: str, message: str) -> None:
+    """The payment may be tried again, while it has attempts left."""
+    draft = case.draft
+    draft.set(
+        state="created",
+        next_action=None,
+        last_error={"class": "customer_action", "code": code, "message": message},
+    )
+    draft.emit("payment.attempt_failed")
+    if draft["attempts"] >= ATTEMPTS_MAX:
+        draft.set(state="closed", closed_reason="declined")
+        draft.unexpire()
+        draft.emit("payment.closed")
+    else:
+        draft.expire_at(draft["expires_at"])
 
 
 def _cancel_failed(case: Case, result: ProviderResult) -> None:
@@ -556,6 +545,9 @@ def _close_succeeded(case: Case, result: ProviderResult) -> None:
     _end_attempt(case, "canceled", result)
     _end_original(case)
     _resolved(case)
+    if not transaction.is_final:  # only the attempt: its payer takes another way
+        _only_attempt_ended(case, code="switched", message="The customer took another way to pay.")
+        return
     draft.unexpire()
     draft.set(state="closed", closed_reason=transaction.reason or "merchant", next_action=None)
     draft.emit("payment.closed")

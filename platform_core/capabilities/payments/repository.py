@@ -72,6 +72,11 @@ class PaymentRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """Where sub-packages' own repositories read."""
+        return self._database
+
     async def payment_id(self, merchant_id: str, out_trade_no: str) -> str | None:
         """The payment with the merchant's own number."""
         query = select(col(Payment.id)).where(
@@ -101,6 +106,12 @@ class PaymentRepository:
         async with self._database.read_plainly(merchant_id) as connection:
             row = await connection.fetchrow(_FIND_PAYMENT, merchant_id, payment_id)
         return None if row is None else Payment(**row)
+
+    async def payment_of_payer(self, token: str) -> Payment | None:
+        """For payers, who come without a token of ours: the payment whose address ends so."""
+        query = select(table_of(Payment)).where(func.right(col(Payment.pay_url), 22) == token)
+        async with self._database.read_all() as connection:
+            return await _one(connection, Payment, query)
 
     async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
         """Those of the ids that are payments of the merchant, in no order."""

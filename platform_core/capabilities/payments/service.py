@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from platform_core.capabilities.payments.leftovers import forsaken_unless_writte
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
 from platform_core.capabilities.payments.questions import Questions
-from platform_core.capabilities.payments.refusals import denied
+from platform_core.capabilities.payments.refusals import denied, stopped
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.retrying import ask_patiently, rule_of
 from platform_core.capabilities.payments.routing import Route, Wish, as_ranked, routes, wish_for, wish_of
@@ -72,6 +72,8 @@ class _Order:
     word: Word = "allow"
     parts: list[object] = field(default_factory=list)
     """What plugins' calls left behind for the plan; nothing once it was committed."""
+    also: Sequence[object] = ()
+    """What else belongs into the plan that writes the payment."""
 
 
 class PaymentService:
@@ -86,8 +88,15 @@ class PaymentService:
         """The process's clock, by which a repeated request waits."""
         return self._desk.tools.clock
 
-    async def create(self, principal: Principal, request: PaymentCreate, idempotent: IdempotentRequest) -> Reply:
-        """Take an order and try to get it paid.
+    async def create(
+        self,
+        principal: Principal,
+        request: PaymentCreate,
+        idempotent: IdempotentRequest,
+        *,
+        also: Sequence[object] = (),
+    ) -> Reply:
+        """Take an order and try to get it paid. `also`: what else belongs into the plan that writes the payment.
 
         Writes the payment, its attempt and transaction, the transfers and events, and the answer under the
         Idempotency-Key: in one commit with a local provider, else intent before and outcome after the provider's call.
@@ -108,6 +117,7 @@ class PaymentService:
             desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now, origin=origin
         )
         order = await self._screened(row, request, terms, idempotent, hour=local_hour(now, facts.time_zone))
+        order = replace(order, also=also) if also else order
         with forsaken_unless_written(desk.tools.plugins, order.parts):
             if order.word == "deny":
                 return await self._refuse(order, request)
@@ -203,7 +213,7 @@ class PaymentService:
         desk, row = self._desk, order.row
         row |= {"state": "closed", "closed_reason": "denied_by_risk", "attempts": 0, "sequence": 2}
         answer = json_text(payment_answer(row))
-        plan = Plan(row["merchant_id"], [Insert(PAYMENTS, encoded(row)), *order.parts])
+        plan = Plan(row["merchant_id"], [Insert(PAYMENTS, encoded(row)), *order.parts, *order.also])
         plan.add(
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, row["created_at"], answer),
             Event(desk.tools.ids.mint("evt"), "payment.closed", row["id"], 2, row["created_at"], answer),
@@ -235,6 +245,7 @@ class PaymentService:
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, row["created_at"], answer),
             Event(desk.tools.ids.mint("evt"), "payment.review_started", row["id"], 2, row["created_at"], answer),
             *order.parts,
+            *order.also,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
         order.parts.clear()
@@ -283,6 +294,7 @@ class PaymentService:
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, answer),
             Event(desk.tools.ids.mint("evt"), "payment.captured", row["id"], 2, now, answer),
             *order.parts,
+            *order.also,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
         order.parts.clear()
@@ -306,6 +318,7 @@ class PaymentService:
             Due(EXPIRE, row["id"], row["expires_at"]),
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, json_text(payment_answer(row))),
             *order.parts,
+            *order.also,
         )
         await desk.tools.committer.commit(plan)
         order.parts.clear()
@@ -424,7 +437,7 @@ class PaymentService:
                 draft.set(risk=checked.row["risk"], degraded=checked.row["degraded"])
                 draft.add(*left)
             if checked is not None and checked.word != "allow":
-                plan = _stopped(draft, checked.word)
+                plan = stopped(draft, checked.word)
                 body = json_text(plan.answer)
                 replies[:] = [Reply(201, body)]
                 if checked.word == "review":
@@ -537,18 +550,6 @@ class PaymentService:
         payment = await repository.payment(merchant_id, str(object_id))
         assert payment is not None, "claimed in the plan that wrote it"
         return json_text(payment_answer(payment.model_dump()))
-
-
-def _stopped(draft: Draft, word: Word) -> Plan:
-    """A payment whose further attempt a check denied, or wants looked at."""
-    if word == "deny":
-        draft.set(state="closed", closed_reason="denied_by_risk", next_action=None)
-        draft.unexpire()
-        draft.emit("payment.closed")
-    else:
-        draft.set(state="in_review", next_action=None)
-        draft.emit("payment.review_started")
-    return draft.plan()
 
 
 def _charge(meter: Meter, row: dict[str, Any]) -> Charge:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 import segno
@@ -22,14 +22,15 @@ from starlette.responses import JSONResponse, Response
 
 from platform_core.capabilities.payments.payers.service import PayerPages, PayerView
 from platform_core.capabilities.payments.rows import PAYER_PATH
+from platform_core.capabilities.payments.stickers.amounts import LENGTH_MAX, example_of
+from platform_core.capabilities.payments.stickers.service import NONCE, StickerPage, Stickers
 from platform_core.capabilities.payments.stickers.service import PATH as STICKER_PATH
-from platform_core.capabilities.payments.stickers.service import StickerPage, Stickers
 from platform_core.consoles.payer.texts import TEXTS
 from platform_core.consoles.shared.pages import PlainPageRoute, language_of, page, redirect
 from platform_core.identity.page_forms import read_page_form
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.i18n import BABEL_LOCALES, Language
-from platform_core.kernel.money import Money, exponent_of
+from platform_core.kernel.money import Money
 
 LIVE: Final = frozenset({"open", "wait", "unsure", "again"})
 """States in which something may happen without the reader."""
@@ -77,26 +78,42 @@ def _payment_pages(router: APIRouter, payers: PayerPages) -> None:
 
 
 def _sticker_pages(router: APIRouter, stickers: Stickers) -> None:
+    """All of a page's story stands in addresses that are read by GET, so Back and refresh never send a form again."""
+
     @router.get(f"{STICKER_PATH}{{code}}")
     async def show(request: Request, code: str) -> Response:
-        """Where to type the amount and choose the wallet. Nothing is written yet."""
-        return _sticker_page(request, await stickers.open(code, user_agent=_browser(request)), code)
+        """Where to type the amount and choose the wallet: first to an address that names the one payment of this page,
+        and from there, once it was begun, to that payment. Nothing is written yet.
+        """
+        asked = request.query_params
+        nonce, language = asked.get("n", ""), asked.get("lang")
+        begun = await stickers.begun(code, nonce=nonce)
+        if begun is not None:
+            return redirect(urlsplit(begun).path)
+        view = await stickers.open(code, user_agent=_browser(request))
+        if NONCE.fullmatch(nonce) is None:
+            return redirect(_sticker_address(code, n=view.nonce, lang=language))
+        return _sticker_page(request, view, code)
 
     @router.post(f"{STICKER_PATH}{{code}}")
     async def pay(request: Request, code: str) -> Response:
-        """Begin the page's one payment and go on to its own page; a refusal stands beside what was typed."""
+        """Begin the page's one payment and go on to its own page; a refusal is shown beside what was typed."""
         form = await read_page_form(request)
-        typed, nonce, language = form.one("amount"), form.one("nonce"), language_of(request)
+        typed, nonce = form.one("amount"), form.one("nonce")
         try:
             address = await stickers.pay(
-                code, nonce=nonce, typed=typed, provider_id=form.one("wallet") or None, language=language
+                code, nonce=nonce, typed=typed, provider_id=form.one("wallet") or None, language=language_of(request)
             )
         except PlatformError as error:
-            if error.status not in (409, 422, 429):
+            if error.status not in (403, 409, 422, 429):
                 raise
-            view = await stickers.open(code, user_agent=_browser(request))
-            return _sticker_page(request, view, code, typed=typed, fault=error)
+            why, language = error.code.rpartition(".")[2], request.query_params.get("lang")
+            return redirect(_sticker_address(code, n=nonce, amount=typed[:LENGTH_MAX], why=why, lang=language))
         return redirect(f"{urlsplit(address).path}?{GO_ON}")
+
+
+def _sticker_address(code: str, **asked: str | None) -> str:
+    return f"{STICKER_PATH}{code}?{urlencode({name: value for name, value in asked.items() if value})}"
 
 
 def _payment_page(request: Request, view: PayerView, token: str) -> Response:
@@ -118,6 +135,7 @@ def _payment_page(request: Request, view: PayerView, token: str) -> Response:
         "refunded": _money(view.refunded_minor, view.currency, language) if view.refunded_minor else None,
         "lines": [(line, _money(line.net_minor, view.currency, language)) for line in view.lines],
         "discount": _money(-off, view.currency, language) if view.lines and off else None,
+        "anew": None if view.sticker_code is None else f"{STICKER_PATH}{view.sticker_code}",
         "until": format_time(view.expires_at, "short", tzinfo=zone, locale=locale),
         "ended": None
         if view.ended_at is None
@@ -130,22 +148,27 @@ def _payment_page(request: Request, view: PayerView, token: str) -> Response:
     return _quiet(page(request, "payer/payment.html", values, texts=TEXTS, form_targets=targets, has_script=True))
 
 
-def _sticker_page(
-    request: Request, view: StickerPage, code: str, *, typed: str = "", fault: PlatformError | None = None
-) -> Response:
-    language = language_of(request)
+def _sticker_page(request: Request, view: StickerPage, code: str) -> Response:
+    language, asked = language_of(request), request.query_params
+    why = asked.get("why")
     values: dict[str, Any] = {
         "view": view,
-        "here": f"{STICKER_PATH}{code}",
+        "here": _sticker_address(code, lang=asked.get("lang")).rstrip("?"),
+        "nonce": asked["n"],
         "place": view.names.store or view.names.merchant,
         "is_test": view.facts.mode == "test",
         "fixed": None if view.fixed is None else view.fixed.format(language),
-        "typed": typed,
-        "example": Money(1_250 if exponent_of(view.currency) else 12, view.currency).plain(),
-        "fault": None if fault is None else fault.detail(language),
+        "typed": asked.get("amount", "")[:LENGTH_MAX],
+        "example": example_of(view.currency),
+        "fault": None if why is None else _fault(why, view, language),
     }
-    status = 200 if fault is None else fault.status
-    return _quiet(page(request, "payer/sticker.html", values, texts=TEXTS, status=status))
+    return _quiet(page(request, "payer/sticker.html", values, texts=TEXTS))
+
+
+def _fault(why: str, view: StickerPage, language: Language) -> str:
+    """Why the last press began nothing; `why` is the end of a refusal's code."""
+    error = view.refusal(why, language)
+    return TEXTS["refused"].say(language) if error is None else error.detail(language)
 
 
 def _picture(view: PayerView, language: Language) -> Markup | None:

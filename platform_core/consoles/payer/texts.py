@@ -52,10 +52,12 @@ TEXTS: Final[Mapping[str, Text]] = {
     "refunded": Text(en="Refunded", zh="已退款"),
     "back": Text(en="Back to {merchant}", zh="返回{merchant}"),
     "updates": Text(en="This page looks for news by itself.", zh="本页会自动更新。"),
+    "anew": Text(en="Another payment", zh="再付一笔"),
     "reload": Text(en="Look again", zh="刷新状态"),
     "sticker_title": Text(en="Pay at {place}", zh="向{place}付款"),
     "type_amount": Text(en="Amount in {currency}", zh="金额（{currency}）"),
     "amount_help": Text(en="As the shop told you, for example {example}.", zh="请输入商户告知的金额，例如 {example}。"),
+    "refused": Text(en="Nothing can be paid here at the moment.", zh="目前无法在此付款。"),
     "no_wallet": Text(en="No wallet can pay here at the moment.", zh="目前没有可用的钱包。"),
     "wallet": Text(en="Wallet", zh="钱包"),
 }

@@ -8,7 +8,7 @@ from typing import Final
 from sandbox.simulators.acquirer.book import Entry
 
 PATH: Final = "/cashier/"
-CSP: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+CSP: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 HEADERS: Final = {"Content-Security-Policy": CSP, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 _STYLE: Final = """
 :root { color-scheme: light dark; }

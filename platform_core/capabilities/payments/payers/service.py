@@ -84,6 +84,8 @@ class PayerView:
     expires_at: datetime
     ended_at: datetime | None
     return_url: str | None
+    sticker_code: str | None
+    """Of the printed code at which it was begun."""
     has_failed: bool
 
     @property
@@ -214,6 +216,7 @@ class PayerPages:
             expires_at=payment.expires_at,
             ended_at=_ended_at(payment),
             return_url=payment.return_url,
+            sticker_code=payment.out_trade_no.partition("_")[0] if payment.form == "sticker" else None,
             has_failed=word == "again" and payment.last_error is not None,
         )
 

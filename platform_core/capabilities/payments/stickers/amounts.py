@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 from platform_core.capabilities.payments.stickers.errors import STICKER_AMOUNT
+from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.money import AMOUNT_MINOR_MAX, Money, exponent_of
 
 LENGTH_MAX: Final = 32
@@ -15,7 +16,6 @@ LENGTH_MAX: Final = 32
 _TYPED: Final = re.compile(
     r"(?:CN)?[¥元]? ?(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,12})(?:[.。](?P<fraction>[0-9]{0,4}))? ?元?", re.ASCII
 )
-_EXAMPLES: Final = {0: "12", 2: "12.50", 3: "12.500"}
 
 
 def read_amount(typed: str, *, currency: str) -> Money:
@@ -28,12 +28,19 @@ def read_amount(typed: str, *, currency: str) -> Money:
     match = _TYPED.fullmatch(text) if len(typed) <= LENGTH_MAX else None
     fraction = "" if match is None else match["fraction"] or ""
     if match is None or len(fraction) > digits:
-        raise _unreadable(digits)
+        raise unreadable(currency)
     amount = int(match["whole"].replace(",", "") + fraction.ljust(digits, "0"))
     if not 1 <= amount <= AMOUNT_MINOR_MAX:
-        raise _unreadable(digits)
+        raise unreadable(currency)
     return Money(amount, currency)
 
 
-def _unreadable(digits: int) -> Exception:
-    return STICKER_AMOUNT.error({"digits": digits, "example": _EXAMPLES.get(digits, "12")})
+def example_of(currency: str) -> str:
+    """An amount as it may be typed."""
+    digits = exponent_of(currency)
+    return Money(12 * 10**digits + (5 * 10 ** (digits - 1) if digits else 0), currency).plain()
+
+
+def unreadable(currency: str) -> PlatformError:
+    """422 `payments.sticker_amount`."""
+    return STICKER_AMOUNT.error({"digits": exponent_of(currency), "example": example_of(currency)})

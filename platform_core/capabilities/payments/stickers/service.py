@@ -15,8 +15,13 @@ from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND, STORE_UNKNOWN
 from platform_core.capabilities.payments.payers.service import Wallet, payer, wallets
 from platform_core.capabilities.payments.service import PaymentService, quoted
-from platform_core.capabilities.payments.stickers.amounts import read_amount
-from platform_core.capabilities.payments.stickers.errors import STICKER_AMOUNT_OVER, STICKER_BUSY, STICKER_GONE
+from platform_core.capabilities.payments.stickers.amounts import read_amount, unreadable
+from platform_core.capabilities.payments.stickers.errors import (
+    STICKER_AMOUNT,
+    STICKER_AMOUNT_OVER,
+    STICKER_BUSY,
+    STICKER_GONE,
+)
 from platform_core.capabilities.payments.stickers.models import STICKER_USES, STICKERS, Sticker
 from platform_core.capabilities.payments.stickers.repository import StickerRepository
 from platform_core.capabilities.payments.stickers.schemas import StickerCreate, StickerOrder
@@ -25,6 +30,7 @@ from platform_core.identity.principal import Principal
 from platform_core.kernel.commit import Audit, Change, Duplicate, Insert, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.entropy import entropy
+from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.i18n import Language
 from platform_core.kernel.ids import ALPHABET
@@ -50,8 +56,20 @@ class StickerPage:
     fixed: Money | None
     currency: str
     wallets: Sequence[Wallet]
+    most: Money
+    """The most that may be typed."""
     nonce: str
-    """Names the one payment that may come of this page."""
+    """A new name for the one payment that may come of a page."""
+
+    def refusal(self, why: str, language: Language) -> PlatformError | None:
+        """The refusal whose code ends so, in words; None for one that is not about the page."""
+        if why == STICKER_AMOUNT.code.rpartition(".")[2]:
+            return unreadable(self.currency)
+        if why == STICKER_AMOUNT_OVER.code.rpartition(".")[2]:
+            return STICKER_AMOUNT_OVER.error({"most": self.most.format(language)})
+        if why == STICKER_BUSY.code.rpartition(".")[2]:
+            return STICKER_BUSY.error({"most": PAYMENTS_A_MINUTE})
+        return None
 
 
 class Stickers:
@@ -155,6 +173,7 @@ class Stickers:
             names=await desk.tools.directory.trade_names(sticker.merchant_id, store_id=sticker.store_id),
             facts=facts,
             fixed=fixed,
+            most=self._most(sticker),
             currency=sticker.currency,
             wallets=wallets(
                 await desk.terms(sticker.merchant_id),
@@ -166,6 +185,13 @@ class Stickers:
             nonce=desk.tools.ids.mint("page").partition("_")[2],
         )
 
+    async def begun(self, code: str, *, nonce: str) -> str | None:
+        """Where the payment of a page goes on, if it was begun, also at a code that was revoked since."""
+        if CODE.fullmatch(code) is None or NONCE.fullmatch(nonce) is None:
+            return None
+        sticker = await self._repository.by_code(code)
+        return None if sticker is None else await self._address(sticker, number_of(sticker.code, nonce))
+
     async def pay(self, code: str, *, nonce: str, typed: str, provider_id: str | None, language: Language) -> str:
         """Begin the one payment of a page; returns the address of the payer's page. Again: the same payment.
 
@@ -175,7 +201,7 @@ class Stickers:
         sticker = await self._active(code)
         if NONCE.fullmatch(nonce) is None:
             raise STICKER_GONE.error()
-        number = f"{sticker.code}_{nonce}"
+        number = number_of(sticker.code, nonce)
         known = await self._address(sticker, number)
         if known is not None:
             return known
@@ -200,10 +226,13 @@ class Stickers:
         if sticker.amount_minor is not None:
             return Money(sticker.amount_minor, sticker.currency)
         amount = read_amount(typed, currency=sticker.currency)
-        most = Money(self._desk.tools.sticker_amount_minor_max, sticker.currency)
+        most = self._most(sticker)
         if amount > most:
             raise STICKER_AMOUNT_OVER.error({"most": most.format(language)})
         return amount
+
+    def _most(self, sticker: Sticker) -> Money:
+        return Money(self._desk.tools.sticker_amount_minor_max, sticker.currency)
 
     async def _begin(self, sticker: Sticker, order: StickerOrder, nonce: str) -> None:
         """Take a place of this minute, with the payment in one plan: a thirty-first is impossible."""
@@ -251,6 +280,11 @@ class Stickers:
 
     def _url(self, sticker: Sticker) -> str:
         return f"{self._desk.tools.public_origin}{PATH}{sticker.code}"
+
+
+def number_of(code: str, nonce: str) -> str:
+    """The `out_trade_no` of the payment that a page begins."""
+    return f"{code}_{nonce}"
 
 
 def _new_code() -> str:

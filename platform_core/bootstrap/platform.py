@@ -243,7 +243,9 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
-    payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
+    setup = _payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids)
+    branches = PartyBranches(database).branches()
+    payments = payments_assembly.assemble(tools, ledger, cursors, setup=setup, parties=branches)
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,
@@ -273,7 +275,7 @@ def assemble(
         directory=directory,
         ledger=ledger,
         payments=payments,
-        payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
+        payment_setup=setup,
         plugin_host=host,
     )
 

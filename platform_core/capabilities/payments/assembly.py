@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from platform_core.capabilities.payments.acts import PaymentActs
+from platform_core.capabilities.payments.channels.service import Channels
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
@@ -17,6 +18,7 @@ from platform_core.capabilities.payments.resolution import Resolution
 from platform_core.capabilities.payments.review import Reviews
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.settlement import SettlementService
+from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.capabilities.payments.stickers.repository import StickerRepository
 from platform_core.capabilities.payments.stickers.service import Stickers
 from platform_core.kernel.commit import Plan
@@ -40,6 +42,7 @@ class Payments:
     receipts: Receipts
     payers: PayerPages
     stickers: Stickers
+    channels: Channels
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -52,7 +55,12 @@ class Payments:
 
 
 def assemble(
-    tools: Tools, ledger: LedgerService, cursors: Cursors, *, parties: Mapping[str, Branch] | None = None
+    tools: Tools,
+    ledger: LedgerService,
+    cursors: Cursors,
+    *,
+    setup: PaymentSetup,
+    parties: Mapping[str, Branch] | None = None,
 ) -> Payments:
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
@@ -69,4 +77,5 @@ def assemble(
         receipts=Receipts(desk, ledger),
         payers=PayerPages(desk, service, questions),
         stickers=Stickers(desk, service, StickerRepository(tools.repository.database), cursors),
+        channels=Channels(desk, setup),
     )

@@ -37,11 +37,16 @@ class PaymentLists:
         equal: Mapping[str, str | None],
         between: Mapping[str, Bounds],
         *,
+        customer_id: str | None = None,
+        is_degraded: bool | None = None,
         is_ascending: bool,
         limit: int,
         cursor: str | None,
     ) -> dict[str, Any]:
-        """Payments by columns equal to a value, or between two [from, to); None does not count."""
+        """Payments by columns equal to a value, or between two [from, to); None does not count.
+
+        `is_degraded`: whether a plugin's answer was missing when something was decided.
+        """
         conditions = _equal(Payment, equal)
         columns = table_of(Payment).c
         for name, (since, until) in between.items():
@@ -49,9 +54,15 @@ class PaymentLists:
                 conditions.append(columns[name] >= since)
             if until is not None:
                 conditions.append(columns[name] < until)
+        if customer_id is not None:
+            conditions.append(columns.customer["id"].astext == customer_id)
+        if is_degraded is not None:
+            conditions.append(columns.degraded.is_not(None) if is_degraded else columns.degraded.is_(None))
         if principal.stores is not None:
             conditions.append(columns.store_id.in_(principal.stores))
-        bound = {**equal, **{name: str(bounds) for name, bounds in between.items()}, "list": "payments"}
+        ranges = {name: str(bounds) for name, bounds in between.items()}
+        more = {"customer_id": customer_id, "is_degraded": str(is_degraded)}
+        bound = {**equal, **ranges, **more, "list": "payments"}
         return await self._page(
             Payment,
             principal,

@@ -175,6 +175,17 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             return (await connection.execute(query)).scalar_one_or_none()
 
+    async def channel_accounts(self, merchant_id: str) -> list[ChannelAccount]:
+        """All channel accounts of the merchant, the oldest first."""
+        query = select(table_of(ChannelAccount)).where(col(ChannelAccount.merchant_id) == merchant_id).order_by("id")
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, ChannelAccount, query)
+
+    async def routing_rules(self, merchant_id: str, now: datetime) -> list[RoutingRule]:
+        """The rules that hold now, in order."""
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id"))
+
     async def terms(self, merchant_id: str, now: datetime) -> MerchantTerms:
         """Channel accounts, routing rules and fee plans that hold now."""
         async with self._database.read(merchant_id) as connection:

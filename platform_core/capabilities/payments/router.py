@@ -197,6 +197,8 @@ async def list_payments(
     terminal_id: Annotated[str | None, Query(pattern=NAME)] = None,
     channel: Annotated[str | None, Query(pattern=NAME)] = None,
     out_trade_no: Annotated[str | None, Query(pattern=NAME)] = None,
+    customer_id: Annotated[str | None, Query(pattern="^cus_[0-9a-z]{26}$")] = None,
+    is_degraded: bool | None = None,
     created_from: AwareDatetime | None = None,
     created_to: AwareDatetime | None = None,
     captured_from: AwareDatetime | None = None,
@@ -210,7 +212,9 @@ async def list_payments(
     cursor: Annotated[str | None, Query(max_length=512)] = None,
     expand: Expand = None,
 ) -> Response:
-    """Newest first, or `order=asc`. `expand` as for one payment."""
+    """Newest first, or `order=asc`. `expand` as for one payment. Bounds: from, and up to but without; amounts
+    inclusive, of what is payable.
+    """
     expansion = _expansion(principal, expand, payments_of(request).expansion.payments)
     equal = {
         "state": state,
@@ -227,7 +231,14 @@ async def list_payments(
         "payable_minor": (amount_min_minor, None if amount_max_minor is None else amount_max_minor + 1),
     }
     page = await payments_of(request).lists.payments(
-        principal, equal, between, is_ascending=order == "asc", limit=limit, cursor=cursor
+        principal,
+        equal,
+        between,
+        customer_id=customer_id,
+        is_degraded=is_degraded,
+        is_ascending=order == "asc",
+        limit=limit,
+        cursor=cursor,
     )
     await expansion.fill(principal, page["data"])
     return Response(json_text(page), media_type=JSON)

@@ -33,7 +33,7 @@ from tests.support.world import Till
 MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
-ALL_SCOPES: Final = (*SCOPES, "refunds:write")
+ALL_SCOPES: Final = (*SCOPES, "refunds:write", "channels:write")
 PLUGIN: Final = "example.suite.crm"
 MANIFEST: Final = f"""manifest = 1
 hooks = [{{ name = "on_payment_captured" }}]
@@ -146,6 +146,23 @@ async def _settlement(tenant: Tenant) -> str:
         await tenant.shop.platform.payments.settlement.settle(row)
     answer = await tenant.till.get("/settlements")
     return str(answer.json()["data"][0]["id"])
+
+
+async def _sticker(tenant: Tenant) -> str:
+    wanted = {"store_id": tenant.till.store_id, "name": MARK}
+    return str((await tenant.till.post("/stickers", wanted)).json()["id"])
+
+
+async def _channel_account(tenant: Tenant) -> str:
+    wanted = {"provider_id": "cash", "name": MARK}
+    return str((await tenant.till.post("/channel-accounts", wanted)).json()["id"])
+
+
+async def _routing_rule(tenant: Tenant) -> str:
+    """One that decides about no payment of the suite's."""
+    account = await tenant.make("/v1/channel-accounts/{account_id}")
+    wanted = {"position": 1, "amount_minor_min": 9_000_000_000, "channel_account_ids": [account]}
+    return str((await tenant.till.post("/routing-rules", wanted)).json()["id"])
 
 
 async def _endpoint(tenant: Tenant) -> str:
@@ -286,6 +303,9 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/refunds/{refund_id}": _refund,
     "/v1/receipts/{receipt_id}": _receipt,
     "/v1/settlements/{settlement_id}": _settlement,
+    "/v1/stickers/{sticker_id}": _sticker,
+    "/v1/channel-accounts/{account_id}": _channel_account,
+    "/v1/routing-rules/{rule_id}": _routing_rule,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,
     "/v1/webhook-endpoints/{id}": _endpoint,

@@ -197,7 +197,7 @@ async def list_payments(
     terminal_id: Annotated[str | None, Query(pattern=NAME)] = None,
     channel: Annotated[str | None, Query(pattern=NAME)] = None,
     out_trade_no: Annotated[str | None, Query(pattern=NAME)] = None,
-    customer_id: Annotated[str | None, Query(pattern="^cus_[0-9a-z]{26}$")] = None,
+    customer_id: Annotated[str | None, Query(pattern=NAME)] = None,
     is_degraded: bool | None = None,
     created_from: AwareDatetime | None = None,
     created_to: AwareDatetime | None = None,

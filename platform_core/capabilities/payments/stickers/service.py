@@ -160,7 +160,8 @@ class Stickers:
     def picture(self, sticker: Sticker, *, kind: str) -> bytes:
         """The QR code to print; `kind` svg or png. Level Q bears a quarter of it scratched (ISO/IEC 18004)."""
         out = io.BytesIO()
-        segno.make(self._url(sticker), error="q", micro=False).save(out, kind=kind, scale=16, border=4)
+        words = {"title": sticker.name, "desc": sticker.id} if kind == "svg" else {}
+        segno.make(self._url(sticker), error="q", micro=False).save(out, kind=kind, scale=16, border=4, **words)
         return out.getvalue()
 
     async def open(self, code: str, *, user_agent: str) -> StickerPage:

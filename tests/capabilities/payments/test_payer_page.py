@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.capabilities.payments.acquirer import Crash
 from tests.capabilities.payments.shop import Shop
 from tests.capabilities.payments.test_forms import lead, show
 from tests.capabilities.payments.test_sales import PAID, read
@@ -128,6 +129,47 @@ async def test_code_that_was_just_paid_is_not_left(shop: Shop, seller: Till) -> 
     assert await state(shop, payment) == "paid"
     assert len((await read(seller, payment, "attempts"))["attempts"]) == 1
     assert await seller.balances(shop.platform) == PAID
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_leaving_that_died_is_finished_by_the_janitor(shop: Shop, seller: Till, where: str) -> None:
+    """The process dies around the close of a shown code: nobody can pay it, and the payment may be tried again."""
+
+    async def die() -> None:
+        raise Crash
+
+    payment = await show(seller, "customer_scan")
+    getattr(shop.acquirer, where)["close"] = die
+    form = {"attempt": "1", "wallet": "simulated_acquirer"}
+    with pytest.raises(Crash):
+        await shop.client.post(path_of(payment), data=form, headers=PHONE)
+    assert (await shop.client.post(path_of(payment), data=form, headers=PHONE)).status_code == 303
+    assert len((await read(seller, payment, "attempts"))["attempts"]) == 1, "the close may still be under way"
+    shop.later(seconds=11)
+    await shop.work_for(seller)
+    shown = await read(seller, payment, "attempts,transactions")
+    assert (shown["state"], [one["state"] for one in shown["attempts"]]) == ("created", ["canceled"])
+    assert [(t["kind"], t["state"]) for t in shown["transactions"]] == [("sale", "failed"), ("close", "succeeded")]
+    assert shop.acquirer.scan(lead(payment)) == "FAILED"
+    await shop.client.post(path_of(payment), data=form, headers=PHONE)
+    again = await read(seller, payment)
+    assert again["next_action"]["type"] == "show_qr", "in the order's own form: nothing is shown that could be left"
+    shop.acquirer.scan(lead(again))
+    await shop.deliver(seller)
+    assert await seller.balances(shop.platform) == PAID
+
+
+async def test_merchants_close_ends_what_a_payer_began_to_leave(shop: Shop, seller: Till) -> None:
+    async def die() -> None:
+        raise Crash
+
+    payment = await show(seller, "customer_scan")
+    shop.acquirer.before["close"] = die
+    with pytest.raises(Crash):
+        await shop.client.post(path_of(payment), data={"attempt": "1", "wallet": "simulated_acquirer"}, headers=PHONE)
+    closed = (await seller.post(f"/payments/{payment['id']}/close", {})).json()
+    assert (closed["state"], closed["closed_reason"]) == ("closed", "merchant")
+    assert await shop.events(seller, payment["id"]) == ["payment.created", "payment.closed"]
 
 
 async def test_doubt_is_told_and_nothing_can_be_pressed(shop: Shop, seller: Till) -> None:

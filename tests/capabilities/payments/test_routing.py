@@ -13,6 +13,7 @@ from platform_core.capabilities.payments.channels.schemas import RoutingRuleCrea
 from platform_core.capabilities.payments.routing import Wish, _rule_fits, drawn
 from platform_core.capabilities.payments.terms import Rule
 from platform_core.contracts.payments import ErrorClass, ProviderResult
+from tests.capabilities.payments.plugins import Script
 from tests.capabilities.payments.shop import Shop
 from tests.capabilities.payments.test_forms import show
 from tests.capabilities.payments.test_sales import read, scan
@@ -223,15 +224,18 @@ class TestRetries:
         assert await shop.events(seller, payment["id"]) == ["payment.created", "payment.captured"]
 
     async def test_switch_over_follows_the_ranking_of_the_first_attempt(self, shop: Shop, seller: Till) -> None:
-        """And not the merchant's own order, which a plugin had turned round."""
-        second = await shop.add_second(seller)
-        shop.acquirer.script("misconfigured", operation="precreate")
+        """And not the merchant's own order, which a plugin had turned round; a wrong setting also calls a person."""
+        second, third = await shop.add_second(seller), await shop.add_second(seller)
+        ranking = [second, third, seller.channel_account_id]
+        shop.plugins.scripts[seller.merchant_id] = Script(rank=lambda question: ranking)
+        shop.second.script("misconfigured", operation="precreate")
         payment = await read(seller, await show(seller, "page"), "attempts")
         assert [(one["channel_account_id"], one["state"]) for one in payment["attempts"]] == [
-            (seller.channel_account_id, "failed"),
-            (second, "waiting_customer"),
+            (second, "failed"),
+            (third, "waiting_customer"),
         ]
         assert payment["attempts"][0]["error"]["class"] == "configuration"
+        assert payment["attempts"][0]["route"]["ranked"] == ranking
 
 
 class TestLists:

@@ -60,6 +60,13 @@ CREATE TABLE pay_sticker_use (
 );
 """
 
+GONE = """
+ALTER TABLE pay_routing_rule DROP version, DROP weights, DROP hour_from, DROP hour_until;
+ALTER TABLE pay_channel_account DROP version;
+DROP INDEX pay_payment_payer;
+ALTER TABLE pay_payment DROP pay_url, DROP freeze_by;
+"""
+
 TABLE_NAMES = ("pay_sticker", "pay_sticker_use")
 
 
@@ -74,9 +81,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them."""
     op.execute(f"DROP TABLE {', '.join(reversed(TABLE_NAMES))}")
-    op.execute(
-        "ALTER TABLE pay_routing_rule DROP version, DROP weights, DROP hour_from, DROP hour_until;"
-        "ALTER TABLE pay_channel_account DROP version;"
-        "DROP INDEX pay_payment_payer;"
-        "ALTER TABLE pay_payment DROP pay_url, DROP freeze_by"
-    )
+    run_script(GONE)

@@ -13,6 +13,7 @@ from platform_core.bootstrap.jobs import register_jobs, webhook_deps
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.channels.router import router as channels_router
 from platform_core.capabilities.payments.disputes.router import LARGER_BODIES as DISPUTE_BODIES
 from platform_core.capabilities.payments.disputes.router import router as disputes_router
 from platform_core.capabilities.payments.payouts.router import router as payouts_router
@@ -21,8 +22,10 @@ from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS
 from platform_core.capabilities.payments.router import router as payments_router
 from platform_core.capabilities.payments.settlement.router import router as settlements_router
 from platform_core.capabilities.payments.splits.router import router as splits_router
+from platform_core.capabilities.payments.stickers.router import router as stickers_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.consoles.device.router import device_router
+from platform_core.consoles.payer.router import payer_router
 from platform_core.contracts.versions import versions
 from platform_core.delivery.plugins.router import make_router as plugin_deliveries_router
 from platform_core.delivery.webhooks.router import make_router as webhooks_router
@@ -89,6 +92,8 @@ def create_app(
     app.include_router(settlements_router)
     app.include_router(payouts_router)
     app.include_router(splits_router)
+    app.include_router(stickers_router)
+    app.include_router(channels_router)
     return app
 
 
@@ -113,6 +118,7 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
     app.include_router(device_router(platform.devices))
+    app.include_router(payer_router(platform.payments.payers, platform.payments.stickers))
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits

@@ -244,7 +244,8 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
-    payments = _payments(tools, ledger, cursors, deps=deps)
+    setup = _payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids)
+    payments = _payments(tools, ledger, cursors, deps=deps, setup=setup)
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,
@@ -274,16 +275,19 @@ def assemble(
         directory=directory,
         ledger=ledger,
         payments=payments,
-        payment_setup=_payment_setup(ground.committer, contexts, clock=ground.clock, ids=ground.ids),
+        payment_setup=setup,
         plugin_host=host,
     )
 
 
-def _payments(tools: Tools, ledger: LedgerService, cursors: Cursors, *, deps: IdentityDeps) -> Payments:
+def _payments(
+    tools: Tools, ledger: LedgerService, cursors: Cursors, *, deps: IdentityDeps, setup: PaymentSetup
+) -> Payments:
     return payments_assembly.assemble(
         tools,
         ledger,
         cursors,
+        setup=setup,
         destinations=PayoutDestinations(deps),
         parties=PartyBranches(deps.database).branches(),
     )
@@ -375,6 +379,7 @@ def _tools(
         ids=ground.ids,
         public_origin=settings.public_origin,
         plugins=plugins,
+        sticker_amount_minor_max=settings.sticker_amount_minor_max,
     )
 
 

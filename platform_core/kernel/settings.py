@@ -116,6 +116,14 @@ class Settings(BaseSettings):
         "http://127.0.0.1:port: for trying out and tests, never in production.",
     )
 
+    sticker_amount_minor_max: int = Field(
+        default=50_000,
+        ge=1,
+        le=10_000_000_000,
+        description="The most that one payment at a printed code may be whose customer types the amount, minor units. "
+        "The default is 500.00 CNY, the daily cap of static codes in the People's Bank of China's rules for "
+        "payments by bar code (Yinfa 2017 No. 296).",
+    )
     commit_batch_plans_max: int = Field(
         default=128, ge=1, le=1024, description="Plans that one group commit takes at most."
     )

@@ -16,8 +16,11 @@ from platform_core.contracts.payments import (
     DisputeStatus,
     DisputeWord,
     ErrorClass,
+    InvokeApp,
+    NextAction,
     ProviderError,
     ProviderResult,
+    Redirect,
     RefundBounce,
     ShowQr,
     Wait,
@@ -54,6 +57,9 @@ class AnswerBody(BaseModel):
     currency: str | None = None
     occurred_at: AwareDatetime | None = None
     qr_code: str | None = None
+    page_token: str | None = None
+    order_string: str | None = None
+    prepay_id: str | None = None
     expires_at: AwareDatetime | None = None
     bounce: BounceBody | None = None
 
@@ -183,11 +189,24 @@ def result_of(answer: AnswerBody) -> ProviderResult:
     return ProviderResult.failed(error_class, answer.code, answer.message, provider_reference=answer.reference)
 
 
-def created_of(answer: AnswerBody) -> ProviderResult:
-    """The result of `create`: an order that waits for its scan stands, and that is success."""
-    if answer.status not in {"PENDING", "SUCCESS"} or answer.qr_code is None or answer.expires_at is None:
+def created_of(answer: AnswerBody, *, gateway_url: str) -> ProviderResult:
+    """The result of `create`: an order that waits for its customer stands, and that is success."""
+    action = _action_of(answer, gateway_url.rstrip("/"))
+    if answer.status not in {"PENDING", "SUCCESS"} or action is None:
         return result_of(answer)
-    return _success(answer, ShowQr(answer.qr_code, answer.expires_at))
+    return _success(answer, action)
+
+
+def _action_of(answer: AnswerBody, gateway_url: str) -> NextAction | None:
+    """What leads the customer to the order; None in an answer that leads nowhere."""
+    if answer.expires_at is None:
+        return None
+    if answer.qr_code is not None:
+        return ShowQr(answer.qr_code, answer.expires_at)
+    if answer.page_token is not None:
+        return Redirect(f"{gateway_url}/cashier/{answer.page_token}", answer.expires_at)
+    payload = answer.order_string or answer.prepay_id
+    return None if payload is None else InvokeApp(payload, answer.expires_at)
 
 
 def paid_out_of(answer: AnswerBody) -> ProviderResult:
@@ -212,7 +231,7 @@ def closed_of(answer: AnswerBody) -> ProviderResult:
     return result_of(answer)
 
 
-def _success(answer: AnswerBody, action: ShowQr | None = None) -> ProviderResult:
+def _success(answer: AnswerBody, action: NextAction | None = None) -> ProviderResult:
     if answer.amount_minor is None or answer.occurred_at is None:
         raise AnswerLost("answer_unreadable", "The acquirer's success names no amount or moment.")
     bounce = answer.bounce

@@ -16,6 +16,7 @@ CLASS_OF: Final[Mapping[str, ErrorClass]] = MappingProxyType(
         "SYSTEM_REVERSED": ErrorClass.DECLINED_TRY_OTHER,
         "BALANCE_NOT_ENOUGH": ErrorClass.DECLINED_FINAL,
         "PAYER_BLOCKED": ErrorClass.DECLINED_FINAL,
+        "PAYER_REFUSED": ErrorClass.DECLINED_FINAL,
         "AUTH_CODE_INVALID": ErrorClass.DECLINED_FINAL,
         "PAYEE_REFUSED": ErrorClass.DECLINED_FINAL,
         "PAYOUT_RETURNED": ErrorClass.DECLINED_FINAL,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from importlib.resources import files
 from typing import Final
 
@@ -49,13 +50,17 @@ from plugins.simulated_acquirer.client import WINDOW_S, AcquirerClient, AnswerLo
 
 _DESCRIPTION: Final = ProviderDescription(
     id="simulated_acquirer",
-    forms=frozenset({"merchant_scan", "customer_scan", "preauth"}),
+    forms=frozenset({"merchant_scan", "customer_scan", "page", "wap", "sticker", "app", "mini_program", "preauth"}),
     limits=(AmountLimit("CNY", amount_minor_min=1, amount_minor_max=10_000_000_000),),
     features=frozenset({"partial_capture", "partial_refund", "cancel", "split", "bill", "dispute", "payout"}),
     auth_code_pattern=r"28[0-9]{16}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
     cost_bp=38,
+    wallet_names={"en": "Simulated wallet", "zh": "模拟钱包"},
+    user_agent_pattern=r"SimulatedWallet/[0-9.]+",
     settings_schema=json.loads(files(__package__).joinpath("config.schema.json").read_bytes()),
 )
+_SHOWN: Final[Mapping[str, str]] = {"customer_scan": "qr", "app": "app", "mini_program": "mini_program"}
+"""How the customer comes to an order, by form; all others pay on a page in their browser."""
 _ACKNOWLEDGED: Final = NoticeAnswer(body=b"success")
 
 
@@ -69,12 +74,18 @@ class SimulatedAcquirerProvider:
         self._client = AcquirerClient() if client is None else client
 
     def describe(self) -> ProviderDescription:
-        """Scans in both directions and pre-authorisation by code, CNY."""
+        """Every form but cash, CNY; money is frozen by code, QR code or app."""
         return _DESCRIPTION
 
     async def create(self, call: ProviderCall) -> ProviderResult:
-        """Open an order and show its QR code."""
-        return await self._ask(call, "precreate", _order(call), created_of)
+        """Open an order, to pay or to freeze, and say how the customer comes to it."""
+        asked = _order(call) | {
+            "shown": _SHOWN.get(call.form, "page"),
+            "is_freeze": call.kind == "authorize",
+            "return_url": call.return_url or "",
+        }
+        read = partial(created_of, gateway_url=str(call.channel_account.settings.get("gateway_url", "")))
+        return await self._ask(call, "precreate", asked, read)
 
     async def pay(self, call: ProviderCall) -> ProviderResult:
         """Take the money by the customer's code."""

@@ -95,6 +95,14 @@ class ShownCodeHarness(RemoteHarness, Protocol):
         ...
 
 
+class PageHarness(RemoteHarness, Protocol):
+    """What is needed besides for `page`, `wap` and `sticker`."""
+
+    def visit(self, url: str, *, pays: bool) -> str:
+        """The customer opens the page, pays or refuses there; returns where the browser is sent then."""
+        ...
+
+
 class NoticeHarness(RemoteHarness, Protocol):
     """What is needed besides for notices."""
 

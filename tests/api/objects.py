@@ -36,7 +36,7 @@ from tests.support.world import Till
 MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
-ALL_SCOPES: Final = (*SCOPES, "refunds:write", "payouts:write")
+ALL_SCOPES: Final = (*SCOPES, "refunds:write", "payouts:write", "channels:write")
 PLUGIN: Final = "example.suite.crm"
 MANIFEST: Final = f"""manifest = 1
 hooks = [{{ name = "on_payment_captured" }}]
@@ -170,6 +170,23 @@ async def _payout(tenant: Tenant) -> str:
     await tenant.ask("/payout-terms", {"currency": "CNY", "schedule": "manual"})
     made = await tenant.ask("/payouts", {"out_payout_no": MARK, "amount_minor": 100, "currency": "CNY", "note": MARK})
     return str(made["id"])
+
+
+async def _sticker(tenant: Tenant) -> str:
+    wanted = {"store_id": tenant.till.store_id, "name": MARK}
+    return str((await tenant.till.post("/stickers", wanted)).json()["id"])
+
+
+async def _channel_account(tenant: Tenant) -> str:
+    wanted = {"provider_id": "cash", "name": MARK}
+    return str((await tenant.till.post("/channel-accounts", wanted)).json()["id"])
+
+
+async def _routing_rule(tenant: Tenant) -> str:
+    """One that decides about no payment of the suite's."""
+    account = await tenant.make("/v1/channel-accounts/{account_id}")
+    wanted = {"position": 1, "amount_minor_min": 9_000_000_000, "channel_account_ids": [account]}
+    return str((await tenant.till.post("/routing-rules", wanted)).json()["id"])
 
 
 async def _endpoint(tenant: Tenant) -> str:
@@ -312,6 +329,9 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/disputes/{dispute_id}": _dispute,
     "/v1/settlements/{settlement_id}": _settlement,
     "/v1/payouts/{payout_id}": _payout,
+    "/v1/stickers/{sticker_id}": _sticker,
+    "/v1/channel-accounts/{account_id}": _channel_account,
+    "/v1/routing-rules/{rule_id}": _routing_rule,
     "/v1/merchants/{merchant_id}": _merchant,
     "/v1/stores/{store_id}": _store,
     "/v1/webhook-endpoints/{id}": _endpoint,

@@ -197,7 +197,7 @@ async def test_body_over_the_limit_is_413(shop: Shop, seller: Till, size: int) -
         ("void", {"out_request_no": "v", "amount_minor": -5}, "/amount_minor"),
         ("cancel", {"force": True}, "/force"),
         ("close", {"reason": "x"}, "/reason"),
-        ("attempts", {"form": "page"}, "/form"),
+        ("attempts", {"form": "sticker"}, "/form"),
     ],
 )
 async def test_acts_validate_their_bodies(

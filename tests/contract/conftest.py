@@ -126,6 +126,12 @@ class AcquirerHarness:
         step = {"merchant_no": MERCHANT_NO, "step": word}
         assert self.control.post(f"/_disputes/{reference}", json=step).status_code == 200
 
+    def visit(self, url: str, *, pays: bool) -> str:
+        assert self.control.get(url).status_code == 200
+        answer = self.control.post(url, data={"act": "pay" if pays else "refuse"})
+        assert answer.status_code == 303
+        return answer.headers["location"]
+
     async def notice(self, key: str) -> Notice:
         while True:
             arrived = self.desk.next()

@@ -20,6 +20,7 @@ from platform_core.contracts.payments import (
 )
 from plugins.simulated_acquirer.codes import CLASS_OF
 from sandbox.testbed.context import LocalContext
+from sandbox.testbed.forms_suite import InvokedAppSuite, PageSuite, ShownFreezeSuite
 from sandbox.testbed.payout_suite import PayoutSuite, payout_of
 from sandbox.testbed.provider_suite import (
     AMOUNT_MINOR,
@@ -39,7 +40,16 @@ pytestmark = pytest.mark.contract
 
 
 class TestSimulatedAcquirer(
-    RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, DisputeSuite, PayoutSuite, SplitSuite
+    RemoteProviderSuite,
+    NoticeSuite,
+    ShownCodeSuite,
+    PageSuite,
+    InvokedAppSuite,
+    ShownFreezeSuite,
+    FrozenMoneySuite,
+    DisputeSuite,
+    PayoutSuite,
+    SplitSuite,
 ):
     """The whole contract; the fixture stands in conftest."""
 

@@ -25,6 +25,8 @@ PUBLIC = {
     "platform_core/identity/oauth/dpop.py": {"claims.get('ath') != token_hash(token)", "fresh != nonce"},
     # A column of a statement: the database looks it up by its index.
     "platform_core/identity/customer_keys.py": {"_keys.c.digest == digest"},
+    # The end of a column in a statement: the database looks it up by its index.
+    "platform_core/capabilities/payments/repository.py": {"func.right(col(Payment.pay_url), 22) == token"},
     # Hashes of plugins' files, which their publisher and every reviewer see, and of a difference that was just shown.
     "platform_core/bootstrap/commands/plugin_operation.py": {"accept != preview.digest"},
     "platform_core/plugin_host/allow_list.py": {

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from platform_core.capabilities.payments.answers import (
+    EXPIRED,
     capturable,
     encoded,
     json_text,
@@ -500,6 +501,8 @@ def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
         original = _latest(file, ("sale", "authorize"))
         opened = file.open_one("close")
         if opened is not None and opened.original_id == original.id:
+            if not opened.is_final:  # begun by a payer who took another way: now it ends the payment
+                draft.change_transaction(opened.id, is_final=True, reason=reason)
             intent.transaction_id, intent.method = opened.id, "close"
             return
         count = sum(transaction.kind == "close" for transaction in file.transactions)
@@ -514,6 +517,26 @@ def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
         _begin(draft, row, intent, "close")
 
     return intend
+
+
+def thaw(file: PaymentFile, draft: Draft, intent: Intent) -> None:
+    """Let go what is still frozen when its time is over. What a capture or void under way takes is left to it."""
+    left = capturable(draft.row)
+    if left == 0:
+        draft.expire_at(draft.now + ask_delay(2))
+        return
+    original = _authorization(file)
+    count = sum(t.kind == "void" and t.reason == EXPIRED for t in file.transactions)
+    row = new_transaction(
+        draft,
+        original,
+        kind="void",
+        amount_minor=left,
+        request_key=f"{original.id}.{count}",
+        reason=EXPIRED,
+    )
+    draft.set(capturing_minor=draft["capturing_minor"] + left)
+    _begin(draft, row, intent, "void")
 
 
 def _begin(draft: Draft, row: dict[str, Any], intent: Intent, method: str) -> None:

@@ -15,6 +15,7 @@ from platform_core.capabilities.payments.errors import (
     SUMS_DIFFER,
     TOO_MANY_ATTEMPTS,
 )
+from platform_core.capabilities.payments.models import Payment
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.schemas import PaymentCreate
@@ -72,3 +73,13 @@ def check_may_try(file: PaymentFile, now: datetime) -> None:
         )
     if payment.attempts >= ATTEMPTS_MAX:
         raise TOO_MANY_ATTEMPTS.error({"payment_id": payment.id, "attempts": payment.attempts})
+
+
+def check_way(payment: Payment, form: str) -> None:
+    """Raise 409 `payments.state_conflict` for a freeze of what was ordered as a sale: the merchant would wait for money
+    that is only held.
+    """
+    if form == "preauth" and payment.is_capture:
+        raise STATE_CONFLICT.error(
+            {"payment_id": payment.id, "state": payment.state, "act": "preauth", "wanted": "is_capture false"}
+        )

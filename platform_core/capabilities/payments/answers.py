@@ -31,7 +31,9 @@ JSON_COLUMNS = (
     "split_wish",
     "split_parts",
     "split_returns",
+    "weights",
 )
+EXPIRED = "expired"  # the reason of a void that time brought about
 _encode = msgspec.json.encode
 
 
@@ -69,6 +71,7 @@ def payment_answer(row: Row) -> dict[str, Any]:
         "subject": row["subject"],
         "form": row["form"],
         "channel": row["channel"],
+        "freeze_by": row["freeze_by"],
         "state": row["state"],
         "closed_reason": row["closed_reason"],
         "sequence": row["sequence"],
@@ -89,6 +92,7 @@ def payment_answer(row: Row) -> dict[str, Any]:
         },
         "discounts": row["discounts"] or [],
         "next_action": row["next_action"],
+        "pay_url": row["pay_url"],
         "last_error": row["last_error"],
         "risk": row["risk"],
         "degraded": row["degraded"] or [],
@@ -133,7 +137,7 @@ def attempt_answer(row: Row) -> dict[str, Any]:
 def transaction_answer(row: Row) -> dict[str, Any]:
     """`TransactionRead`. `out_request_no` is the client's own number, where the act had one."""
     names = ("id", "attempt_id", "kind", "state", "amount_minor", "provider_id", "provider_reference", "error")
-    numbered = row["kind"] in ("capture", "void", "refund")
+    numbered = row["kind"] in ("capture", "void", "refund") and row["reason"] != EXPIRED
     return {name: row[name] for name in names} | {
         "object": "transaction",
         "out_request_no": row["request_key"].partition(".")[0] if numbered else None,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from platform_core.capabilities.payments.acts import PaymentActs
+from platform_core.capabilities.payments.channels.service import Channels
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.disputes.lists import DisputeLists
 from platform_core.capabilities.payments.disputes.repository import DisputeRepository
@@ -14,6 +15,7 @@ from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
 from platform_core.capabilities.payments.finishing import Finishing
 from platform_core.capabilities.payments.lists import PaymentLists
+from platform_core.capabilities.payments.payers.service import PayerPages
 from platform_core.capabilities.payments.payouts.repository import PayoutRepository
 from platform_core.capabilities.payments.payouts.schedule import PayoutSchedule
 from platform_core.capabilities.payments.payouts.sending import SEND, Sending
@@ -29,12 +31,15 @@ from platform_core.capabilities.payments.settlement.admin import SettlementAdmin
 from platform_core.capabilities.payments.settlement.lists import SettlementLists
 from platform_core.capabilities.payments.settlement.repository import SettlementRepository
 from platform_core.capabilities.payments.settlement.service import RELEASE, SettlementService
+from platform_core.capabilities.payments.setup import PaymentSetup
 from platform_core.capabilities.payments.splits import work as split_work
 from platform_core.capabilities.payments.splits.receivers import Receivers
 from platform_core.capabilities.payments.splits.repository import SplitRepository
 from platform_core.capabilities.payments.splits.returns import Returns
 from platform_core.capabilities.payments.splits.service import SplitService
 from platform_core.capabilities.payments.splits.wishes import Wishes
+from platform_core.capabilities.payments.stickers.repository import StickerRepository
+from platform_core.capabilities.payments.stickers.service import Stickers
 from platform_core.capabilities.payments.windows import DISPUTE, FINISH
 from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.kernel.commit import Plan
@@ -68,6 +73,9 @@ class Payments:
     finishing: Finishing
     splits: SplitService
     receivers: Receivers
+    payers: PayerPages
+    stickers: Stickers
+    channels: Channels
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -93,6 +101,7 @@ def assemble(
     cursors: Cursors,
     *,
     destinations: PayoutDestinations,
+    setup: PaymentSetup,
     parties: Mapping[str, Branch] | None = None,
 ) -> Payments:
     """Payments of one process. `parties`: what identity shows inside of payments."""
@@ -107,8 +116,9 @@ def assemble(
     payouts = PayoutService(
         desk, ledger, payout_rows, terms=payout_terms, sending=sending, destinations=destinations, cursors=cursors
     )
+    service = PaymentService(desk, questions, Wishes(splits))
     return Payments(
-        service=PaymentService(desk, questions, Wishes(splits)),
+        service=service,
         acts=PaymentActs(desk, questions, Returns(desk, splits, ledger)),
         reviews=Reviews(desk),
         lists=PaymentLists(tools.repository, cursors),
@@ -128,4 +138,7 @@ def assemble(
         finishing=Finishing(desk),
         splits=SplitService(desk, questions, splits, cursors),
         receivers=Receivers(desk, splits, cursors),
+        payers=PayerPages(desk, service, questions),
+        stickers=Stickers(desk, service, StickerRepository(tools.repository.database), cursors),
+        channels=Channels(desk, setup),
     )

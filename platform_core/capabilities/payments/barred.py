@@ -24,6 +24,7 @@ def never_seen(desk: Desk, merchant_id: str, out_trade_no: str, idempotent: Idem
         "subject": "",
         "form": "local",
         "is_capture": True,
+        "freeze_by": None,
         "state": "canceled",
         "version": 1,
         "sequence": 1,

@@ -18,6 +18,7 @@ from platform_core.capabilities.payments.answers import Row
 from platform_core.capabilities.payments.draft import Draft, settle_due
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND
 from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.forms import form_to_provider
 from platform_core.capabilities.payments.models import PAYMENTS, REFUNDS, Payment, Transaction
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentFile, PaymentRepository
@@ -56,6 +57,7 @@ class Tools:
     public_origin: str
     plugins: Plugins | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sticker_amount_minor_max: int = 50_000  # of one payment at a printed code whose amount is typed
 
 
 class KeyedLocks:
@@ -185,7 +187,7 @@ class Desk:
             attempt_id=transaction["attempt_id"],
             amount_minor=transaction["amount_minor"],
             currency=payment["currency"],
-            form=payment["form"],
+            form=form_to_provider(payment["form"], payment["freeze_by"]),
             channel_account=account.contract,
             deadline_s=DEADLINE_S,
             now=self.now,
@@ -197,7 +199,7 @@ class Desk:
             auth_code=auth_code,
             expires_at=payment["expires_at"],
             notify_url=f"{tools.public_origin}/v1/notices/{account.provider_id}/{account.id}",
-            return_url=payment["return_url"],
+            return_url=payment["pay_url"] or payment["return_url"],
             reason=transaction["reason"] if transaction["kind"] == "refund" else "",
             is_final=transaction["is_final"],
             store_id=payment["store_id"],
@@ -285,6 +287,11 @@ class Desk:
 def local_day(moment: datetime, time_zone: str) -> date:
     """The calendar day of a moment where the merchant is."""
     return moment.astimezone(ZoneInfo(time_zone)).date()
+
+
+def local_hour(moment: datetime, time_zone: str) -> int:
+    """The hour of the day, 0 to 23, where the merchant is."""
+    return moment.astimezone(ZoneInfo(time_zone)).hour
 
 
 def fee_terms(payment: Payment, terms: MerchantTerms) -> FeeTerms:

@@ -34,6 +34,8 @@ class PaymentLists:
         between: Mapping[str, Bounds],
         *,
         has_dispute: bool | None = None,
+        customer_id: str | None = None,
+        is_degraded: bool | None = None,
         is_ascending: bool,
         limit: int,
         cursor: str | None,
@@ -41,6 +43,7 @@ class PaymentLists:
         """Payments by columns equal to a value, or between two [from, to); None does not count.
 
         `has_dispute`: whether one of them was ever disputed, however it ended.
+        `is_degraded`: whether a plugin's answer was missing when something was decided.
         """
         conditions = _equal(Payment, equal)
         columns = table_of(Payment).c
@@ -51,11 +54,15 @@ class PaymentLists:
                 conditions.append(columns[name] < until)
         if has_dispute is not None:
             conditions.append(columns.disputes > 0 if has_dispute else columns.disputes == 0)
+        if customer_id is not None:
+            conditions.append(columns.customer["id"].astext == customer_id)
+        if is_degraded is not None:
+            conditions.append(columns.degraded.is_not(None) if is_degraded else columns.degraded.is_(None))
         if principal.stores is not None:
             conditions.append(columns.store_id.in_(principal.stores))
-        bound = {**equal, **{name: str(bounds) for name, bounds in between.items()}, "list": "payments"}
-        if has_dispute is not None:
-            bound["has_dispute"] = str(has_dispute)
+        ranges = {name: str(bounds) for name, bounds in between.items()}
+        more = {"customer_id": customer_id, "is_degraded": str(is_degraded), "has_dispute": str(has_dispute)}
+        bound = {**equal, **ranges, **more, "list": "payments"}
         return await self._page(
             Payment,
             principal,

@@ -18,6 +18,11 @@ JANITOR_STUCK = counter(
     unit="{question}",
     description="Weekly questions about transactions that daily ones did not settle: a person must look.",
 )
+PROVIDER_ALERTS = counter(
+    "arsenal.payments.provider_alerts",
+    unit="{answer}",
+    description="Answers that a repeat does not mend, by provider, operation and class: a person must look.",
+)
 GUARD_REFUSALS = counter(
     "arsenal.payments.guard_refusals", unit="{refusal}", description="Plans refused by an account's guard, by role."
 )

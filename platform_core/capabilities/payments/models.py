@@ -49,6 +49,7 @@ class Payment(SQLModel, table=True):
     form: str = _text()
     channel: str | None = _text(nullable=True)
     is_capture: bool
+    freeze_by: str | None = _text(nullable=True)  # of a preauth: code, qr or app
     state: str = _text()
     closed_reason: str | None = _text(nullable=True)
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
@@ -75,6 +76,7 @@ class Payment(SQLModel, table=True):
     basket: Any = _json()
     labels: Any = _json()
     return_url: str | None = _text(nullable=True)
+    pay_url: str | None = _text(nullable=True)  # the payer's page; its last part is a secret of the payer's
     next_action: Any = _json()
     last_error: Any = _json()
     charge: Any = _json()  # of the grant's limits: `identity.limits.Charge.record`, and how it stands
@@ -186,11 +188,16 @@ class ChannelAccount(SQLModel, table=True):
     settings: Any = _json(nullable=False)
     secrets: Any = _json(nullable=False)
     is_active: bool
+    version: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = _moment()
 
 
 class RoutingRule(SQLModel, table=True):
-    """Which channel accounts are offered, in which order, for which payments; the first rule that fits decides."""
+    """Which channel accounts are offered, in which order, for which payments; the first rule that fits decides.
+
+    `hour_from` up to and without `hour_until`, in the merchant's zone; from 22 until 6 goes over midnight. With
+    `weights`, one for each account, the order is drawn by the payment's id.
+    """
 
     __tablename__ = "pay_routing_rule"
 
@@ -202,6 +209,10 @@ class RoutingRule(SQLModel, table=True):
     amount_minor_min: int | None = Field(default=None, sa_column=Column(BigInteger))
     amount_minor_max: int | None = Field(default=None, sa_column=Column(BigInteger))
     channel_account_ids: Any = _json(nullable=False)
+    weights: Any = _json()
+    hour_from: int | None = None
+    hour_until: int | None = None
+    version: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
     valid_from: datetime = _moment()
     valid_until: datetime | None = _moment(nullable=True)
 
@@ -286,8 +297,8 @@ PAYMENTS = DocumentTable(Payment, version="version", unique=[("merchant_id", "ou
 ATTEMPTS = DocumentTable(Attempt)
 TRANSACTIONS = DocumentTable(Transaction)
 REFUNDS = DocumentTable(Refund, version="version", unique=[("payment_id", "out_request_no")])
-CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount)
-ROUTING_RULES = DocumentTable(RoutingRule)
+CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount, version="version")
+ROUTING_RULES = DocumentTable(RoutingRule, version="version")
 FEE_PLANS = DocumentTable(FeePlan)
 RECEIPTS = DocumentTable(Receipt, version="version", unique=[("payment_id", "media_type", "locale")])
 RECEIPT_BLOBS = DocumentTable(ReceiptBlob)

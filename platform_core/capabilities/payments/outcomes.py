@@ -2,8 +2,7 @@
 through `apply`.
 
 Pure: it reads nothing and writes nothing but the draft. Final states stay; a word that contradicts one is announced,
-and no money
-moves by it.
+and no money moves by it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from platform_core.capabilities.payments.answers import capturable
+from platform_core.capabilities.payments.actions import action_of
+from platform_core.capabilities.payments.answers import EXPIRED, capturable
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.fees import FeeTerms, terms_record
+from platform_core.capabilities.payments.forms import FROZEN_FOR, is_by_code
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
 from platform_core.capabilities.payments.splits import outcomes as split_outcomes
 from platform_core.capabilities.payments.splits.work import SplitWork
@@ -23,12 +24,8 @@ from platform_core.capabilities.payments.windows import DISPUTE
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
     CUSTOMER_PAYING,
-    InvokeApp,
-    NextAction,
     Outcome,
     ProviderResult,
-    Redirect,
-    ShowQr,
     Wait,
 )
 from platform_core.identity.limits import given_back, posted, voided
@@ -98,7 +95,7 @@ def apply(case: Case, result: ProviderResult) -> None:
         _unknown(case, result)
         return
     is_success = result.outcome is Outcome.SUCCESS
-    if is_success and transaction.kind == "sale" and result.action is not None:
+    if is_success and transaction.kind in ("sale", "authorize") and result.action is not None:
         _shown(case, result)  # the order stands at the provider; nothing has moved yet
         return
     case.draft.change_transaction(
@@ -156,22 +153,6 @@ def error_of(result: ProviderResult) -> dict[str, Any] | None:
     return {"class": str(result.error.error_class), "code": result.error.code, "message": result.error.message}
 
 
-def action_of(action: NextAction | None) -> dict[str, Any] | None:
-    """What the till or the customer must do, as it is stored and shown."""
-    if action is None:
-        return None
-    if isinstance(action, Wait):
-        return {"type": "wait", "poll_after_s": int(action.poll_after_s) or 1}
-    expiry = action.expires_at.isoformat().replace("+00:00", "Z")
-    if isinstance(action, ShowQr):
-        return {"type": "show_qr", "code": action.code, "expires_at": expiry}
-    if isinstance(action, Redirect):
-        fields = dict(action.fields)
-        return {"type": "redirect", "url": action.url, "method": action.method, "fields": fields, "expires_at": expiry}
-    assert isinstance(action, InvokeApp)
-    return {"type": "invoke_app", "payload": action.payload, "expires_at": expiry}
-
-
 def _resting_state(case: Case) -> str:
     """Where the amounts alone put a payment on which nothing is in flight."""
     draft = case.draft
@@ -188,7 +169,10 @@ def _resolved(case: Case) -> None:
 
 def _rest(case: Case) -> None:
     """Put the payment where its amounts put it, unless another act on it is still in doubt."""
-    case.draft.set(state="unknown" if case.is_doubted_elsewhere else _resting_state(case))
+    state = "unknown" if case.is_doubted_elsewhere else _resting_state(case)
+    case.draft.set(state=state)
+    if state in ("captured", "created"):
+        case.draft.unexpire()  # nothing is frozen any more
 
 
 def _shown(case: Case, result: ProviderResult) -> None:
@@ -212,7 +196,7 @@ def _unknown(case: Case, result: ProviderResult) -> None:
         if case.attempt.state != "waiting_customer":
             draft.change_attempt(case.attempt.id, state="waiting_customer")
         _resolved(case)
-        if draft["form"] == "merchant_scan":
+        if is_by_code(draft["form"], draft["freeze_by"]):
             draft.set(state="processing", next_action=action_of(action))
             draft.ask_at(transaction.id, draft.now + timedelta(seconds=POLL_S))
         else:
@@ -366,8 +350,15 @@ def _authorize_succeeded(case: Case, result: ProviderResult) -> None:
     _resolved(case)
     hold = case.books.authorize(amount)
     draft.add(hold)
-    draft.set(state="authorized", authorized_minor=amount, authorization_id=hold.id, next_action=None, last_error=None)
-    draft.unexpire()
+    draft.set(
+        state="authorized",
+        authorized_minor=amount,
+        authorization_id=hold.id,
+        next_action=None,
+        last_error=None,
+        expires_at=draft.now + FROZEN_FOR,
+    )
+    draft.expire_at(draft["expires_at"])
     draft.emit("payment.authorized")
     if case.open_cancel is not None:
         draft.change_transaction(case.open_cancel.id, is_final=True)
@@ -403,7 +394,7 @@ def _capture_failed(case: Case, result: ProviderResult) -> None:
 
 
 def _void_succeeded(case: Case, result: ProviderResult) -> None:
-    draft, amount = case.draft, case.transaction.amount_minor
+    draft, transaction, amount = case.draft, case.transaction, case.transaction.amount_minor
     rest = draft["authorized_minor"] - draft["captured_minor"] - draft["voided_minor"] - amount
     draft.add(case.books.release(draft["authorization_id"]))
     renewed = None
@@ -420,7 +411,10 @@ def _void_succeeded(case: Case, result: ProviderResult) -> None:
     )
     _rest(case)
     draft.emit("payment.voided")
-    if draft["state"] == "created":
+    if draft["state"] == "created" and transaction.reason == EXPIRED:
+        draft.set(state="closed", closed_reason="expired")
+        draft.emit("payment.closed")
+    elif draft["state"] == "created":
         draft.set(state="canceled", canceled_at=draft.now)
         draft.emit("payment.canceled")
 
@@ -520,16 +514,24 @@ def _cancel_succeeded(case: Case, result: ProviderResult) -> None:
         draft.set(state="canceled", canceled_at=draft.now, last_error=None)
         draft.emit("payment.canceled")
     else:  # only the attempt was canceled: the customer took too long, or nobody there had heard of it
-        draft.set(
-            state="created",
-            last_error={"class": "customer_action", "code": "not_completed", "message": "Not paid in time."},
-        )
-        draft.emit("payment.attempt_failed")
-        if draft["attempts"] >= ATTEMPTS_MAX:
-            draft.set(state="closed", closed_reason="declined")
-            draft.emit("payment.closed")
-        else:
-            draft.expire_at(draft["expires_at"])
+        _only_attempt_ended(case, code="not_completed", message="Not paid in time.")
+
+
+def _only_attempt_ended(case: Case, *, code: str, message: str) -> None:
+    """The payment may be tried again, while it has attempts left."""
+    draft = case.draft
+    draft.set(
+        state="created",
+        next_action=None,
+        last_error={"class": "customer_action", "code": code, "message": message},
+    )
+    draft.emit("payment.attempt_failed")
+    if draft["attempts"] >= ATTEMPTS_MAX:
+        draft.set(state="closed", closed_reason="declined")
+        draft.unexpire()
+        draft.emit("payment.closed")
+    else:
+        draft.expire_at(draft["expires_at"])
 
 
 def _cancel_failed(case: Case, result: ProviderResult) -> None:
@@ -556,6 +558,9 @@ def _close_succeeded(case: Case, result: ProviderResult) -> None:
     _end_attempt(case, "canceled", result)
     _end_original(case)
     _resolved(case)
+    if not transaction.is_final:  # only the attempt: its payer takes another way
+        _only_attempt_ended(case, code="switched", message="The customer took another way to pay.")
+        return
     draft.unexpire()
     draft.set(state="closed", closed_reason=transaction.reason or "merchant", next_action=None)
     draft.emit("payment.closed")

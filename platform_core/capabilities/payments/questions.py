@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 
 from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.draft import Draft
+from platform_core.capabilities.payments.forms import is_shown as is_shown_form
 from platform_core.capabilities.payments.models import Payment, Transaction
 from platform_core.capabilities.payments.outcomes import PAYING_S, POLL_S, ask_delay, new_transaction
 from platform_core.capabilities.payments.repository import PaymentFile
+from platform_core.capabilities.payments.retrying import rule_of
 from platform_core.contracts.payments import (
     CUSTOMER_PAYING,
     ErrorClass,
@@ -105,7 +107,8 @@ class Questions:
         if transaction.kind in REPEATED and is_unseen:
             return _of_transaction(await desk.ask(file, transaction, transaction.kind))
         is_shown = file.attempt(transaction.attempt_id).state == "waiting_customer"
-        is_lost_code = file.payment.form == "customer_scan" and transaction.kind == "sale" and not is_shown
+        is_beginning = transaction.kind in ("sale", "authorize")
+        is_lost_code = is_beginning and is_shown_form(file.payment.form, file.payment.freeze_by) and not is_shown
         may_ask_again = is_unseen and tries + 1 < NOT_SEEN_TRIES and desk.now < file.payment.expires_at
         if is_lost_code and (_is_paying(result) or may_ask_again):
             # The order under this key is asked for again, while it can still be paid.
@@ -119,8 +122,9 @@ class Questions:
             return False
         if _is_paying(result):
             is_late = self._desk.now >= transaction.created_at + timedelta(seconds=PAYING_S)
-            return is_late and file.payment.form != "customer_scan"
-        return result.error.code == NOT_SEEN and tries + 1 >= NOT_SEEN_TRIES
+            return is_late and not is_shown_form(file.payment.form, file.payment.freeze_by)
+        is_unseen = result.error.code == NOT_SEEN and tries + 1 >= NOT_SEEN_TRIES
+        return is_unseen and rule_of(result).asks == "query_then_cancel"
 
     def _can_cancel(self, transaction: Transaction) -> bool:
         description = self._desk.tools.providers.describe(transaction.provider_id)

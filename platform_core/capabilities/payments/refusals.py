@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from platform_core.capabilities.payments import metrics
+from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.errors import DENIED_BY_RISK, REFUND_UNFUNDED, STATE_CONFLICT
 from platform_core.capabilities.payments.models import Payment
+from platform_core.capabilities.payments.screening import Word
 from platform_core.capabilities.payments.splits.books import AVAILABLE, PENDING
 from platform_core.capabilities.payments.splits.errors import RECEIVER_UNFUNDED
-from platform_core.kernel.commit import PlanRefused
+from platform_core.kernel.commit import Plan, PlanRefused
 from platform_core.kernel.money import Money
 from platform_core.ledger.accounts import METER, GuardRefused
 
@@ -60,3 +62,15 @@ def _receiver_unfunded(refusal: GuardRefused, currency: str) -> Exception:
     asked, available = Money(refusal.asked, currency), Money(max(0, refusal.available), currency)
     error: Exception = RECEIVER_UNFUNDED.error({"asked": asked, "available": available, "receiver_id": receiver_id})
     return error
+
+
+def stopped(draft: Draft, word: Word) -> Plan:
+    """A payment whose further attempt a check denied, or wants looked at."""
+    if word == "deny":
+        draft.set(state="closed", closed_reason="denied_by_risk", next_action=None)
+        draft.unexpire()
+        draft.emit("payment.closed")
+    else:
+        draft.set(state="in_review", next_action=None)
+        draft.emit("payment.review_started")
+    return draft.plan()

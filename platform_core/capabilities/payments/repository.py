@@ -128,6 +128,12 @@ class PaymentRepository:
             row = await connection.fetchrow(_FIND_PAYMENT, merchant_id, payment_id)
         return None if row is None else Payment(**row)
 
+    async def payment_of_payer(self, token: str) -> Payment | None:
+        """For payers, who come without a token of ours: the payment whose address ends so."""
+        query = select(table_of(Payment)).where(func.right(col(Payment.pay_url), 22) == token)
+        async with self._database.read_all() as connection:
+            return await _one(connection, Payment, query)
+
     async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
         """Those of the ids that are payments of the merchant, in no order."""
         query = select(table_of(Payment)).where(
@@ -205,6 +211,17 @@ class PaymentRepository:
         )
         async with self._database.read(merchant_id) as connection:
             return (await connection.execute(query)).scalar_one_or_none()
+
+    async def channel_accounts(self, merchant_id: str) -> list[ChannelAccount]:
+        """All channel accounts of the merchant, the oldest first."""
+        query = select(table_of(ChannelAccount)).where(col(ChannelAccount.merchant_id) == merchant_id).order_by("id")
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, ChannelAccount, query)
+
+    async def routing_rules(self, merchant_id: str, now: datetime) -> list[RoutingRule]:
+        """The rules that hold now, in order."""
+        async with self._database.read(merchant_id) as connection:
+            return await _all(connection, RoutingRule, _valid(RoutingRule, merchant_id, now).order_by("position", "id"))
 
     async def terms(self, merchant_id: str, now: datetime) -> MerchantTerms:
         """Channel accounts, routing rules and fee plans that hold now."""

@@ -12,11 +12,12 @@ from datetime import timedelta
 import structlog
 
 from platform_core.capabilities.payments import metrics
-from platform_core.capabilities.payments.acts import Intent, close_intent
+from platform_core.capabilities.payments.acts import Intent, close_intent, thaw
 from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.disputes.service import DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import NOT_FOUND, NOTICE_REFUSED
+from platform_core.capabilities.payments.forms import is_by_code
 from platform_core.capabilities.payments.models import NOTICES, Transaction
 from platform_core.capabilities.payments.outcomes import ASK_AFTER_S, POLL_S, ask_delay
 from platform_core.capabilities.payments.questions import Questions
@@ -60,7 +61,8 @@ class Resolution:
         metrics.JANITOR_LAG.record(max(0.0, (desk.now - work.due_at).total_seconds()))
         self._tell_operator(work, transaction)
         # The next question stands before this one is asked: whatever happens to this process, somebody asks again.
-        is_polled = file.payment.form == "merchant_scan" and file.payment.state == "processing"
+        payment = file.payment
+        is_polled = is_by_code(payment.form, payment.freeze_by) and payment.state == "processing"
         delay = timedelta(seconds=POLL_S) if is_polled else ask_delay(work.tries + 1)
         following = Due(ASK, transaction.id, desk.now + delay, work.tries + 1)
         await desk.tools.committer.commit(Plan(merchant_id, [following]))
@@ -83,8 +85,8 @@ class Resolution:
         )
 
     async def expire(self, work: DueWork) -> None:
-        """Close a payment whose time is over (due kind `payments.expire`): at the provider first; paid after all is
-        an outcome too.
+        """End a payment whose time is over (due kind `payments.expire`): at the provider first; paid after all is
+        an outcome too. What is unpaid is closed; money that is still frozen is let go.
         """
         desk = self._desk
         merchant_id = await desk.tools.repository.owner_of_payment(work.subject_id)
@@ -99,9 +101,9 @@ class Resolution:
                 return Plan(
                     merchant_id, [Due(EXPIRE, work.subject_id, draft.now + ask_delay(work.tries + 1), work.tries + 1)]
                 )
-            if file.payment.state not in ("created", "in_review", "processing"):
+            if file.payment.state not in ("created", "in_review", "processing", "authorized"):
                 return Plan(merchant_id, [DueDone(EXPIRE, work.subject_id)])
-            close_intent("expired")(file, draft, intent)
+            (thaw if file.payment.state == "authorized" else close_intent("expired"))(file, draft, intent)
             if intent.transaction_id is not None:
                 draft.add(Due(EXPIRE, work.subject_id, draft.now + ask_delay(work.tries + 2), work.tries + 1))
             return draft.plan()
@@ -109,7 +111,7 @@ class Resolution:
         await desk.decide(merchant_id, work.subject_id, decide)
         if intent.transaction_id is not None:
             file = await desk.file(merchant_id, work.subject_id)
-            result = await desk.ask(file, file.transaction(intent.transaction_id), "close")
+            result = await desk.ask(file, file.transaction(intent.transaction_id), intent.method)
             await desk.conclude(merchant_id, work.subject_id, intent.transaction_id, result)
         return None
 

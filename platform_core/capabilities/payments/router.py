@@ -207,6 +207,8 @@ async def list_payments(
     terminal_id: Annotated[str | None, Query(pattern=NAME)] = None,
     channel: Annotated[str | None, Query(pattern=NAME)] = None,
     out_trade_no: Annotated[str | None, Query(pattern=NAME)] = None,
+    customer_id: Annotated[str | None, Query(pattern=NAME)] = None,
+    is_degraded: bool | None = None,
     created_from: AwareDatetime | None = None,
     created_to: AwareDatetime | None = None,
     captured_from: AwareDatetime | None = None,
@@ -221,7 +223,9 @@ async def list_payments(
     cursor: Annotated[str | None, Query(max_length=512)] = None,
     expand: Expand = None,
 ) -> Response:
-    """Newest first, or `order=asc`. `expand` as for one payment."""
+    """Newest first, or `order=asc`. `expand` as for one payment. Bounds: from, and up to but without; amounts
+    inclusive, of what is payable.
+    """
     expansion = _expansion(principal, expand, payments_of(request).expansion.payments)
     equal = {
         "state": state,
@@ -242,6 +246,8 @@ async def list_payments(
         equal,
         between,
         has_dispute=has_dispute,
+        customer_id=customer_id,
+        is_degraded=is_degraded,
         is_ascending=order == "asc",
         limit=limit,
         cursor=cursor,

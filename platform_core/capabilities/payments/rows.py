@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
+from platform_core.capabilities.payments.forms import expiry, freeze_by, needs_page
 from platform_core.capabilities.payments.routing import Route
 from platform_core.capabilities.payments.schemas import PaymentCreate
+from platform_core.kernel.entropy import entropy
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.ids import Ids
 
-EXPIRY: Final = {
-    "merchant_scan": timedelta(minutes=5),
-    "customer_scan": timedelta(hours=2),
-    "local": timedelta(minutes=5),
-}
+PAYER_PATH: Final = "/pay/"
+TOKEN_BYTES: Final = 16
+TOKEN_LENGTH: Final = 22
+"""Of a payer's token: 16 bytes in base64url."""
 
 
 def payment_row(
@@ -26,8 +28,10 @@ def payment_row(
     *,
     order_minor: int,
     now: datetime,
+    origin: str,
 ) -> dict[str, Any]:
-    """A payment with one attempt in flight, of which nothing is known yet."""
+    """A payment with one attempt in flight, of which nothing is known yet. `origin`: where our own pages are."""
+    by = freeze_by(request.form, asked=request.freeze_by, has_code=request.auth_code is not None)
     return {
         "id": ids.mint("pay"),
         "merchant_id": merchant_id,
@@ -36,7 +40,8 @@ def payment_row(
         "subject": request.subject,
         "form": request.form,
         "channel": request.channel,
-        "is_capture": request.is_capture,
+        "is_capture": request.is_capture and by is None,
+        "freeze_by": by,
         "state": "processing",
         "closed_reason": None,
         "version": 1,
@@ -63,6 +68,7 @@ def payment_row(
         "basket": None if request.basket is None else request.basket.model_dump(exclude_none=True),
         "labels": request.metadata,
         "return_url": request.return_url,
+        "pay_url": payer_url(origin) if needs_page(request.form, by=by) else None,
         "next_action": None,
         "last_error": None,
         "charge": None,
@@ -78,10 +84,15 @@ def payment_row(
         "disputes": 0,
         "created_at": now,
         "updated_at": now,
-        "expires_at": request.expires_at or now + EXPIRY[request.form],
+        "expires_at": request.expires_at or now + expiry(request.form, by=by),
         "captured_at": None,
         "canceled_at": None,
     }
+
+
+def payer_url(origin: str) -> str:
+    """A new address of the payer's page; whoever has it may see and pay this one payment."""
+    return f"{origin}{PAYER_PATH}{urlsafe_b64encode(entropy(TOKEN_BYTES)).decode().rstrip('=')}"
 
 
 def attempt_rows(ids: Ids, payment: Mapping[str, Any], route: Route) -> tuple[dict[str, Any], dict[str, Any]]:

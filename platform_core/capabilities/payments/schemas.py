@@ -30,7 +30,8 @@ from platform_core.kernel.money import AmountMinorOrZero as AmountOrZero
 Number = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Reason = Annotated[str, StringConstraints(max_length=256)]
-TakenForm = Literal["merchant_scan", "customer_scan", "local"]
+TakenForm = Literal["merchant_scan", "customer_scan", "page", "wap", "app", "mini_program", "preauth", "local"]
+FreezeBy = Literal["code", "qr", "app"]
 
 
 AMOUNT_MISSING = declare(
@@ -63,6 +64,16 @@ REFUND_AMOUNT = declare(
     detail=Text(
         en="Send amount_minor, or is_full true for all that is left, and not both.",
         zh="请提供 amount_minor，或将 is_full 设为 true 以退还全部余额，两者只能选其一。",
+    ),
+)
+
+FREEZE_BY = declare(
+    "payments.freeze_by",
+    status=422,
+    title=Text(en="How to freeze", zh="预授权方式不明确"),
+    detail=Text(
+        en="freeze_by goes with form preauth: code with an auth_code, qr or app without one.",
+        zh="freeze_by 仅用于 preauth：code 须同时提供 auth_code，qr 或 app 则不得提供。",
     ),
 )
 
@@ -159,6 +170,7 @@ class PaymentCreate(Request):
     terminal_id: Number | None = None
     operator_id: Number | None = None
     is_capture: bool = True
+    freeze_by: FreezeBy | None = None
     expires_at: AwareDatetime | None = None
     return_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2048)] | None = None
     metadata: Labels | None = None
@@ -177,6 +189,10 @@ class PaymentCreate(Request):
     def _has_an_amount(self) -> PaymentCreate:
         if self.order_minor is None and self.basket is None:
             raise field_error(AMOUNT_MISSING)
+        if self.freeze_by is not None and (
+            self.form != "preauth" or (self.freeze_by == "code") != (self.auth_code is not None)
+        ):
+            raise field_error(FREEZE_BY)
         if (
             self.order_minor is None
             and self.basket is not None
@@ -187,9 +203,10 @@ class PaymentCreate(Request):
 
 
 class AttemptCreate(Request):
-    """Another try at a payment that is in state created."""
+    """Another try at a payment that is in state created. Whether money is frozen first stays as it was ordered."""
 
     form: TakenForm
+    freeze_by: FreezeBy | None = None
     channel: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,63}$")] | None = None
     auth_code: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{6,128}$"), SECRET] | None = None
     risk_context: RiskContext | None = None
@@ -368,6 +385,7 @@ class PaymentRead(BaseModel):
     subject: str
     form: str
     channel: str | None
+    freeze_by: FreezeBy | None
     state: PaymentState
     closed_reason: str | None
     sequence: int
@@ -375,6 +393,7 @@ class PaymentRead(BaseModel):
     amounts: Amounts
     discounts: list[DiscountRead]
     next_action: dict[str, Any] | None
+    pay_url: Annotated[str, SECRET] | None
     last_error: ErrorRead | None
     risk: RiskRead | None
     degraded: list[DegradedRead]

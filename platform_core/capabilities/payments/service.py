@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from platform_core.capabilities.payments import metrics
-from platform_core.capabilities.payments.admission import admit, check_may_try, check_payable, check_standing
+from platform_core.capabilities.payments.admission import admit, check_may_try, check_payable, check_standing, check_way
 from platform_core.capabilities.payments.answers import (
     encoded,
     json_text,
@@ -18,7 +18,7 @@ from platform_core.capabilities.payments.answers import (
     refund_answer,
 )
 from platform_core.capabilities.payments.books import Books
-from platform_core.capabilities.payments.desk import Desk, local_day
+from platform_core.capabilities.payments.desk import Desk, local_day, local_hour
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import (
     NO_ROUTE,
@@ -26,19 +26,21 @@ from platform_core.capabilities.payments.errors import (
     OUT_TRADE_NO_TAKEN,
 )
 from platform_core.capabilities.payments.fees import terms_record
+from platform_core.capabilities.payments.forms import freeze_by, is_by_code, method_for, needs_page
 from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
 from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay
 from platform_core.capabilities.payments.questions import Questions
-from platform_core.capabilities.payments.refusals import denied
+from platform_core.capabilities.payments.refusals import denied, stopped
 from platform_core.capabilities.payments.repository import PaymentFile
-from platform_core.capabilities.payments.routing import Route, Wish, routes, wish_for, wish_of
-from platform_core.capabilities.payments.rows import attempt_rows, payment_row
+from platform_core.capabilities.payments.retrying import ask_patiently, rule_of
+from platform_core.capabilities.payments.routing import Route, Wish, as_ranked, routes, wish_for, wish_of
+from platform_core.capabilities.payments.rows import attempt_rows, payer_url, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.capabilities.payments.screening import Rechecked, Screening, Standing, Word, context_of
 from platform_core.capabilities.payments.splits.wishes import Wishes
 from platform_core.capabilities.payments.terms import MerchantTerms
-from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
+from platform_core.contracts.payments import Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
 from platform_core.identity.limits import Charge, Meter
 from platform_core.identity.principal import Principal
@@ -72,6 +74,8 @@ class _Order:
     word: Word = "allow"
     parts: list[object] = field(default_factory=list)
     """What plugins' calls left behind for the plan; nothing once it was committed."""
+    also: Sequence[object] = ()
+    """What else belongs into the plan that writes the payment."""
 
 
 class PaymentService:
@@ -87,8 +91,15 @@ class PaymentService:
         """The process's clock, by which a repeated request waits."""
         return self._desk.tools.clock
 
-    async def create(self, principal: Principal, request: PaymentCreate, idempotent: IdempotentRequest) -> Reply:
-        """Take an order and try to get it paid.
+    async def create(
+        self,
+        principal: Principal,
+        request: PaymentCreate,
+        idempotent: IdempotentRequest,
+        *,
+        also: Sequence[object] = (),
+    ) -> Reply:
+        """Take an order and try to get it paid. `also`: what else belongs into the plan that writes the payment.
 
         Writes the payment, its attempt and transaction, the transfers and events, and the answer under the
         Idempotency-Key: in one commit with a local provider, else intent before and outcome after the provider's call.
@@ -104,10 +115,14 @@ class PaymentService:
         terms = await desk.terms(merchant_id)
         now = desk.now
         order_minor = admit(principal, request, facts, now)
-        row = payment_row(desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now)
+        origin = desk.tools.public_origin
+        row = payment_row(
+            desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now, origin=origin
+        )
         if request.splits is not None:
             row["split_wish"] = await self._wishes.of(principal, request)
-        order = await self._screened(row, request, terms, idempotent)
+        order = await self._screened(row, request, terms, idempotent, hour=local_hour(now, facts.time_zone))
+        order = replace(order, also=also) if also else order
         with forsaken_unless_written(desk.tools.plugins, order.parts):
             if order.word == "deny":
                 return await self._refuse(order, request)
@@ -144,18 +159,24 @@ class PaymentService:
             return await self._existing(merchant_id, taken, request, idempotent)  # nothing more is taken for it
 
     async def _screened(
-        self, row: dict[str, Any], request: PaymentCreate, terms: MerchantTerms, idempotent: IdempotentRequest
+        self,
+        row: dict[str, Any],
+        request: PaymentCreate,
+        terms: MerchantTerms,
+        idempotent: IdempotentRequest,
+        *,
+        hour: int,
     ) -> _Order:
         """The order as plugins left it: amended, judged, its routes ranked. Writes nothing."""
         screening = await self._screening(row)
         standing = await self._standing(row["merchant_id"])
         if screening is None:
             check_payable(request, row["payable_minor"])
-            return _Order(row, idempotent, self._routes(wish_for(row, request), terms, standing)[0])
+            return _Order(row, idempotent, self._routes(wish_for(row, request, hour=hour), terms, standing)[0])
         try:
             await screening.amend(row)
             check_payable(request, row["payable_minor"])
-            found = self._routes(wish_for(row, request), terms, standing)
+            found = self._routes(wish_for(row, request, hour=hour), terms, standing)
             word = await screening.check(row, context_of(request))
             if word == "allow":
                 found = await screening.rank(row, found, standing=standing, success=self._desk.success)
@@ -177,11 +198,15 @@ class PaymentService:
         plugins = await tools.plugins.of(row["merchant_id"], store_id=row["store_id"], idempotency_key=row["id"])
         return None if plugins is None else Screening(plugins, degraded=row["degraded"] or ())
 
+    async def _hour(self, merchant_id: str) -> int:
+        """The hour of the merchant's day."""
+        return local_hour(self._desk.now, (await self._desk.facts(merchant_id)).time_zone)
+
     def _routes(self, wish: Wish, terms: MerchantTerms, standing: Standing) -> list[Route]:
         found = routes(wish, terms, self._desk.tools.providers, closed=standing.closed)
         if not found:
-            needs_code = wish.form == "merchant_scan" and wish.auth_code is None
-            why = " (merchant_scan needs auth_code)" if needs_code else ""
+            needs_code = is_by_code(wish.form, wish.freeze_by) and wish.auth_code is None
+            why = f" ({wish.form} needs auth_code)" if needs_code else ""
             raise NO_ROUTE.error({"form": wish.form, "currency": wish.currency, "why": why})
         return found
 
@@ -193,7 +218,7 @@ class PaymentService:
         desk, row = self._desk, order.row
         row |= {"state": "closed", "closed_reason": "denied_by_risk", "attempts": 0, "sequence": 2}
         answer = json_text(payment_answer(row))
-        plan = Plan(row["merchant_id"], [Insert(PAYMENTS, encoded(row)), *order.parts])
+        plan = Plan(row["merchant_id"], [Insert(PAYMENTS, encoded(row)), *order.parts, *order.also])
         plan.add(
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, row["created_at"], answer),
             Event(desk.tools.ids.mint("evt"), "payment.closed", row["id"], 2, row["created_at"], answer),
@@ -225,6 +250,7 @@ class PaymentService:
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, row["created_at"], answer),
             Event(desk.tools.ids.mint("evt"), "payment.review_started", row["id"], 2, row["created_at"], answer),
             *order.parts,
+            *order.also,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
         order.parts.clear()
@@ -275,6 +301,7 @@ class PaymentService:
             Event(desk.tools.ids.mint("evt"), "payment.captured", row["id"], 2, now, answer),
             *([finish] if finish is not None else ()),
             *order.parts,
+            *order.also,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
         order.parts.clear()
@@ -299,6 +326,7 @@ class PaymentService:
             Due(EXPIRE, row["id"], row["expires_at"]),
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, json_text(payment_answer(row))),
             *order.parts,
+            *order.also,
         )
         await desk.tools.committer.commit(plan)
         order.parts.clear()
@@ -324,8 +352,9 @@ class PaymentService:
         """
         desk = self._desk
         while True:
-            method = "create" if payment.form == "customer_scan" else ("pay" if payment.is_capture else "authorize")
-            result = await self._call_patiently(payment, transaction, route, auth_code=auth_code, method=method)
+            method = method_for(payment.form, payment.freeze_by, is_capture=payment.is_capture)
+            call = desk.call(payment.model_dump(), transaction.model_dump(), route.account, auth_code=auth_code)
+            result = await ask_patiently(desk, call, provider_id=route.description.id, method=method)
             is_failover = _may_try_other(payment, result)
             reply: list[Reply] = []
             finish = _answering(reply, status, None if is_failover else idempotent)
@@ -341,14 +370,15 @@ class PaymentService:
         """The next attempt, at a channel account that has not failed yet; the answer as it stands if there is none."""
         desk = self._desk
         terms = await desk.terms(payment.merchant_id)
+        hour = await self._hour(payment.merchant_id)
         closed = (await self._standing(payment.merchant_id)).closed
         begun: list[_Try | Reply] = []
 
         def decide(file: PaymentFile, draft: Draft) -> Plan:
             current = file.payment
             tried = {attempt.channel_account_id for attempt in file.attempts}
-            wish = wish_of(current, form=current.form, channel=current.channel)
-            found = routes(wish, terms, desk.tools.providers, closed=closed)
+            wish = wish_of(current, form=current.form, channel=current.channel, hour=hour, freeze_by=current.freeze_by)
+            found = as_ranked(routes(wish, terms, desk.tools.providers, closed=closed), file.attempts[-1].route)
             untried = [route for route in found if route.account.id not in tried]
             may_try = current.state == "created" and file.open_one("cancel") is None and draft.now < current.expires_at
             if not may_try or not untried or current.attempts >= ATTEMPTS_MAX:
@@ -369,23 +399,6 @@ class PaymentService:
         draft.insert_transaction(transaction)
         draft.ask_at(transaction["id"], draft.now + ask_delay(0))
         return Payment(**draft.row), Transaction(**transaction), route
-
-    async def _call_patiently(
-        self, payment: Payment, transaction: Transaction, route: Route, *, auth_code: str | None, method: str
-    ) -> ProviderResult:
-        """Ask; repeat at the same provider, under the same key, where the class of the failure allows it."""
-        desk = self._desk
-        call = desk.call(payment.model_dump(), transaction.model_dump(), route.account, auth_code=auth_code)
-        result = await desk.tools.providers.call(route.description.id, method, call)
-        waits = iter(RETRY_RULES[result.error.error_class].same_after_s if result.error else ())
-        for wait_s in waits:
-            if result.outcome is not Outcome.FAILED or result.error is None:
-                break
-            if result.error.error_class not in (ErrorClass.NOT_SENT, ErrorClass.BUSY):
-                break
-            await desk.tools.sleep(wait_s)
-            result = await desk.tools.providers.call(route.description.id, method, call)
-        return result
 
     async def _existing(
         self, merchant_id: str, payment_id: str, request: PaymentCreate, idempotent: IdempotentRequest
@@ -412,7 +425,10 @@ class PaymentService:
         """
         desk = self._desk
         merchant_id = str(principal.merchant_id)
-        check_standing(await desk.facts(merchant_id))
+        facts = await desk.facts(merchant_id)
+        check_standing(facts)
+        hour = local_hour(desk.now, facts.time_zone)
+        by = freeze_by(request.form, asked=request.freeze_by, has_code=request.auth_code is not None)
         terms = await desk.terms(merchant_id)
         chosen: list[_Try] = []
         replies: list[Reply] = []
@@ -429,15 +445,25 @@ class PaymentService:
                 draft.set(risk=checked.row["risk"], degraded=checked.row["degraded"])
                 draft.add(*left)
             if checked is not None and checked.word != "allow":
-                plan = _stopped(draft, checked.word)
+                plan = stopped(draft, checked.word)
                 body = json_text(plan.answer)
                 replies[:] = [Reply(201, body)]
                 if checked.word == "review":
                     plan.add(idempotent.claim(object_id=payment.id, created_at=draft.now, status=201, body=body))
                 return plan
-            wish = wish_of(payment, form=request.form, channel=request.channel, auth_code=request.auth_code)
+            check_way(payment, request.form)
+            wish = wish_of(
+                payment,
+                form=request.form,
+                channel=request.channel,
+                hour=hour,
+                auth_code=request.auth_code,
+                freeze_by=by,
+            )
             route = self._untried(self._routes(wish, terms, standing), file)
-            draft.set(form=request.form, channel=request.channel)
+            draft.set(form=request.form, channel=request.channel, freeze_by=by)
+            if payment.pay_url is None and needs_page(request.form, by=by):
+                draft.set(pay_url=payer_url(desk.tools.public_origin))
             chosen[:] = [self._begin(draft, route)]
             return draft.plan().add(idempotent.claim(object_id=payment.id, created_at=draft.now))
 
@@ -534,18 +560,6 @@ class PaymentService:
         return json_text(payment_answer(payment.model_dump()))
 
 
-def _stopped(draft: Draft, word: Word) -> Plan:
-    """A payment whose further attempt a check denied, or wants looked at."""
-    if word == "deny":
-        draft.set(state="closed", closed_reason="denied_by_risk", next_action=None)
-        draft.unexpire()
-        draft.emit("payment.closed")
-    else:
-        draft.set(state="in_review", next_action=None)
-        draft.emit("payment.review_started")
-    return draft.plan()
-
-
 def _charge(meter: Meter, row: dict[str, Any]) -> Charge:
     """What the payment takes of the limits of the grant that it is asked under."""
     return meter.charge(
@@ -582,6 +596,6 @@ def _answering(
 
 def _may_try_other(payment: Payment, result: ProviderResult) -> bool:
     """A one-use code is one wallet's; everything else may go to another provider if the failure's class says so."""
-    if result.outcome is not Outcome.FAILED or result.error is None or payment.form == "merchant_scan":
+    if result.outcome is not Outcome.FAILED or result.error is None or is_by_code(payment.form, payment.freeze_by):
         return False
-    return RETRY_RULES[result.error.error_class].may_try_other
+    return rule_of(result).may_try_other

@@ -50,6 +50,7 @@ class PaymentSetup:
             "settings": settings,
             "secrets": {key: list(self.seal(merchant_id, key, value)) for key, value in secrets.items()},
             "is_active": True,
+            "version": 1,
             "created_at": self.clock.now(),
         }
         facts = {"provider": provider_id, "settings": sorted(settings), "secrets": sorted(secrets)}
@@ -67,12 +68,15 @@ class PaymentSetup:
         store_id: str | None = None,
         amount_minor_min: int | None = None,
         amount_minor_max: int | None = None,
+        weights: Sequence[int] | None = None,
+        hours: tuple[int, int] | None = None,
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
         by: str = PLATFORM,
     ) -> str:
         """A rule; the first that fits, by position, decides. Amounts inclusive; valid from now unless said otherwise,
-        up to and without `valid_until` (aware).
+        up to and without `valid_until` (aware). `weights`: one for each account, for an order drawn by the payment's
+        id. `hours`: from, and up to but without, in the merchant's zone.
         """
         row = {
             "id": self.ids.mint("rrl"),
@@ -83,6 +87,10 @@ class PaymentSetup:
             "amount_minor_min": amount_minor_min,
             "amount_minor_max": amount_minor_max,
             "channel_account_ids": list(channel_account_ids),
+            "weights": None if weights is None else list(weights),
+            "hour_from": None if hours is None else hours[0],
+            "hour_until": None if hours is None else hours[1],
+            "version": 1,
             "valid_from": valid_from or self.clock.now(),
             "valid_until": valid_until,
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ class Account(msgspec.Struct, frozen=True):
     id: str
     merchant_id: str
     provider_id: str
+    name: str
     is_active: bool
     secrets: Mapping[str, Sequence[str]]
     """As stored; only the host opens them."""
@@ -39,6 +39,9 @@ class Rule(msgspec.Struct, frozen=True):
     amount_minor_min: int | None
     amount_minor_max: int | None
     channel_account_ids: Sequence[str]
+    weights: Sequence[int] = ()
+    hour_from: int | None = None
+    hour_until: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -81,13 +84,22 @@ def account_of(row: ChannelAccount) -> Account:
     """The record of a row."""
     names = {name: name for name in row.secrets}
     seen: contract.ChannelAccount = contract.ChannelAccount(id=row.id, settings=row.settings, secret_names=names)
-    return Account(row.id, row.merchant_id, row.provider_id, row.is_active, row.secrets, seen)
+    return Account(row.id, row.merchant_id, row.provider_id, row.name, row.is_active, row.secrets, seen)
 
 
 def rule_of(row: RoutingRule) -> Rule:
     """The record of a row."""
-    ids: Any = row.channel_account_ids
-    return Rule(row.id, row.form, row.store_id, row.amount_minor_min, row.amount_minor_max, tuple(ids))
+    return Rule(
+        row.id,
+        row.form,
+        row.store_id,
+        row.amount_minor_min,
+        row.amount_minor_max,
+        tuple(row.channel_account_ids),
+        tuple(row.weights or ()),
+        row.hour_from,
+        row.hour_until,
+    )
 
 
 def plan_of(row: FeePlan) -> Plan:

@@ -33,9 +33,10 @@ from platform_core.kernel.i18n import LANGUAGES, Language, Text
 FOLDER: Final = Path(__file__).resolve().parent.parent
 STYLE: Final = FOLDER / "shared" / "style.css"
 CSP: Final = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action {form_action}; "
+    "default-src 'none'; {scripts}style-src 'self'; img-src 'self' data:; form-action {form_action}; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
+SCRIPTS: Final = "script-src 'self'; connect-src 'self'; "
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -93,8 +94,9 @@ def page(
     who: SignedIn | None = None,
     status: int = 200,
     form_targets: Sequence[str] = (),
+    has_script: bool = False,
 ) -> HTMLResponse:
-    """A rendered page. `texts` are the page's own words, shown by `t("name", value=...)`.
+    """A rendered page. `texts` are the page's own words, shown by `t("name", value=...)`. `has_script`: one of ours.
 
     `form_targets`: further origins to which a form's POST may lead by redirect; browsers apply form-action there too.
     """
@@ -116,7 +118,9 @@ def page(
     headers = {
         **HEADERS,
         "Content-Language": language,
-        "Content-Security-Policy": CSP.format(form_action=" ".join(["'self'", *form_targets])),
+        "Content-Security-Policy": CSP.format(
+            form_action=" ".join(["'self'", *form_targets]), scripts=SCRIPTS if has_script else ""
+        ),
     }
     return HTMLResponse(html, status_code=status, headers=headers)
 

@@ -168,6 +168,10 @@ class ProviderDescription:
     features: frozenset[Feature] = frozenset()
     auth_code_pattern: str | None = None
     """Regular expression that matches the whole `auth_code` of this wallet; None: no `merchant_scan`."""
+    user_agent_pattern: str | None = None
+    """Regular expression found in the `User-Agent` of this wallet's own browser: a page in it offers no other."""
+    wallet_names: Mapping[str, str] = field(default_factory=dict)
+    """The wallet's name as its customers know it, by language (`zh`, `en`), for a page's button."""
     cost_bp: int = 0
     """What the acquirer charges, basis points, for routing."""
     is_local: bool = False
@@ -469,6 +473,8 @@ class PaymentProvider(Protocol):
     `fetch_bill` from the features of those names (bill), those of `DisputeProvider` from dispute, those of
     `PayoutProvider` from payout, `settle` of `SplitProvider` from split; the rest always. Others answer
     `not_supported`.
+    A `create` of kind `authorize` shows an order whose money is to be frozen: by QR code in form customer_scan, by an
+    app in form app. It is asked only of a provider that declares both preauth and that form.
     """
 
     def describe(self) -> ProviderDescription:

@@ -17,6 +17,8 @@ SCOPES = (
     Scope("splits:write", Text(en="Share receipts with receivers you bound", zh="向已绑定的接收方分账"), marks="MS"),
     Scope("disputes:read", Text(en="See disputes", zh="查看交易争议")),
     Scope("disputes:write", Text(en="Answer or accept disputes", zh="处理交易争议")),
+    Scope("channels:read", Text(en="See channel accounts and routing", zh="查看渠道账户与路由规则")),
+    Scope("channels:write", Text(en="Change channel accounts and routing", zh="管理渠道账户与路由规则"), marks="S"),
     Scope("exports:read", Text(en="Download exports", zh="下载导出文件"), marks="S"),
 )
 

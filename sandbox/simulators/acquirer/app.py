@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sandbox.simulators.acquirer import cashier
 from sandbox.simulators.acquirer.bills import ZONE, bill_of_day
 from sandbox.simulators.acquirer.book import TOLD_ONLY, Book
 from sandbox.simulators.acquirer.disputes import view
@@ -194,6 +196,29 @@ class Acquirer:
         self.sender.wake()
         return _json(reply.payload)
 
+    async def cashier(self, request: Request) -> Response:
+        """`GET /cashier/{token}`: the page on which the buyer confirms or refuses."""
+        with self.book.transaction():
+            entry = self.wallet.page(request.path_params["token"])
+        if entry is None:
+            return Response("There is no such order.", 404, headers=cashier.HEADERS)
+        return Response(cashier.page(entry), headers=cashier.HEADERS, media_type="text/html; charset=utf-8")
+
+    async def decide(self, request: Request) -> Response:
+        """`POST /cashier/{token}`: what the buyer did there; on to where the merchant wants the browser."""
+        act = dict(parse_qsl((await _body_of(request)).decode("ascii", "replace"))).get("act", "")
+        with self.book.transaction():
+            entry = self.wallet.page(request.path_params["token"])
+            if entry is not None and act == "refuse":
+                self.wallet.refuse(entry)
+            elif entry is not None and act == "pay":
+                self.wallet.scan(Scan(qr_code=entry.qr_code))
+        self.sender.wake()
+        if entry is None:
+            return Response("There is no such order.", 404, headers=cashier.HEADERS)
+        headers = {**cashier.HEADERS, "Location": entry.return_url or request.url.path}
+        return Response(status_code=303, headers=headers)
+
     async def script(self, request: Request) -> Response:
         """`POST /_script`: the next calls go by a scenario."""
         script = _read(Script, await _body_of(request))
@@ -302,6 +327,8 @@ def create_app(
         routes=[
             route("/v1/{operation}", Acquirer.operate, "POST"),
             route("/buyer/scan", Acquirer.scan, "POST"),
+            route(f"{cashier.PATH}{{token}}", Acquirer.cashier, "GET"),
+            route(f"{cashier.PATH}{{token}}", Acquirer.decide, "POST"),
             route("/_script", Acquirer.script, "POST"),
             route("/_disputes", Acquirer.dispute, "POST"),
             route("/_disputes/{reference}", Acquirer.step_dispute, "POST"),

@@ -39,6 +39,11 @@ class Entry:
     notify_url: str = ""
     auth_code: str = ""
     qr_code: str = ""
+    """What leads the customer to the order: its QR code, order string, prepay id or page's token."""
+    shown: str = ""
+    """How: qr, page, app or mini_program."""
+    subject: str = ""
+    return_url: str = ""
     expires_at: str = ""
     queries_left: int = 0
     shown_as: str = "PENDING"
@@ -130,6 +135,15 @@ class Book:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; only a power cut might
         self._db.executescript(_SCHEMA)
+        self._grow()
+
+    def _grow(self) -> None:
+        """Add what entries of a book from an earlier day lack."""
+        known = {row[1] for row in self._db.execute("PRAGMA table_info(entry)")}
+        for field in fields(Entry):
+            if field.name not in known:
+                default = "0" if field.default == 0 else f"'{field.default}'"
+                self._db.execute(f"ALTER TABLE entry ADD COLUMN {field.name} DEFAULT {default}")
 
     def close(self) -> None:
         """Release the file."""
@@ -178,7 +192,7 @@ class Book:
         return self._first("auth_code = ?", (auth_code,))
 
     def entry_of_qr(self, qr_code: str) -> Entry | None:
-        """The order behind a QR code."""
+        """The order behind a QR code, or whatever else leads to it."""
         return self._first("qr_code = ?", (qr_code,))
 
     def follow_ups(self, entry: Entry) -> list[Entry]:

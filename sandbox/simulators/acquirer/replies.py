@@ -19,6 +19,7 @@ _MESSAGES: Final = {
     "ORDER_CANCELED": "The order was canceled.",
     "ORDER_DISPUTED": "The buyer disputes the order.",
     "ORDER_EXPIRED": "The order has expired.",
+    "PAYER_REFUSED": "The customer does not want to pay.",
     "AMOUNT_EXCEEDED": "More than is left of the original.",
     "PAYEE_REFUSED": "The bank does not take money for this account.",
     "PAYOUT_RETURNED": "The bank sent the money back.",

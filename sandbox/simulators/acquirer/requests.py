@@ -52,7 +52,11 @@ class Settle(Part):
 
 
 class Order(Question):
-    """Money a merchant wants: pay, authorize, precreate."""
+    """Money a merchant wants: pay, authorize, precreate.
+
+    `shown` says how the customer of a `precreate` comes to the order: a QR code, a page for a computer's or a phone's
+    browser, an order string for an app, a prepay id for a mini program. `is_freeze`: the money is frozen, not taken.
+    """
 
     amount_minor: Amount
     currency: str = Field(pattern="^[A-Z]{3}$")
@@ -61,6 +65,9 @@ class Order(Question):
     auth_code: str = Field(default="", max_length=128)
     expires_at: AwareDatetime | None = None
     notify_url: str = ""
+    return_url: str = Field(default="", max_length=2048, pattern="^(?:https?://.*)?$")
+    shown: Literal["qr", "page", "app", "mini_program"] = "qr"
+    is_freeze: bool = False
     scenario: str = ""
 
 
@@ -139,7 +146,7 @@ class BillOfDay(BaseModel):
 
 
 class Scan(BaseModel):
-    """The buyer's phone scans a code and pays, or not: `scenario` says how it goes."""
+    """The buyer's phone scans a code, or is handed an order string or prepay id; `scenario` says how it goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

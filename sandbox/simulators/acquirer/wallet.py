@@ -6,6 +6,7 @@ Every operation that moves money does so once for its key; a repeat is answered 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -25,6 +26,8 @@ from sandbox.simulators.acquirer.scenarios import (
 )
 
 ORDER_LIFE: Final = timedelta(hours=2)
+_LEADS: Final = {"qr": "simqr:", "page": "", "app": "simapp:", "mini_program": "simprepay:"}
+_SHOWN_AS: Final = {"qr": "qr_code", "page": "page_token", "app": "order_string", "mini_program": "prepay_id"}
 
 
 class Wallet:
@@ -46,8 +49,9 @@ class Wallet:
         return self._order(merchant_no, order, operation="authorize", kind="authorize")
 
     def precreate(self, merchant_no: str, order: Order) -> Reply:
-        """Open an order that waits for a scan of its QR code."""
-        return self._order(merchant_no, order, operation="precreate", kind="sale")
+        """Open an order that waits for its customer, to take or to freeze the money."""
+        kind = "authorize" if order.is_freeze else "sale"
+        return self._order(merchant_no, order, operation="precreate", kind=kind)
 
     def capture(self, merchant_no: str, part: Part) -> Reply:
         """Take frozen money."""
@@ -83,7 +87,10 @@ class Wallet:
         entry.notify_url = order.notify_url
         refusal = ""
         if operation == "precreate":
-            entry.qr_code = f"simqr:{entry.reference}"
+            entry.shown, entry.subject, entry.return_url = order.shown, order.subject, order.return_url
+            entry.qr_code = f"{_LEADS[order.shown]}{entry.reference}"
+            if order.shown == "page":  # whoever knows a page's address may pay there
+                entry.qr_code = secrets.token_urlsafe(16)
             entry.expires_at = stamp(order.expires_at or self._now() + ORDER_LIFE)
         elif not order.auth_code or self._book.entry_of_auth_code(order.auth_code) is not None:
             refusal = "AUTH_CODE_INVALID"
@@ -226,6 +233,25 @@ class Wallet:
         self._book.save(entry)
         return Reply(_view(entry))
 
+    def page(self, token: str) -> Entry | None:
+        """The order that a cashier page is about, as it stands now; None for a token that leads nowhere."""
+        entry = self._book.entry_of_qr(token)
+        if entry is None or entry.shown != "page":
+            return None
+        if entry.status == "PENDING" and stamp(self._now()) >= entry.expires_at:
+            entry.status, entry.code, entry.queries_left = "CLOSED", "ORDER_EXPIRED", 0
+            self._book.save(entry)
+        return entry
+
+    def refuse(self, entry: Entry) -> None:
+        """The buyer does not want to pay: the order is over, and the merchant is told."""
+        if entry.status != "PENDING":
+            return
+        entry.status, entry.code, entry.settled_at = "FAILED", "PAYER_REFUSED", stamp(self._now())
+        entry.queries_left = 0
+        self._tell(entry)
+        self._book.save(entry)
+
     def _begin(self, entry: Entry, scenario: Scenario, refusal: str) -> None:
         """Let a new or scanned entry go as the scenario says, unless a rule refuses it."""
         code = refusal or (scenario.code if scenario.effect == "refused" else "")
@@ -366,7 +392,7 @@ def _view(entry: Entry) -> Payload:
         "occurred_at": entry.settled_at or entry.created_at,
     }
     if entry.qr_code:
-        shown |= {"qr_code": entry.qr_code, "expires_at": entry.expires_at}
+        shown |= {_SHOWN_AS[entry.shown or "qr"]: entry.qr_code, "expires_at": entry.expires_at}
     if entry.is_bounced and status == "SUCCESS":
         shown["bounce"] = {
             "reference": _bounce(entry),

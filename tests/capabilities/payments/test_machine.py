@@ -17,6 +17,8 @@ from hypothesis.stateful import Bundle, rule
 from tests.capabilities.payments.acquirer import Crash
 from tests.capabilities.payments.invariants import Invariants, run_machine
 from tests.capabilities.payments.shop import Shop
+from tests.capabilities.payments.test_forms import lead
+from tests.support.world import ORIGIN
 
 pytestmark = [pytest.mark.property, pytest.mark.database, pytest.mark.timeout(900)]
 EXAMPLES, STEPS = 60, 45  # somewhat less than 2,700 steps a run: some histories end early
@@ -47,7 +49,7 @@ class Payments(Invariants):
 
     @rule(
         target=payments,
-        form=st.sampled_from(["merchant_scan", "merchant_scan", "customer_scan", "local"]),
+        form=st.sampled_from(["merchant_scan", "merchant_scan", "customer_scan", "page", "preauth", "local"]),
         is_capture=st.booleans(),
         scenario=st.sampled_from(SALES),
         amount=AMOUNTS,
@@ -59,7 +61,10 @@ class Payments(Invariants):
         fields: dict[str, Any] = {"out_trade_no": number, "form": form, "order_minor": amount}
         if form == "merchant_scan":
             fields |= {"is_capture": is_capture, "auth_code": f"sim:{scenario}:{self.till.merchant_id[-12:]}.{number}"}
-        operation = {"customer_scan": "precreate", "merchant_scan": "pay" if is_capture else "authorize"}.get(form, "")
+        if form == "preauth":
+            fields |= {"freeze_by": "qr" if is_capture else "app"}
+        shown = dict.fromkeys(("customer_scan", "page", "preauth"), "precreate")
+        operation = {**shown, "merchant_scan": "pay" if is_capture else "authorize"}.get(form, "")
         self.faults(operation, "success" if form == "merchant_scan" or "paying" in scenario else scenario, crash)
         self.call(self.till.pay(key=number, **fields))
         self.clear()
@@ -99,9 +104,20 @@ class Payments(Invariants):
     )
     def buyer_scans(self, number: str, scenario: str) -> None:
         shown = self.run(self.till.get(f"/payments/out_trade_no:{number}")).json()
-        action = shown.get("next_action") or {}
-        if action.get("type") == "show_qr":
-            self.on_loop(self.shop.acquirer.scan, action["code"], scenario)
+        if (shown.get("next_action") or {}).get("type") in ("show_qr", "redirect", "invoke_app"):
+            self.on_loop(self.shop.acquirer.scan, lead(shown), scenario)
+
+    @rule(number=payments, scenario=st.sampled_from(SCENARIOS), crash=st.sampled_from([None, None, "before", "after"]))
+    def payer_presses_the_button(self, number: str, scenario: str, crash: str | None) -> None:
+        """On a phone: leaves a shown code for the wallet, or tries again what failed."""
+        shown = self.run(self.till.get(f"/payments/out_trade_no:{number}?expand=attempts")).json()
+        if shown.get("pay_url") is None or shown["state"] not in ("created", "processing", "unknown"):
+            return
+        self.faults("close", scenario, crash)
+        pressed = {"attempt": str(len(shown["attempts"])), "wallet": "simulated_acquirer"}
+        path, headers = shown["pay_url"].removeprefix(ORIGIN), {"User-Agent": "Mobile"}
+        self.call(self.shop.client.post(path, data=pressed, headers=headers))
+        self.clear()
 
     @rule(order=st.sampled_from([1, -1]))
     def notices_arrive(self, order: int) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from platform_core.capabilities.payments import service
+from platform_core.capabilities.payments import retrying
 from platform_core.capabilities.payments.fees import FeeTerms
 from platform_core.contracts.payments import ErrorClass, Notice, NoticeOutcome, NoticeRefused, RetryRule
 from tests.capabilities.payments.acquirer import Crash, DirectProvider
@@ -135,7 +136,19 @@ async def test_failed_attempt_is_visible(shop: Shop, seller: Till) -> None:
     shown = await read(seller, payment, "attempts,transactions,refunds")
     [attempt], [transaction] = shown["attempts"], shown["transactions"]
     assert (attempt["state"], attempt["error"]["code"]) == ("failed", "BALANCE_NOT_ENOUGH")
-    assert attempt["route"] == {"rule_id": None, "preferred": None, "offered": [seller.channel_account_id]}
+    hour = shop.clock.now().astimezone(ZoneInfo("Asia/Shanghai")).hour
+    assert attempt["route"] == {
+        "rule_id": None,
+        "preferred": None,
+        "inputs": {
+            "form": "merchant_scan",
+            "amount_minor": 8_200,
+            "currency": "CNY",
+            "store_id": None,
+            "hour": hour,
+        },
+        "offered": [seller.channel_account_id],
+    }
     assert (transaction["kind"], transaction["state"], transaction["attempt_id"]) == ("sale", "failed", attempt["id"])
     assert shown["refunds"] == []
     assert await seller.balances(shop.platform) == {}
@@ -447,6 +460,6 @@ async def test_retry_policy_is_data(shop: Shop, seller: Till, monkeypatch: pytes
         return len(shop.acquirer.calls) - before
 
     patient = await asked()
-    rules = {**service.RETRY_RULES, ErrorClass.BUSY: RetryRule(same_after_s=(), may_try_other=False)}
-    monkeypatch.setattr(service, "RETRY_RULES", rules)
+    rules = {**retrying.RETRY_RULES, ErrorClass.BUSY: RetryRule(same_after_s=(), may_try_other=False)}
+    monkeypatch.setattr(retrying, "RETRY_RULES", rules)
     assert (patient, await asked()) == (3, 1)

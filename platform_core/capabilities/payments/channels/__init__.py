@@ -1,0 +1,1 @@
+"""How a merchant's payments reach acquirers: channel accounts, and the rules that order them."""

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from platform_core.capabilities.payments.acts import PaymentActs
+from platform_core.capabilities.payments.bills.making import BillMaker
+from platform_core.capabilities.payments.bills.repository import MAKE, BillRepository
+from platform_core.capabilities.payments.bills.service import BillService
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
@@ -35,6 +38,8 @@ class Payments:
     settlement: SettlementService
     expansion: PaymentExpansion
     receipts: Receipts
+    bill_maker: BillMaker
+    bills: BillService
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -43,6 +48,7 @@ class Payments:
             EXPIRE: self.resolution.expire,
             SETTLE: self.settlement.settle,
             DRAW: self.receipts.draw,
+            MAKE: self.bill_maker.make,
         }
 
 
@@ -52,6 +58,8 @@ def assemble(
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
+    bills = BillRepository(tools.repository.database)
+    bill_maker = BillMaker(desk, bills)
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
@@ -61,4 +69,6 @@ def assemble(
         settlement=SettlementService(desk, ledger),
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
+        bill_maker=bill_maker,
+        bills=BillService(desk, bills, bill_maker, cursors),
     )

@@ -30,6 +30,7 @@ PAYMENT_EVENTS: Final = (
 )
 REFUND_EVENTS: Final = ("refund.created", "refund.succeeded", "refund.failed", "refund.bounced")
 SETTLEMENT_EVENTS: Final = ("settlement.completed",)
+BILL_EVENTS: Final = ("bill.published",)
 
 RECEIPT_EVENTS: Final = ("receipt.ready",)
 
@@ -38,4 +39,5 @@ SCOPES_AND_PATHS: Final = {
     **dict.fromkeys(REFUND_EVENTS, ("refunds:read", "/v1/payments/{id}")),
     **dict.fromkeys(RECEIPT_EVENTS, ("payments:read", "/v1/receipts/{id}")),
     **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements/{id}")),
+    **dict.fromkeys(BILL_EVENTS, ("ledger:read", "/v1/bills/{id}")),
 }

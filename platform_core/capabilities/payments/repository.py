@@ -72,6 +72,11 @@ class PaymentRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """For repositories of the nouns below."""
+        return self._database
+
     async def payment_id(self, merchant_id: str, out_trade_no: str) -> str | None:
         """The payment with the merchant's own number."""
         query = select(col(Payment.id)).where(

@@ -9,6 +9,7 @@ from platform_core.capabilities.payments.acts import PaymentActs
 from platform_core.capabilities.payments.bills.making import BillMaker
 from platform_core.capabilities.payments.bills.repository import MAKE, BillRepository
 from platform_core.capabilities.payments.bills.service import BillService
+from platform_core.capabilities.payments.bills.verification import BillVerifier
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
@@ -40,6 +41,7 @@ class Payments:
     receipts: Receipts
     bill_maker: BillMaker
     bills: BillService
+    bill_verifier: BillVerifier
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -58,8 +60,9 @@ def assemble(
     """Payments of one process. `parties`: what identity shows inside of payments."""
     desk = Desk(tools)
     questions = Questions(desk)
-    bills = BillRepository(tools.repository.database)
-    bill_maker = BillMaker(desk, bills)
+    stored_bills = BillRepository(tools.repository.database)
+    bill_maker = BillMaker(desk, stored_bills)
+    bills = BillService(desk, stored_bills, bill_maker, cursors)
     return Payments(
         service=PaymentService(desk, questions),
         acts=PaymentActs(desk, questions),
@@ -70,5 +73,6 @@ def assemble(
         expansion=PaymentExpansion(tools.repository, parties or {}),
         receipts=Receipts(desk, ledger),
         bill_maker=bill_maker,
-        bills=BillService(desk, bills, bill_maker, cursors),
+        bills=bills,
+        bill_verifier=BillVerifier(stored_bills, bills),
     )

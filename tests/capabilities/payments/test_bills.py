@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from platform_core.bootstrap.upkeep import Upkeep
-from platform_core.capabilities.payments.bills import making
+from platform_core.capabilities.payments.bills import making, reading
 from platform_core.capabilities.payments.bills.repository import MAKE
 from platform_core.capabilities.payments.bills.rows import COLUMNS
 from platform_core.kernel.commit import Plan
@@ -249,7 +249,7 @@ async def _made_with(
     await shop.fetch("ALTER TABLE pay_bill DISABLE TRIGGER pay_bill_stays")
     await shop.fetch("DELETE FROM pay_bill WHERE merchant_id = $1", till.merchant_id)
     await shop.fetch("ALTER TABLE pay_bill ENABLE TRIGGER pay_bill_stays")
-    monkeypatch.setattr(making, "PAGE_TRANSFERS", page)
+    monkeypatch.setattr(reading, "PAGE_TRANSFERS", page)
     monkeypatch.setattr(making, "PIECE_TRANSFERS", piece)
     maker = shop.platform.payments.bill_maker
     day = await maker.next_day(till.merchant_id)

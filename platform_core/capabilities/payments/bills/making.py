@@ -30,10 +30,11 @@ from platform_core.capabilities.payments.bills.figures import (
     summary_of,
     trailer,
 )
-from platform_core.capabilities.payments.bills.folding import Fold, Key
+from platform_core.capabilities.payments.bills.folding import Key
 from platform_core.capabilities.payments.bills.models import BILL_PARTS, BILLS, Bill
+from platform_core.capabilities.payments.bills.reading import LedgerReader
 from platform_core.capabilities.payments.bills.repository import MAKE, BillRepository, BillSnapshot
-from platform_core.capabilities.payments.bills.rows import COLUMNS, BillRow, Names, Summary, cells, encoded
+from platform_core.capabilities.payments.bills.rows import COLUMNS, BillRow, Summary, cells, encoded
 from platform_core.capabilities.payments.desk import Desk, local_day
 from platform_core.kernel.commit import (
     Change,
@@ -50,7 +51,6 @@ from platform_core.kernel.commit.due import DueWork
 
 log = structlog.get_logger(__name__)
 
-PAGE_TRANSFERS: Final = 2_000
 PIECE_TRANSFERS: Final = 20_000
 WORK_S: Final = 30.0  # a worker's lease lasts longer than this and the longest piece
 LOOK_AGAIN: Final = timedelta(hours=1)
@@ -327,22 +327,13 @@ class BillMaker:
 async def _fill(snapshot: BillSnapshot, bill: Bill, draft: _Draft) -> bool:
     """Write the next piece; True when it is the last. Behind it `draft.after` says where the next one begins."""
     draft.begin()
-    fold, after, fed = Fold(), draft.after, 0
-    names: dict[str, Names] = {}
-    while True:
-        page = await snapshot.page(
-            bill.merchant_id, since=bill.since, until=bill.until, after=after, limit=PAGE_TRANSFERS
-        )
-        found = await snapshot.names(bill.merchant_id, list({moved.reference for moved in page}))
-        names = {**names, **found}  # of the page before too: an act may go on
-        draft.write([row for moved in page for row in fold.feed(moved, names)])
-        if len(page) < PAGE_TRANSFERS:
-            draft.write(fold.end(names))
-            return True
-        after, fed, names = page[-1].key, fed + len(page), found
-        if fed >= PIECE_TRANSFERS and fold.can_rest and fold.resumes_after is not None:
-            draft.after = fold.resumes_after
+    reader = LedgerReader(snapshot, bill.merchant_id, since=bill.since, until=bill.until, after=draft.after)
+    while not reader.is_over:
+        draft.write(await reader.rows())
+        if not reader.is_over and reader.transfers >= PIECE_TRANSFERS and reader.rests_at is not None:
+            draft.after = reader.rests_at
             return False
+    return True
 
 
 def frame_of(bill: Bill) -> tuple[bytes, bytes]:

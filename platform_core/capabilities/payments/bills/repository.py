@@ -10,18 +10,24 @@ from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import select, text
-from sqlmodel import col
+from sqlmodel import SQLModel, col
 
 from platform_core.capabilities.payments.bills.figures import AccountBalance
 from platform_core.capabilities.payments.bills.folding import Key, Moved
 from platform_core.capabilities.payments.bills.models import Bill, BillPart
 from platform_core.capabilities.payments.bills.references import catalogue
 from platform_core.capabilities.payments.bills.rows import Names
+from platform_core.capabilities.payments.models import Payment, Transaction
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.database.tables import table_of
 
 MAKE: Final = "payments.bill"  # due: make a merchant's next bill; the subject is the merchant
 _CURRENCY: Final = "~ '^[A-Z]{3}$'"
+
+
+def _columns(model: type[SQLModel]) -> str:
+    return ", ".join(f'"{column.name}"' for column in table_of(model).columns)
+
 
 # Backwards through the merchant's index, whose order spells out where NULLs would stand.
 _PAGE: Final = f"""
@@ -60,6 +66,28 @@ _PAYMENTS: Final = (
     "SELECT id, out_trade_no, form, store_id, terminal_id, operator_id, order_minor, order_minor - payable_minor "
     "FROM pay_payment WHERE merchant_id = $1 AND id = ANY ($2::text[])"
 )
+_PAYMENT_ROWS: Final = f"SELECT {_columns(Payment)} FROM pay_payment WHERE merchant_id = $1 AND id = ANY ($2::text[])"
+_TRANSACTION_ROWS: Final = (
+    f"SELECT {_columns(Transaction)} FROM pay_transaction WHERE merchant_id = $1 AND payment_id = ANY ($2::text[]) "
+    "ORDER BY created_at, id"
+)
+_ABOUT: Final = """
+SELECT t.position, t.id, t.created_at, t.unit, t.amount, t.code, t.reference, d.role, c.role
+FROM ledger_transfer AS t JOIN ledger_account AS d ON d.id = t.debit_account
+JOIN ledger_account AS c ON c.id = t.credit_account
+WHERE t.merchant_id = $1 AND t.reference = ANY ($2::text[]) AND t.kind IN ('transfer', 'post')
+ORDER BY t.created_at, t.position
+"""
+# A sale that a cancel found paid is booked under the cancel's name.
+_UNBOOKED: Final = """
+SELECT t.id FROM pay_transaction AS t
+WHERE t.merchant_id = $1 AND t.state = 'succeeded' AND t.kind IN ('sale', 'capture', 'refund') AND t.amount_minor > 0
+  AND t.finished_at >= $2 AND t.finished_at < $3
+  AND NOT EXISTS (SELECT 1 FROM ledger_transfer AS l WHERE l.reference = t.id AND l.kind IN ('transfer', 'post'))
+  AND NOT EXISTS (SELECT 1 FROM pay_transaction AS o JOIN ledger_transfer AS l ON l.reference = o.id
+                  WHERE o.payment_id = t.payment_id AND l.code = 'cancel')
+ORDER BY t.id LIMIT $4
+"""
 _FIRST_MOVED: Final = text(
     f"SELECT created_at FROM ledger_transfer WHERE merchant_id = :merchant_id AND created_at >= :since "
     f"AND kind IN ('transfer', 'post') AND unit {_CURRENCY} "
@@ -113,6 +141,25 @@ class BillSnapshot:
     async def _payments(self, merchant_id: str, payment_ids: set[str]) -> dict[str, Sequence[Any]]:
         rows = await self._connection.fetch(_PAYMENTS, merchant_id, sorted(payment_ids))
         return {row[0]: tuple(row) for row in rows}
+
+    async def payments(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Payment]:
+        """Payments as routes read them, in no order."""
+        rows = await self._connection.fetch(_PAYMENT_ROWS, merchant_id, payment_ids)
+        return [Payment(**row) for row in rows]
+
+    async def transactions(self, merchant_id: str, payment_ids: Sequence[str]) -> list[Transaction]:
+        """All transactions of some payments, oldest first."""
+        rows = await self._connection.fetch(_TRANSACTION_ROWS, merchant_id, payment_ids)
+        return [Transaction(**row) for row in rows]
+
+    async def about(self, merchant_id: str, references: Sequence[str]) -> list[Moved]:
+        """All that ever moved under some references, oldest first."""
+        return [Moved(*row) for row in await self._connection.fetch(_ABOUT, merchant_id, references)]
+
+    async def unbooked(self, merchant_id: str, *, since: datetime, until: datetime, limit: int) -> list[str]:
+        """Transactions that moved money by their own word, and of which the ledger knows nothing."""
+        rows = await self._connection.fetch(_UNBOOKED, merchant_id, since, until, limit)
+        return [row[0] for row in rows]
 
     async def balances(self, merchant_id: str, *, since: datetime, until: datetime) -> list[AccountBalance]:
         """The merchant's money by role, at both ends of a period; roles that hold nothing and held nothing left out."""

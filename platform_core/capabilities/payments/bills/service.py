@@ -20,6 +20,7 @@ from platform_core.kernel.ids import is_id
 from platform_core.kernel.pagination import Cursors, Position
 
 RETRY_S: Final = 60
+READ_MAX: Final = 31
 _MARKS: Final = frozenset({"row_no", "total", "opening", "closing", "sha256"})
 
 
@@ -70,6 +71,25 @@ class BillService:
             rows, limit=limit, bound_to=bound_to, position_of=_position, show=lambda row: bill_answer(row.model_dump())
         )
         return {"data": page.data, "next_cursor": page.next_cursor}
+
+    async def published(self, merchant_id: str, *, limit: int) -> list[Bill]:
+        """The newest bills."""
+        return await self._repository.published(merchant_id, first=None, last=None, before=None, limit=limit)
+
+    async def all_published(self, *, merchant_id: str | None, day: date | None) -> AsyncIterator[Bill]:
+        """For the operator: bills of one merchant, or of all; of one day, or of all; the newest first."""
+        merchants = await self._repository.merchants() if merchant_id is None else [merchant_id]
+        for each in merchants:
+            before: date | None = None
+            while page := await self._repository.published(each, first=day, last=day, before=before, limit=READ_MAX):
+                for bill in page:
+                    yield bill
+                before = page[-1].day
+
+    async def problem(self, merchant_id: str, day: date) -> str | None:
+        """For the operator: why the bill of a day could not be published; None if nothing is wrong."""
+        bill = await self._repository.bill(merchant_id, day)
+        return None if bill is None else bill.problem
 
     def detail(self, bill: Bill) -> AsyncIterator[bytes]:
         """The detail as CSV, in pieces."""

@@ -14,6 +14,7 @@ from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.bills.router import router as bills_router
+from platform_core.capabilities.payments.exports.router import router as exports_router
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
@@ -82,6 +83,7 @@ def create_app(
     app.include_router(payments_router)
     app.include_router(receipts_router)
     app.include_router(bills_router)
+    app.include_router(exports_router)
     return app
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from platform_core.bootstrap.platform import Platform
 from platform_core.capabilities.payments.bills.making import FOUND_MAX
+from platform_core.capabilities.payments.exports.retention import PURGED as EXPORTS_KEPT
 from platform_core.capabilities.payments.receipt_retention import purge as purge_receipts
 from platform_core.delivery.plugins.purge import purge as purge_tellings
 from platform_core.delivery.webhooks.purge import purge as purge_deliveries
@@ -78,7 +79,7 @@ class Upkeep:
             deleted["plugin_state"] = await state_sweep.sweep(connection, now=platform.clock.now(), limit=PURGED_MAX)
             removed = await state_sweep.sweep_removed(connection, now=platform.clock.now(), limit=PURGED_MAX)
             deleted["plugin_state_removed"] = removed
-            kept = (*PROBLEMS_KEPT, *COUNTS_KEPT)
+            kept = (*PROBLEMS_KEPT, *COUNTS_KEPT, *EXPORTS_KEPT)
             deleted |= await take_away(connection, kept, now=platform.clock.now(), limit=PURGED_MAX)
             deleted |= await take_away(connection, TRACES_KEPT, now=SystemClock().now(), limit=PURGED_MAX)
         finally:

@@ -13,6 +13,10 @@ from platform_core.capabilities.payments.bills.verification import BillVerifier
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
+from platform_core.capabilities.payments.exports.repository import RUN as EXPORT
+from platform_core.capabilities.payments.exports.repository import ExportRepository
+from platform_core.capabilities.payments.exports.running import ExportRunner
+from platform_core.capabilities.payments.exports.service import ExportService
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.receipts import DRAW, Receipts
@@ -42,6 +46,8 @@ class Payments:
     bill_maker: BillMaker
     bills: BillService
     bill_verifier: BillVerifier
+    export_runner: ExportRunner
+    exports: ExportService
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -51,6 +57,7 @@ class Payments:
             SETTLE: self.settlement.settle,
             DRAW: self.receipts.draw,
             MAKE: self.bill_maker.make,
+            EXPORT: self.export_runner.run,
         }
 
 
@@ -62,6 +69,7 @@ def assemble(
     questions = Questions(desk)
     stored_bills = BillRepository(tools.repository.database)
     bill_maker = BillMaker(desk, stored_bills)
+    stored_exports = ExportRepository(tools.repository.database)
     bills = BillService(desk, stored_bills, bill_maker, cursors)
     return Payments(
         service=PaymentService(desk, questions),
@@ -75,4 +83,6 @@ def assemble(
         bill_maker=bill_maker,
         bills=bills,
         bill_verifier=BillVerifier(stored_bills, bills),
+        export_runner=ExportRunner(desk, stored_exports),
+        exports=ExportService(desk, stored_exports, cursors),
     )

@@ -94,7 +94,11 @@ def attach(app: FastAPI, platform: Platform) -> None:
     register_jobs(platform)
     app.include_router(oauth_router(platform.oauth, _who_at(platform.people.sessions)))
     platform.people.mount(app)
-    app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
+    references_of = platform.payments.bills.references_of
+    may_read_ledger = requires(LEDGER_SCOPE)
+    app.include_router(
+        ledger_router(platform.ledger, platform.cursors, may_read=may_read_ledger, references_of=references_of)
+    )
     app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
     app.include_router(webhooks_router(webhook_deps(platform)))
     app.include_router(merchants_router(platform.plugin_life))

@@ -321,6 +321,18 @@ async def test_a_canceled_sale_is_a_capture_and_its_refund(shop: Shop, seller: T
     ]
 
 
+async def test_transfers_of_a_payment_are_found_by_it(shop: Shop, seller: Till) -> None:
+    paid = await scan(seller)
+    await refund(seller, paid, "r1", 100)
+    await scan(seller)
+    found = (await seller.get(f"/transfers?payment_id={paid['id']}&limit=100")).json()["data"]
+    assert {each["reference"] for each in found} == {row["id"] for row in await shop.transactions(paid["id"])}
+    fees = (await seller.get(f"/transfers?payment_id={paid['id']}&code=fee")).json()["data"]
+    assert [each["amount_minor"] for each in fees] == [49]
+    other = await shop.new_till()
+    assert (await other.get(f"/transfers?payment_id={paid['id']}")).json()["data"] == []
+
+
 async def test_another_merchant_sees_no_bill(shop: Shop, seller: Till) -> None:
     await scan(seller)
     day = await publish(shop, seller)

@@ -40,6 +40,10 @@ class ReferenceTable:
             f"{self.provider_reference} FROM {self.table} WHERE merchant_id = $1 AND id = ANY ($2::text[])"
         )
 
+    def ids_sql(self) -> str:
+        """The objects of payment $2 of merchant $1."""
+        return f"SELECT id FROM {self.table} WHERE merchant_id = $1 AND {self.payment_id} = $2"
+
 
 # The number of a capture, void or refund is the client's up to the first dot; those of other kinds are the core's own.
 TRANSACTIONS: Final = ReferenceTable(

@@ -259,6 +259,12 @@ class BillRepository:
             yield piece
             number += 1
 
+    async def references_of(self, merchant_id: str, payment_id: str) -> list[str]:
+        """What transfers of a payment name as their reference: the objects of every declared kind."""
+        sql = " UNION ALL ".join(table.ids_sql() for table in catalogue().values())
+        async with self._database.read_plainly(merchant_id) as connection:
+            return [row[0] for row in await connection.fetch(sql, merchant_id, payment_id)]
+
     async def first_moved(self, merchant_id: str, since: datetime) -> datetime | None:
         """When the merchant's money first moved at or after a moment."""
         async with self._database.read(merchant_id) as connection:

@@ -91,6 +91,10 @@ class BillService:
         bill = await self._repository.bill(merchant_id, day)
         return None if bill is None else bill.problem
 
+    async def references_of(self, merchant_id: str, payment_id: str) -> list[str]:
+        """What the ledger's transfers of a payment name as their reference."""
+        return await self._repository.references_of(merchant_id, payment_id)
+
     def detail(self, bill: Bill) -> AsyncIterator[bytes]:
         """The detail as CSV, in pieces."""
         return inflated(self._repository.pieces(bill))

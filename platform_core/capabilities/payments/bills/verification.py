@@ -91,15 +91,16 @@ class BillVerifier:
     async def _bytes(self, bill: Bill) -> list[Difference]:
         """The files against the hashes that were announced."""
         found = []
-        for name, content, expected in (
+        for name, content, announced in (
             ("detail.csv", self._bills.detail(bill), bill.detail_sha256),
             ("archive", self._bills.archive(bill), bill.archive_sha256),
         ):
             sha = hashlib.sha256()
             async for piece in content:
                 sha.update(piece)
-            if sha.hexdigest() != expected:
-                found.append(Difference("bill", f"SHA-256 of the {name}", str(expected), sha.hexdigest()))
+            seen = sha.hexdigest()
+            if seen != announced:
+                found.append(Difference("bill", f"SHA-256 of the {name}", str(announced), seen))
         return found
 
     async def _rows(

@@ -219,6 +219,7 @@ async def test_a_bill_that_does_not_tie_is_not_published(
     [bill] = await shop.fetch("SELECT * FROM pay_bill WHERE merchant_id = $1", seller.merchant_id)
     assert (bill["state"], bill["run"]) == ("making", 2)
     assert bill["problem"] == "balance CNY: 0 and rows of 8150 are not 8151"
+    assert (await get(shop, seller, bill["id"])).json()["code"] == "payments.bill_absent"
     assert await shop.fetch("SELECT 1 FROM outbox WHERE object_id = $1", bill["id"]) == []
     [row] = [row for row in await shop.due_rows(seller) if row.kind == MAKE]
     assert row.due_at == shop.clock.now() + timedelta(hours=1)

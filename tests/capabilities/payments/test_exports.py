@@ -25,6 +25,7 @@ from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.errors import PlatformError
 from tests.capabilities.payments.shop import Shop
 from tests.capabilities.payments.test_acts import refund, refused
+from tests.capabilities.payments.test_receipts import at_store
 from tests.capabilities.payments.test_sales import scan
 from tests.support.world import SCOPES, Till
 
@@ -168,6 +169,27 @@ async def test_scopes_and_stores_decide_who_may_have_it(shop: Shop, exporter: Ti
     assert (await other.get("/exports")).json()["data"] == []
     listed = (await exporter.get("/exports")).json()["data"]
     assert listed == [{name: value for name, value in export.items() if name != "manifest"}]
+
+
+async def test_a_token_of_one_store_exports_that_store_alone(shop: Shop, exporter: Till) -> None:
+    here = await scan(exporter, store_id=exporter.store_id)
+    await scan(exporter)
+    whole, personal = await finished(shop, exporter), await finished(shop, exporter, is_personal=True)
+    scopes = (*SCOPES, "exports:read")
+    store = await at_store(shop, exporter, exporter.store_id, scopes=scopes)
+    for export in (whole, personal):
+        assert (await store.get(f"/exports/{export['id']}")).json()["code"] == "payments.not_found"
+        assert (await store.get(f"/exports/{export['id']}/parts/1")).json()["code"] == "payments.not_found"
+    own = await finished(shop, store)
+    assert [each["id"] for each in await objects(store, own)] == [here["id"]]
+    transactions = await objects(store, await finished(shop, store, "transactions"))
+    assert {each["payment_id"] for each in transactions} == {here["id"]}
+    assert {each["resource"] for each in (await store.get("/exports")).json()["data"]} == {"payments", "transactions"}
+    await refused(shop, begin(store, "transfers"), "payments.export_needs_all_stores", 403)
+    other = await at_store(shop, exporter, exporter.store_id, scopes=(*scopes, "customers:read"))
+    told = await finished(shop, other, is_personal=True)
+    assert told["id"] not in {each["id"] for each in (await store.get("/exports")).json()["data"]}
+    assert (await store.get(f"/exports/{told['id']}")).json()["code"] == "identity.scope_missing"
 
 
 @pytest.mark.parametrize(

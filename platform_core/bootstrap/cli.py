@@ -6,6 +6,7 @@ import typer
 
 from platform_core.bootstrap.commands import (
     audit,
+    bill,
     dispute,
     ledger,
     outbox,
@@ -42,6 +43,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(settlement.app, name="settlement")
 app.add_typer(payout.app, name="payout")
 app.add_typer(dispute.app, name="dispute")
+app.add_typer(bill.app, name="bill")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")

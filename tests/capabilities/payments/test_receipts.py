@@ -227,7 +227,7 @@ async def test_a_document_that_is_not_drawn_yet_is_asked_for_again(shop: Shop, s
     assert await shop.counts() == before
 
 
-async def at_store(shop: Shop, till: Till, store_id: str) -> Till:
+async def at_store(shop: Shop, till: Till, store_id: str, *, scopes: Sequence[str] = SCOPES) -> Till:
     """Another app of the merchant's, which covers one store alone."""
     platform = shop.platform
     app = await platform.apps.create_app(
@@ -237,7 +237,7 @@ async def at_store(shop: Shop, till: Till, store_id: str) -> Till:
         app_id=app.id,
         merchant_id=till.merchant_id,
         mode="test",
-        scopes=frozenset(SCOPES),
+        scopes=frozenset(scopes),
         stores=frozenset({store_id}),
         given_by="per_owner",
     )

@@ -5,7 +5,7 @@ from alembic import op
 from platform_core.kernel.database.tenancy import run_script, tenant_table_sql
 
 revision = "payments_0009"
-down_revision = "payments_0007"
+down_revision = "payments_0008"
 branch_labels = None
 depends_on = None
 

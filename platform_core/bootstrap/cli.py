@@ -6,6 +6,7 @@ import typer
 
 from platform_core.bootstrap.commands import (
     audit,
+    clock,
     ledger,
     outbox,
     parties,
@@ -37,6 +38,7 @@ app.command()(doctor)
 app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(clock.app, name="clock")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")

@@ -114,16 +114,19 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
         command = [sys.executable, "-m", "sandbox.simulators.acquirer", "--port", "0"]
         acquirer = await stack.enter_async_context(child("acquirer", command, env=env, log=logs / "acquirer.log"))
         watcher.step("server")
+        acquirer_url = str(acquirer.said["url"])
+        env["ARSENAL_ACQUIRER_URL"] = acquirer_url
         command = [*arsenal, "serve", "--json"]
         server = await stack.enter_async_context(child("server", command, env=env, log=logs / "server.log"))
-        url, acquirer_url = str(server.said["url"]), str(acquirer.said["url"])
+        url = str(server.said["url"])
         watcher.step("worker")
         command = [*arsenal, "worker", "--json"]
         worker_env = {**env, "ARSENAL_PUBLIC_ORIGIN": url}
         worker = await stack.enter_async_context(child("worker", command, env=worker_env, log=logs / "worker.log"))
         inbox = stack.enter_context(receiving())
         watcher.step("an ISV and three merchants")
-        opened = settings.model_copy(update={"public_origin": url, "is_development": True})
+        found = {"public_origin": url, "is_development": True, "acquirer_url": acquirer_url}
+        opened = settings.model_copy(update=found)
         platform = await stack.enter_async_context(
             open_platform(opened, urls, is_asking_plugins=False, application_name="arsenal-demo")
         )

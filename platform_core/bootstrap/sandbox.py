@@ -6,18 +6,25 @@ below; its `migrations` folder is found by itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 
 from platform_core.bootstrap.platform import Platform
+from platform_core.delivery.assembly import Delivery
+from platform_core.delivery.draining import Draining
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.database import migrations
 from platform_core.kernel.settings import Settings
 from sandbox import testbed
+from sandbox.testbed.acquirer_client import AcquirerControls
+from sandbox.testbed.clock import SandboxClock
+from sandbox.testbed.clock_desk import ClockDesk
+from sandbox.testbed.clock_router import clock_router
+from sandbox.testbed.drain import Drainer
 
 _FOLDER: Final = Path(str(testbed.__file__)).resolve().parent.parent
 
@@ -34,8 +41,35 @@ def all_sandbox_folders() -> list[Path]:
 
 def mount(app: FastAPI, platform: Platform) -> None:
     """Put the sandbox's doors beside the platform's."""
+    if isinstance(platform.clock, SandboxClock):  # a test may hand in a clock of its own, which nobody else turns
+        app.include_router(clock_router(clock_desk(platform, platform.clock)))
 
 
 def due_handlers(platform: Platform) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
     """The sandbox's own kinds of due rows, for workers."""
     return {}
+
+
+def clock_desk(platform: Platform, clock: SandboxClock) -> ClockDesk:
+    """The desk that turns a sandbox's clock; the simulated acquirer follows, where there is one."""
+    url = platform.settings.acquirer_url
+    followers = [] if url is None else [AcquirerControls(url).follow]
+    return ClockDesk(clock, platform.database, platform.committer, followers)
+
+
+def worker_changes(platform: Platform, *, ambient: Collection[str]) -> dict[str, Any]:  # Any: fields of DeliveryNeeds
+    """What a sandbox's worker does otherwise: it drains when the clock is turned. `ambient`: see `Drainer`."""
+    clock = platform.clock
+    if not isinstance(clock, SandboxClock):
+        return {}
+    drainer = Drainer(clock_desk(platform, clock), ambient)
+
+    async def drain(delivery: Delivery) -> None:
+        await drainer.run(Draining(delivery))
+
+    return {
+        "signing_clock": clock.real,
+        "real_clock": clock.real,
+        "is_held": lambda: clock.reading.target_at is not None,
+        "beside": drain,
+    }

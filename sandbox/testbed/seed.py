@@ -23,9 +23,21 @@ from platform_core.identity.schemas import (
 
 READS: Final = ("payments:read", "refunds:read", "ledger:read")
 TILL_SCOPES: Final = frozenset(
-    {*READS, "payments:write", "refunds:write", "risk.cases:write", "merchant:read", "stores:read", "webhooks:read"}
+    {
+        *READS,
+        "payments:write",
+        "refunds:write",
+        "risk.cases:write",
+        "merchant:read",
+        "stores:read",
+        "webhooks:read",
+        "webhooks:write",
+        "webhooks:resend",
+        "request_log:read",
+        "testbed:write",
+    }
 )
-HUB_SCOPES: Final = frozenset({*READS, "webhooks:read", "webhooks:write", "webhooks:resend"})
+HUB_SCOPES: Final = frozenset({*READS, "webhooks:read", "webhooks:write", "webhooks:resend", "testbed:write"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shlex
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import httpx
 import typer
 
-from platform_core.bootstrap.demo import DEMO_ENV
-from platform_core.bootstrap.environment import load_settings, quiet_logs, run_async
+from platform_core.bootstrap.environment import quiet_logs, run_async
+from platform_core.bootstrap.sandbox_target import Target, find_target
 from platform_core.bootstrap.terminal import UNREACHABLE, WRONG_USE, CliFailure, JsonOption, Terminal, reporting
 from sandbox.testbed.trigger import Order, Played, Player
 from sandbox.testbed.trigger_scenarios import SCENARIOS
 from sandbox.testbed.trigger_till import PlatformAway, Till, TillRefused
-
-VARIABLES: Final = ("ARSENAL_URL", "ARSENAL_CLIENT_ID", "ARSENAL_CLIENT_SECRET")
-ACQUIRER: Final = "ARSENAL_ACQUIRER_URL"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The platform to play against, and the app to play as."""
-
-    url: str
-    client_id: str
-    client_secret: str
-    acquirer_url: str
 
 
 @reporting
@@ -59,7 +42,7 @@ def trigger(
         terminal.document({"scenarios": told})
         return
     names = list(SCENARIOS) if every else _known(scenarios or [])
-    target = _target(load_settings().home / DEMO_ENV)
+    target = find_target()
     with terminal.console.status(f"playing {', '.join(names)}"):
         played = run_async(_play(target, names, amount_minor=amount_minor))
     rows = [(each.order.scenario.name, each.payment["id"], each.payment["state"], each.fault or "as it must be")
@@ -82,26 +65,6 @@ def _known(names: list[str]) -> list[str]:
         said = f"There is no scenario {', '.join(unknown)}." if unknown else "Name a scenario."
         raise CliFailure(said, "Run: arsenal trigger --list", status=WRONG_USE, code="cli.wrong_use")
     return names
-
-
-def _target(written: Path) -> Target:
-    """From the environment, else from the demo's file. CliFailure when something is missing."""
-    known: dict[str, str] = {}
-    if written.exists():
-        pairs = (shlex.split(line)[0].partition("=") for line in written.read_text(encoding="utf-8").splitlines())
-        known = {name: value for name, _, value in pairs}
-    if all(os.environ.get(name) for name in VARIABLES):
-        known |= {name: os.environ[name] for name in (*VARIABLES, ACQUIRER) if name in os.environ}
-    missing = [name for name in VARIABLES if not known.get(name)]
-    if missing:
-        raise CliFailure(
-            f"Not known where to play, and as whom: {', '.join(missing)} and {written} are missing.",
-            "Run: arsenal demo (in another shell), or set the three variables",
-            status=WRONG_USE,
-            code="cli.no_target",
-        )
-    url, client_id, client_secret = (known[name] for name in VARIABLES)
-    return Target(url.rstrip("/"), client_id, client_secret, known.get(ACQUIRER, "").rstrip("/"))
 
 
 async def _play(target: Target, names: list[str], *, amount_minor: int) -> list[Played]:

@@ -116,15 +116,17 @@ class WebhookQueue:
         *,
         vault: Vault,
         clock: Clock,
+        signing_clock: Clock | None = None,
         ids: Ids,
         chance: Callable[[], float],
     ) -> None:
-        """`chance` gives [0, 1) and spreads the schedule."""
+        """`chance` gives [0, 1) and spreads the schedule. `signing_clock`: receivers' time, if another."""
         self._pool = pool
         self._committer = committer
         self._client = client
         self._vault = vault
         self._clock = clock
+        self._signing_clock = signing_clock or clock
         self._ids = ids
         self._chance = chance
 
@@ -157,7 +159,12 @@ class WebhookQueue:
     async def _send(self, claim: _Claim, at: datetime, correlation: Correlation) -> Attempted:
         row = claim.row
         headers = {
-            **signed_headers(message_id=row["event_id"], body=row["body"], at=at, secrets=self._secrets(row, at)),
+            **signed_headers(
+                message_id=row["event_id"],
+                body=row["body"],
+                at=self._signing_clock.now(),
+                secrets=self._secrets(row, at),
+            ),
             "content-type": "application/json",
             "traceparent": correlation.traceparent,
         }

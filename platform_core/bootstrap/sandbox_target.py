@@ -32,9 +32,9 @@ class Target:
     client_secret: str
     acquirer_url: str
 
-    def till(self, client: httpx.AsyncClient, *, root: str = "/v1", patience_s: float = 10.0) -> Till:
-        """A client for the app, for paths under `root`."""
-        return Till(client, self.url, self.client_id, self.client_secret, root=root, patience_s=patience_s)
+    def till(self, client: httpx.AsyncClient, *, patience_s: float = 10.0) -> Till:
+        """A client for the app."""
+        return Till(client, self.url, self.client_id, self.client_secret, patience_s=patience_s)
 
 
 def find_target() -> Target:

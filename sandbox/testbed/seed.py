@@ -139,7 +139,7 @@ async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) ->
         await seeding.grants.create(
             GrantCreate(app_id=app_id, merchant_id=merchant.id, mode="test", scopes=scopes, given_by="per_seed")
         )
-    acquirer_no, acquirer_key = f"M{merchant.id[-12:]}", seeding.entropy(32)
+    acquirer_no, acquirer_key = acquirer_no_of(merchant.id), seeding.entropy(32)
     await seeding.setup.set_fee_plan(merchant.id, currency="CNY", terms=plan.fees)
     await seeding.setup.add_channel_account(
         merchant.id,
@@ -160,6 +160,11 @@ async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) ->
         acquirer_no=acquirer_no,
         acquirer_key=acquirer_key,
     )
+
+
+def acquirer_no_of(merchant_id: str) -> str:
+    """The number that the simulated acquirer knows a seeded merchant by."""
+    return f"M{merchant_id[-12:]}"
 
 
 def _credentials(app: AppCreated) -> Credentials:

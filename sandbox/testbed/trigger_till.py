@@ -32,7 +32,7 @@ class PlatformAway(Exception):
 
 @dataclass(slots=True)
 class Till:
-    """Speaks for one app."""
+    """Speaks for one app. A path that begins with `/sandbox/` stands for itself, any other under `/v1`."""
 
     client: httpx.AsyncClient
     url: str
@@ -41,18 +41,16 @@ class Till:
     patience_s: float = PATIENCE_S
     """How long a request is repeated under its key before it is given up."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    root: str = "/v1"
-    """What stands before every path."""
     _token: str = field(default="", init=False, repr=False)
     _until: float = field(default=0.0, init=False, repr=False)
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
 
     async def post(self, path: str, body: Json, *, key: str) -> Json:
-        """`POST {root}{path}`, sent again under the same key until it is answered. Raises TillRefused, PlatformAway."""
+        """`POST /v1{path}`, sent again under the same key until it is answered. Raises TillRefused, PlatformAway."""
         return await self._ask("POST", path, json=body, key=key)
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Json:
-        """`GET {root}{path}`. Raises TillRefused, PlatformAway."""
+        """`GET /v1{path}`. Raises TillRefused, PlatformAway."""
         return await self._ask("GET", path, params=params)
 
     async def listed(self, path: str) -> list[Json]:
@@ -83,7 +81,7 @@ class Till:
                 if key is not None:
                     headers["idempotency-key"] = key
                 answer = await self.client.request(
-                    method, f"{self.url}{self.root}{path}", json=json, params=params, headers=headers
+                    method, self._address(path), json=json, params=params, headers=headers
                 )
             except httpx.TransportError as error:
                 reason = type(error).__name__
@@ -96,9 +94,12 @@ class Till:
                 reason = str(problem.get("code", answer.status_code))
                 named_s = float(answer.headers.get("retry-after", 0))
             if time.monotonic() >= gives_up_at:
-                raise PlatformAway(f"{method} {self.url}{self.root}{path}: {reason}")
+                raise PlatformAway(f"{method} {self._address(path)}: {reason}")
             await self.sleep(max(named_s, wait_s))
             wait_s = min(2 * wait_s, WAIT_S[1])
+
+    def _address(self, path: str) -> str:
+        return f"{self.url}{path}" if path.startswith("/sandbox/") else f"{self.url}/v1{path}"
 
     async def _access_token(self) -> str:
         async with self._renewing:

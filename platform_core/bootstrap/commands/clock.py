@@ -18,6 +18,7 @@ from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, 
 from sandbox.testbed.trigger_till import Till
 
 Json = dict[str, Any]
+CLOCK: Final = f"{SANDBOX}/clock"
 LOOK_EVERY_S: Final = 0.2
 NO_WORKER_S: Final = 30.0
 """Real seconds without a step after which it is said that nobody drains."""
@@ -92,10 +93,10 @@ async def _turn(
     terminal: Terminal, target: Target, method: str, path: str, *, body: Json | None, is_waiting: bool
 ) -> Json:
     async with speaking(target) as client:
-        till = target.till(client, root=SANDBOX)
+        till = target.till(client)
         if method == "GET":
-            return await till.get("/clock")
-        clock = await till.post(f"/clock{path}", body or {}, key=f"clock-{secrets.token_hex(8)}")
+            return await till.get(CLOCK)
+        clock = await till.post(f"{CLOCK}{path}", body or {}, key=f"clock-{secrets.token_hex(8)}")
         return await _drained(terminal, till, clock) if is_waiting else clock
 
 
@@ -109,7 +110,7 @@ async def _drained(terminal: Terminal, till: Till, clock: Json) -> Json:
         while clock["target_at"] is not None:
             progress.update(task, completed=(_moment(clock["now"]) - began).total_seconds(), description=clock["now"])
             await asyncio.sleep(LOOK_EVERY_S)
-            clock = await till.get("/clock")
+            clock = await till.get(CLOCK)
             if clock["version"] != version:
                 moved_at, version = time.monotonic(), clock["version"]
             elif time.monotonic() - moved_at > NO_WORKER_S:

@@ -7,6 +7,7 @@ import typer
 from platform_core.bootstrap.commands import (
     audit,
     clock,
+    events,
     ledger,
     outbox,
     parties,
@@ -19,6 +20,7 @@ from platform_core.bootstrap.commands import (
 )
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
+from platform_core.bootstrap.commands.listen import listen
 from platform_core.bootstrap.commands.migrate import migrate
 from platform_core.bootstrap.commands.serve import serve
 from platform_core.bootstrap.commands.trigger import trigger
@@ -39,6 +41,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(clock.app, name="clock")
+app.add_typer(events.app, name="events")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
@@ -47,6 +50,7 @@ for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
 app.command()(trigger)
+app.command()(listen)
 app.command()(demo)
 
 

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from platform_core.bootstrap.jobs import webhook_deps
 from platform_core.bootstrap.platform import Platform
 from platform_core.delivery.assembly import Delivery
 from platform_core.delivery.draining import Draining
+from platform_core.delivery.webhooks.feed import Feed
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.database import migrations
@@ -25,6 +27,7 @@ from sandbox.testbed.clock import SandboxClock
 from sandbox.testbed.clock_desk import ClockDesk
 from sandbox.testbed.clock_router import clock_router
 from sandbox.testbed.drain import Drainer
+from sandbox.testbed.events_router import events_router
 
 _FOLDER: Final = Path(str(testbed.__file__)).resolve().parent.parent
 
@@ -43,6 +46,7 @@ def mount(app: FastAPI, platform: Platform) -> None:
     """Put the sandbox's doors beside the platform's."""
     if isinstance(platform.clock, SandboxClock):  # a test may hand in a clock of its own, which nobody else turns
         app.include_router(clock_router(clock_desk(platform, platform.clock)))
+    app.include_router(events_router(Feed(webhook_deps(platform))))
 
 
 def due_handlers(platform: Platform) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from sandbox.testbed.trigger_till import PlatformAway, Till, TillRefused
 VARIABLES: Final = ("ARSENAL_URL", "ARSENAL_CLIENT_ID", "ARSENAL_CLIENT_SECRET")
 ACQUIRER: Final = "ARSENAL_ACQUIRER_URL"
 SANDBOX: Final = "/sandbox/v1"
+APPS: Final = "sandbox-apps.json"
 Json = dict[str, Any]
 
 
@@ -37,9 +39,40 @@ class Target:
         return Till(client, self.url, self.client_id, self.client_secret, patience_s=patience_s)
 
 
-def find_target() -> Target:
-    """From the environment, else from what `arsenal demo` wrote. CliFailure when something is missing."""
-    return target_of(load_settings().home / DEMO_ENV)
+def find_target(app: str | None = None) -> Target:
+    """From the environment, else from what `arsenal demo` wrote; `app`: another one that was seeded here, by its name.
+
+    CliFailure when something is missing.
+    """
+    home = load_settings().home
+    target = target_of(home / DEMO_ENV)
+    if app is None:
+        return target
+    known = read_apps(home)
+    found = known.get(app) or next((each for each in known.values() if each["client_id"] == app), None)
+    if found is None:
+        raise CliFailure(
+            f"No app {app!r} was seeded here; there are: {', '.join(known) or 'none'}.",
+            "Run: arsenal sandbox seed",
+            status=WRONG_USE,
+            code="cli.app_unknown",
+        )
+    return replace(target, client_id=found["client_id"], client_secret=found["client_secret"])
+
+
+def read_apps(home: Path) -> dict[str, dict[str, str]]:
+    """Credentials of the apps that were seeded from this folder, by name."""
+    path = home / APPS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def remember_apps(home: Path, apps: Mapping[str, Mapping[str, str]]) -> None:
+    """Add credentials to those under `home`; the file is readable by its owner alone."""
+    known = {**read_apps(home), **{name: dict(each) for name, each in apps.items()}}
+    path = home / APPS
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def target_of(written: Path) -> Target:

@@ -20,6 +20,13 @@ CLOCK_BACKWARDS: Final = declare(
         zh="请指定更晚的时间，或恢复为真实时间：arsenal clock reset。",
     ),
 )
+PLACE_INVALID: Final = declare(
+    "sandbox.place_invalid",
+    status=400,
+    title=Text(en="No place in the feed", zh="无效的事件位置"),
+    detail=Text(en="after is not what an answer gave as next.", zh="after 不是先前应答中的 next。"),
+    hint=Text(en="Leave it out to begin at the newest event.", zh="省略该参数即从最新事件开始。"),
+)
 CLOCK_MOVED: Final = declare(
     "sandbox.clock_moved",
     status=409,

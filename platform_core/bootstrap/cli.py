@@ -16,12 +16,14 @@ from platform_core.bootstrap.commands import (
     plugin_health,
     plugin_operation,
     plugin_replay,
+    sandbox,
     staff,
 )
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.listen import listen
 from platform_core.bootstrap.commands.migrate import migrate
+from platform_core.bootstrap.commands.replay import record, replay
 from platform_core.bootstrap.commands.serve import serve
 from platform_core.bootstrap.commands.trigger import trigger
 from platform_core.bootstrap.commands.worker import worker
@@ -41,6 +43,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(clock.app, name="clock")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(events.app, name="events")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
@@ -51,6 +54,8 @@ for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
 app.add_typer(plugin_operation.app, name="plugin")
 app.command()(trigger)
 app.command()(listen)
+app.command()(record)
+app.command()(replay)
 app.command()(demo)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import httpx
 
-from platform_core.bootstrap.demo import DEMO_ENV
 from platform_core.bootstrap.environment import load_settings
 from platform_core.bootstrap.terminal import FOUND_FAULTS, UNREACHABLE, WRONG_USE, CliFailure
 from sandbox.testbed.trigger_till import PlatformAway, Till, TillRefused
@@ -22,6 +21,7 @@ VARIABLES: Final = ("ARSENAL_URL", "ARSENAL_CLIENT_ID", "ARSENAL_CLIENT_SECRET")
 ACQUIRER: Final = "ARSENAL_ACQUIRER_URL"
 SANDBOX: Final = "/sandbox/v1"
 APPS: Final = "sandbox-apps.json"
+DEMO_ENV: Final = "demo.env"
 Json = dict[str, Any]
 
 

@@ -16,7 +16,7 @@ from platform_core.delivery.nudges import listen
 from platform_core.delivery.plugins.queue import PluginQueue
 from platform_core.delivery.queues import DueHandler, DueQueue, HandlingQueue, WorkQueue
 from platform_core.delivery.relay import Relay
-from platform_core.delivery.webhooks.dispatch import WebhookQueue
+from platform_core.delivery.webhooks.dispatch import Meddle, WebhookQueue
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Committer
@@ -49,6 +49,8 @@ class DeliveryNeeds:
     real_clock: Clock | None = None
     is_held: Callable[[], bool] = lambda: False
     """While it says so the dispatcher wakes nobody: whatever runs beside does the work itself."""
+    meddle: Meddle | None = None
+    """What a sandbox does to attempts to deliver webhooks."""
     beside: Callable[[Delivery], Coroutine[Any, Any, None]] | None = None
     """Runs for as long as relay and dispatcher do."""
     chance: Callable[[], float] = random.random
@@ -82,6 +84,7 @@ async def open_delivery(needs: DeliveryNeeds, publish: Publish) -> AsyncIterator
                 signing_clock=needs.signing_clock or clock,
                 ids=ids,
                 chance=needs.chance,
+                meddle=needs.meddle,
             )
             events = HandlingQueue(pool, committer, consumers=needs.consumers, clock=clock, chance=needs.chance)
             real = dict.fromkeys(needs.real_time_kinds, needs.real_clock or clock)

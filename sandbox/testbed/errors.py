@@ -27,6 +27,24 @@ PLACE_INVALID: Final = declare(
     detail=Text(en="after is not what an answer gave as next.", zh="after 不是先前应答中的 next。"),
     hint=Text(en="Leave it out to begin at the newest event.", zh="省略该参数即从最新事件开始。"),
 )
+ACQUIRER_AWAY: Final = declare(
+    "sandbox.acquirer_away",
+    status=503,
+    is_retryable=True,
+    title=Text(en="The simulated acquirer is away", zh="模拟收单机构不可用"),
+    detail=Text(en="The simulated acquirer did not do it: {reason}", zh="模拟收单机构未能完成：{reason}"),
+    hint=Text(
+        en="Check that it runs and that ARSENAL_ACQUIRER_URL names it.",
+        zh="请确认其正在运行，且 ARSENAL_ACQUIRER_URL 正确。",
+    ),
+)
+BUYER_UNKNOWN: Final = declare(
+    "sandbox.buyer_unknown",
+    status=404,
+    title=Text(en="No such buyer", zh="买家不存在"),
+    detail=Text(en="There is no test buyer {id}.", zh="测试买家 {id} 不存在。"),
+    hint=Text(en="See GET /sandbox/v1/buyers.", zh="请查看 GET /sandbox/v1/buyers。"),
+)
 CLOCK_MOVED: Final = declare(
     "sandbox.clock_moved",
     status=409,

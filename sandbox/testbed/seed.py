@@ -115,6 +115,11 @@ class Seeded:
     merchants: tuple[SeededMerchant, ...]
 
 
+async def seed_merchant(seeding: Seeding, plan: MerchantPlan) -> SeededMerchant:
+    """One more merchant, with an app of its own. The acquirer must be told of it by the caller."""
+    return await _merchant(seeding, plan, hub=None)
+
+
 async def seed(seeding: Seeding) -> Seeded:
     """Write everybody anew. The acquirer must be told of `acquirer_no` and `acquirer_key` by the caller."""
     isv = await seeding.parties.create_isv(IsvCreate(name="Lantern Software", verification="verified"))
@@ -125,7 +130,7 @@ async def seed(seeding: Seeding) -> Seeded:
     return Seeded(isv.id, _credentials(hub), tuple(merchants))
 
 
-async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) -> SeededMerchant:
+async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated | None) -> SeededMerchant:
     merchant = await seeding.parties.create_merchant(
         MerchantCreate(name=plan.name, mode="test", industry=plan.industry, verification="verified")
     )
@@ -135,7 +140,7 @@ async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) ->
     till = await seeding.apps.create_app(
         AppCreate(name=f"{plan.name} till", mode="test", merchant_id=merchant.id, api_version=seeding.api_version)
     )
-    for app_id, scopes in ((till.id, TILL_SCOPES), (hub.id, HUB_SCOPES)):
+    for app_id, scopes in ((till.id, TILL_SCOPES), *(((hub.id, HUB_SCOPES),) if hub is not None else ())):
         await seeding.grants.create(
             GrantCreate(app_id=app_id, merchant_id=merchant.id, mode="test", scopes=scopes, given_by="per_seed")
         )

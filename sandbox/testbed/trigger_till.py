@@ -77,7 +77,7 @@ class Till:
         while True:
             named_s = 0.0
             try:
-                headers = {"authorization": f"Bearer {await self._access_token()}"}
+                headers = {"authorization": f"Bearer {await self.access_token()}"}
                 if key is not None:
                     headers["idempotency-key"] = key
                 answer = await self.client.request(
@@ -101,7 +101,8 @@ class Till:
     def _address(self, path: str) -> str:
         return f"{self.url}{path}" if path.startswith("/sandbox/") else f"{self.url}/v1{path}"
 
-    async def _access_token(self) -> str:
+    async def access_token(self) -> str:
+        """A token that is good for a minute at least. Raises TillRefused, and what the HTTP client raises."""
         async with self._renewing:
             if time.monotonic() >= self._until:
                 answer = await self.client.post(

@@ -1,4 +1,4 @@
-"""The shell examples of the READMEs, of docs/tutorials/first-payment.md and of the testbed, typed beside a demo."""
+"""The shell examples of README.md, README.zh.md and docs/tutorials/first-payment.md, typed beside a running demo."""
 
 from __future__ import annotations
 
@@ -55,27 +55,6 @@ def test_the_page_leads_to_a_captured_payment(beside_the_demo: Path, page: str) 
     assert payment["state"] == "captured"
     seen = (amounts["captured_minor"], amounts["refunded_minor"], amounts["refundable_minor"])
     assert seen == CAPTURED_REFUNDED_REFUNDABLE[page]
-
-
-def test_the_testbeds_commands_run_in_order(beside_the_demo: Path) -> None:
-    blocks = [example.text for example in examples(ROOT / "docs/how-to/testbed.md") if example.mark == MARK]
-    assert len(blocks) == 7
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
-        cwd=beside_the_demo,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    heard = [json.loads(line) for line in (beside_the_demo / "heard.jsonl").read_text().splitlines()]
-    assert [each.get("type", "secret") for each in heard] == ["secret", "payment.created", "payment.captured"]
-    assert "2 d" in done.stdout
-    assert "ahead of real time" in done.stdout
-    assert done.stdout.count("drop_after") >= 2
-    assert "2 exchanges, every answer as it was." in done.stdout
 
 
 def _last_object(text: str) -> dict[str, Any]:  # Any: JSON

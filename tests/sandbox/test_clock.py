@@ -27,6 +27,7 @@ from sandbox.testbed.clock import SandboxClock
 from sandbox.testbed.clock_desk import ClockDesk
 from sandbox.testbed.drain import Drainer
 from tests.support.patience import HEARD_S
+from tests.support.world import Till, World
 
 pytestmark = pytest.mark.database
 
@@ -190,3 +191,29 @@ async def test_the_clock_goes_back_only_to_real_time(bench: Bench) -> None:
     with pytest.raises(PlatformError) as moved:
         await bench.desk.step_to(replace(stale, stands_at=bench.clock.now()), bench.clock.now() + DAY)
     assert moved.value.code == "sandbox.clock_moved"
+
+
+@pytest.mark.api
+async def test_a_repeated_advance_turns_nothing_and_a_strangers_token_turns_nothing(
+    sandbox_world: World, sandbox_till: Till
+) -> None:
+    client, address = sandbox_world.client, "/sandbox/v1/clock"
+    headers = {"Authorization": f"Bearer {sandbox_till.token}", "Idempotency-Key": "turn-1"}
+    plain = await sandbox_world.new_till()
+    refused = await client.post(f"{address}/advance", json={"by_s": 60}, headers=plain.headers())
+    assert (refused.status_code, refused.json()["code"]) == (403, "identity.scope_missing")
+    for wrong in ({"by_s": 0}, {"by_s": 1.5}, {"by_s": 400 * 86_400 + 1}, {}):
+        answer = await client.post(f"{address}/advance", json=wrong, headers=sandbox_till.headers())
+        assert answer.status_code == 422
+    first = await client.post(f"{address}/advance", json={"by_s": 3_600}, headers=headers)
+    assert (first.status_code, first.json()["state"], first.json()["version"]) == (202, "draining", 1)
+    again = await client.post(f"{address}/advance", json={"by_s": 3_600}, headers=headers)
+    assert again.headers["idempotency-replayed"] == "true"
+    shown = (await client.get(address, headers=headers)).json()
+    assert shown["target_at"] == first.json()["target_at"] == again.json()["target_at"]
+    assert shown["version"] == 1
+    back = {"to": "2020-01-01T00:00:00Z"}
+    late = await client.post(f"{address}/set", json=back, headers=sandbox_till.headers())
+    assert (late.status_code, late.json()["code"]) == (409, "sandbox.clock_backwards")
+    reset = await client.post(f"{address}/reset", headers=sandbox_till.headers())
+    assert (reset.status_code, reset.json()["state"], reset.json()["ahead_s"]) == (202, "running", 0)

@@ -32,4 +32,4 @@ def test_the_commands_run_in_order(tmp_path: Path) -> None:
     assert [each.get("type", "secret") for each in heard] == ["secret", "payment.created", "payment.captured"]
     assert "2 d 0" in done.stdout
     assert "drop_after" in done.stdout
-    assert "2 exchanges, every answer as it was." in done.stdout
+    assert "3 exchanges, every answer as it was." in done.stdout

@@ -7,7 +7,9 @@ import typer
 from platform_core.bootstrap.commands import (
     audit,
     bill,
+    clock,
     dispute,
+    events,
     ledger,
     outbox,
     parties,
@@ -17,12 +19,15 @@ from platform_core.bootstrap.commands import (
     plugin_health,
     plugin_operation,
     plugin_replay,
+    sandbox,
     settlement,
     staff,
 )
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
+from platform_core.bootstrap.commands.listen import listen
 from platform_core.bootstrap.commands.migrate import migrate
+from platform_core.bootstrap.commands.replay import record, replay
 from platform_core.bootstrap.commands.serve import serve
 from platform_core.bootstrap.commands.trigger import trigger
 from platform_core.bootstrap.commands.worker import worker
@@ -45,6 +50,9 @@ app.add_typer(payout.app, name="payout")
 app.add_typer(dispute.app, name="dispute")
 app.add_typer(bill.app, name="bill")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(clock.app, name="clock")
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(events.app, name="events")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
@@ -53,6 +61,9 @@ for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
 app.command()(trigger)
+app.command()(listen)
+app.command()(record)
+app.command()(replay)
 app.command()(demo)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
 
 from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.jobs import register_jobs
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.bootstrap.plugin_host import teller_of
-from platform_core.bootstrap.upkeep import Upkeep
+from platform_core.bootstrap.sandbox import due_handlers as sandbox_due_handlers
+from platform_core.bootstrap.sandbox import worker_changes
+from platform_core.bootstrap.upkeep import EVERY, Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
 from platform_core.identity.grants import EXPIRE as GRANT_EXPIRE
@@ -20,6 +23,9 @@ from platform_core.kernel.settings import Settings
 from platform_core.plugin_host.discovery import catalogue as hook_catalogue
 from platform_core.plugin_host.discovery import discover
 from platform_core.plugin_host.events import hooks_by_event
+
+REAL_TIME: Final = frozenset({RUN, GRANT_EXPIRE})
+"""Due rows of identity's, written by the real clock: they are not moved with business time."""
 
 
 def worker_needs(
@@ -52,7 +58,9 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         **platform.plugin_life.due_handlers(),
         **upkeep.due_handlers(),
         **own,
+        **(sandbox_due_handlers(platform) if platform.settings.is_sandbox else {}),
     }
+    changes = worker_changes(platform, ambient=frozenset(EVERY)) if platform.settings.is_sandbox else {}
     return DeliveryNeeds(
         database=platform.database,
         committer=platform.committer,
@@ -64,4 +72,6 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         teller=teller_of(platform.plugin_host),
         plugin_hooks=hooks_by_event({name: hook.kind for name, hook in hook_catalogue().items()}),
         allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
+        real_time_kinds=REAL_TIME,
+        **changes,
     )

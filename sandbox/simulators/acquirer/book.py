@@ -145,6 +145,11 @@ class Book:
                 default = "0" if field.default == 0 else f"'{field.default}'"
                 self._db.execute(f"ALTER TABLE entry ADD COLUMN {field.name} DEFAULT {default}")
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For what keeps tables of its own in the book."""
+        return self._db
+
     def close(self) -> None:
         """Release the file."""
         self._db.close()

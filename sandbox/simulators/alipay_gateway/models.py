@@ -33,7 +33,7 @@ class AlipayId(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     kind: str
-    native_id: str
+    native_id: str | None
     merchant_id: str | None
     out_no: str | None
     facts: Any = _json()
@@ -78,6 +78,7 @@ class AlipayFault(SQLModel, table=True):
     created_at: datetime = _moment()
 
 
-IDS = DocumentTable(AlipayId, version="version", unique=(("kind", "native_id"), ("merchant_id", "kind", "out_no")))
+_UNIQUE = (("id",), ("kind", "native_id"), ("merchant_id", "kind", "out_no"))
+IDS = DocumentTable(AlipayId, version="version", unique=_UNIQUE)
 REQUESTS = DocumentTable(AlipayRequest, tenant=None)
 FAULTS = DocumentTable(AlipayFault, tenant=None, version="version")

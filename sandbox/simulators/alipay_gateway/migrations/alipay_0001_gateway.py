@@ -13,7 +13,7 @@ TABLES = """
 CREATE TABLE sim_alipay_id (
   id text PRIMARY KEY CHECK (id ~ '^[0-9]{16}$' OR id ~ '^[0-9]{28}$'),
   kind text NOT NULL CHECK (kind IN ('app', 'seller', 'buyer', 'trade', 'freeze', 'operation')),
-  native_id text NOT NULL,
+  native_id text,
   merchant_id text,
   out_no text,
   facts jsonb NOT NULL,

@@ -64,8 +64,8 @@ check-imports: dev  ## import-linter: the layers of docs/explanation/architectur
 
 check-migrations: dev  ## Migrations up, down, up
 	@if [ -f platform_core/kernel/database/migrations_check.py ]; then \
-	  echo "$(BIN)/python -m platform_core.kernel.database.migrations_check"; \
-	  $(BIN)/python -m platform_core.kernel.database.migrations_check; \
+	  echo "$(BIN)/python -m platform_core.kernel.database.migrations_check --also sandbox"; \
+	  $(BIN)/python -m platform_core.kernel.database.migrations_check --also sandbox; \
 	else echo "migrations: not checked, migrations_check is not part of this tree yet"; fi
 
 check-docs: dev  ## Links, anchors, examples and generated pages

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from platform_core.bootstrap.appliers import make_appliers
+from platform_core.bootstrap.sandbox import all_sandbox_folders
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.database import migrations
@@ -63,6 +64,24 @@ def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The owner's URL of a fresh, migrated database."""
     name = next(_names)
     postgres.create_database(name, template="template_arsenal")
+    yield postgres.url(name)
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def sandbox_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that has a sandbox's tables besides."""
+    name = "template_sandbox"
+    postgres.create_database(name, template="template_arsenal")
+    asyncio.run(migrations.upgrade(postgres.url(name), more=all_sandbox_folders()))
+    return name
+
+
+@pytest.fixture
+def sandbox_database_url(postgres: EmbeddedPostgres, sandbox_template: str) -> Iterator[str]:
+    """The owner's URL of a fresh database of a sandbox."""
+    name = next(_names)
+    postgres.create_database(name, template=sandbox_template)
     yield postgres.url(name)
     postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
 

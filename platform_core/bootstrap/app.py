@@ -13,6 +13,7 @@ from platform_core.bootstrap.jobs import register_jobs, webhook_deps
 from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
+from platform_core.bootstrap.sandbox import mount as mount_sandbox
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
@@ -104,6 +105,8 @@ def attach(app: FastAPI, platform: Platform) -> None:
     app.include_router(grants_router(platform.grants, platform.cursors, resource=resource))
     app.include_router(consent_router(platform.oauth, platform.consent, SystemClock()))
     app.include_router(device_router(platform.devices))
+    if platform.settings.is_sandbox:
+        mount_sandbox(app, platform)
     app.include_router(page_routes(platform, lambda: document_of(app)))
     platform.request_log.know(redactors_of(document_of(app)))
     app.state.hooks.limits = platform.access.limits

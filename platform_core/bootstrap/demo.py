@@ -171,6 +171,7 @@ def child_env(settings: Settings) -> dict[str, str]:
         "ARSENAL_SANDBOX_REQUIRE": settings.sandbox_require,
         **({"ARSENAL_SANDBOX_ACCEPT": settings.sandbox_accept} if settings.sandbox_accept else {}),
         "ARSENAL_IS_DEVELOPMENT": "true",
+        "ARSENAL_IS_SANDBOX": "true",
     }
 
 
@@ -187,6 +188,7 @@ def write_env(path: Path, scene: Scene) -> None:
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     # From whatever folder: `arsenal` is found, and finds this platform.
     lines.append(f"export ARSENAL_HOME={shlex.quote(str(path.parent.resolve()))}")
+    lines.append("export ARSENAL_IS_SANDBOX=true")
     lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)

@@ -16,6 +16,7 @@ from celery import Celery
 
 from platform_core.bootstrap.environment import misspelt
 from platform_core.bootstrap.readiness import DATABASE_AWAY
+from platform_core.bootstrap.sandbox import sandbox_folders
 from platform_core.delivery.celery_app import make_celery
 from platform_core.identity.vault import SealBroken, Vault
 from platform_core.kernel.database import migrations
@@ -61,7 +62,7 @@ def unstarted_database(settings: Settings) -> Finding | None:
     return Finding("database", "warning", words, "Run: arsenal serve (creates it), or arsenal demo")
 
 
-async def look_at_database(urls: DatabaseUrls, vault_key: bytes) -> list[Finding]:
+async def look_at_database(settings: Settings, urls: DatabaseUrls, vault_key: bytes) -> list[Finding]:
     """Reachability, version, durability, roles, migrations, clock and keys; what cannot be reached ends the list."""
     try:
         connection = await asyncpg.connect(urls.owner, timeout=5)
@@ -71,7 +72,7 @@ async def look_at_database(urls: DatabaseUrls, vault_key: bytes) -> list[Finding
         found = [await _version(connection), await _durability(connection), await _clock(connection)]
     finally:
         await connection.close()
-    missing = sorted(migrations.heads_expected() - await migrations.heads_found(urls.owner))
+    missing = sorted(migrations.heads_expected(sandbox_folders(settings)) - await migrations.heads_found(urls.owner))
     if missing:
         return [*found, Finding("migrations", "failed", f"missing: {', '.join(missing)}", "Run: arsenal migrate")]
     found.append(Finding("migrations", "ok", "at head"))

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from platform_core.bootstrap.platform import database_urls
 from platform_core.bootstrap.readiness import DATABASE_AWAY
+from platform_core.bootstrap.sandbox import all_sandbox_folders, sandbox_folders
 from platform_core.bootstrap.terminal import UNREACHABLE, WRONG_USE, CliFailure
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database import migrations
@@ -129,9 +130,21 @@ def located_database(settings: Settings) -> DatabaseUrls:
         ) from error
 
 
-def pending_revisions(urls: DatabaseUrls) -> list[str]:
+def pending_revisions(settings: Settings, urls: DatabaseUrls) -> list[str]:
     """Migrations of this release that the database lacks; empty when it stands at head. Raises CliFailure."""
-    return sorted(migrations.heads_expected() - reached(migrations.heads_found(urls.owner)))
+    more = sandbox_folders(settings)
+    found = reached(migrations.heads_found(urls.owner))
+    if (
+        not settings.is_sandbox
+        and found & migrations.revisions_known(all_sandbox_folders()) - migrations.revisions_known()
+    ):
+        raise CliFailure(
+            "This database is a sandbox's: test merchants, a clock that may be turned, scripted faults.",
+            "Set ARSENAL_IS_SANDBOX=true (demo.env does), or another ARSENAL_DATABASE_URL or ARSENAL_HOME.",
+            status=WRONG_USE,
+            code="cli.database_of_sandbox",
+        )
+    return sorted(migrations.heads_expected(more) - found)
 
 
 def reached(work: Coroutine[Any, Any, T]) -> T:
@@ -161,11 +174,11 @@ def migrated_database(settings: Settings) -> DatabaseUrls:
     urls = located_database(settings)
     if settings.database_url is None:
         EmbeddedPostgres(settings.home / "pg").watch()
-    missing = pending_revisions(urls)
+    missing = pending_revisions(settings, urls)
     if not missing:
         return urls
     if settings.database_url is None:
-        reached(migrations.upgrade(urls.owner))
+        reached(migrations.upgrade(urls.owner, more=sandbox_folders(settings)))
         return urls
     raise CliFailure(
         f"The database is not at this release's migrations; missing: {', '.join(missing)}.",

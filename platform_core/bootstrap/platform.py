@@ -37,6 +37,7 @@ from platform_core.identity.consent import Consent
 from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.device_approvals import DeviceApprovals
 from platform_core.identity.directory import MerchantDirectory
+from platform_core.identity.errors import SANDBOX_OVER_LIVE_MERCHANT
 from platform_core.identity.expansions import PartyBranches
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.grants import Grants
@@ -69,6 +70,7 @@ from platform_core.ledger.service import LedgerService
 from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.registry import Registry
 from platform_core.plugin_host.secrets import VaultContexts
+from sandbox.testbed.clock import SandboxClock
 
 log = structlog.get_logger(__name__)
 
@@ -143,18 +145,25 @@ async def open_platform(
 ) -> AsyncIterator[Platform]:
     """Open everything. The database is migrated already (`arsenal migrate`).
 
-    Tokens live by the real clock, business by `clock`. On leaving, what is queued is written, and plugins'
+    Tokens live by the real clock, business by `clock`; unset, that is the sandbox's own in a sandbox, else real time.
+    409 `identity.sandbox_over_live_merchant`. On leaving, what is queued is written, and plugins'
     connections on this loop are closed. `registry`: these plugins and no others, whatever is installed. Without
     `is_asking_plugins` no worker is started, for commands that take no orders.
     """
+    turned = SandboxClock() if settings.is_sandbox and clock is None else None
     platform = assemble(
-        settings, urls, clock=clock, registry=registry, plugins=plugins, application_name=application_name
+        settings, urls, clock=clock or turned, registry=registry, plugins=plugins, application_name=application_name
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(platform.database.close)
         stack.push_async_callback(platform.people.close)
         stack.push_async_callback(_close_providers, platform)
         stack.push_async_callback(platform.proof_tools.key_sets.aclose)
+        if settings.is_sandbox and (live := await platform.parties.find_live()) is not None:
+            raise SANDBOX_OVER_LIVE_MERCHANT.error({"merchant_id": live})
+        if turned is not None:
+            await turned.start(platform.database)
+            stack.push_async_callback(turned.stop)
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()
@@ -234,7 +243,7 @@ def assemble(
     )
     access = _access(deps, keys, feed, settings=settings, proofs=proofs)
     refusals = Refusals(ground.committer, clock=real_clock)
-    parties, apps = Parties(deps), Apps(deps)
+    parties, apps = Parties(deps, is_sandbox=settings.is_sandbox), Apps(deps)
     parts = IdentityParts(directory=directory, grants=grants, apps=apps, parties=parties, cursors=cursors, keys=keys)
     host = make_plugin_host(deps, feed, parts, settings=settings, clock=ground.clock, registry=registry)
     providers = Providers(HostedProviders(host.dispatcher), contexts)

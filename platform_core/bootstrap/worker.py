@@ -9,6 +9,7 @@ from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.jobs import register_jobs
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.bootstrap.plugin_host import teller_of
+from platform_core.bootstrap.sandbox import due_handlers as sandbox_due_handlers
 from platform_core.bootstrap.upkeep import Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
@@ -52,6 +53,7 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         **platform.plugin_life.due_handlers(),
         **upkeep.due_handlers(),
         **own,
+        **(sandbox_due_handlers(platform) if platform.settings.is_sandbox else {}),
     }
     return DeliveryNeeds(
         database=platform.database,

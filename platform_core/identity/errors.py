@@ -45,6 +45,29 @@ MERCHANT_NEEDED = declare(
     ),
     hint=Text(en="Use a token that a merchant's grant stands behind.", zh="请使用由商户授权的令牌。"),
 )
+MERCHANT_LIVE_IN_SANDBOX = declare(
+    "identity.merchant_live_in_sandbox",
+    status=409,
+    title=Text(en="A sandbox has no live merchants", zh="沙箱中不能有正式商户"),
+    detail=Text(
+        en="This installation is a sandbox; a merchant in live mode cannot be created here.",
+        zh="当前环境为沙箱，不能创建正式模式的商户。",
+    ),
+    hint=Text(en="Create it in mode test, or at a live installation.", zh="请使用 test 模式创建，或在正式环境中创建。"),
+)
+SANDBOX_OVER_LIVE_MERCHANT = declare(
+    "identity.sandbox_over_live_merchant",
+    status=409,
+    title=Text(en="The sandbox's database holds a live merchant", zh="沙箱数据库中存在正式商户"),
+    detail=Text(
+        en="{merchant_id} is a merchant in live mode, and a sandbox turns the clock and scripts faults for everybody.",
+        zh="{merchant_id} 为正式模式的商户，而沙箱会调整所有商户的时钟并注入故障。",
+    ),
+    hint=Text(
+        en="Give the sandbox a database of its own, or unset ARSENAL_IS_SANDBOX.",
+        zh="请为沙箱使用独立的数据库，或取消设置 ARSENAL_IS_SANDBOX。",
+    ),
+)
 ACCESS_UNAVAILABLE = declare(
     "identity.access_unavailable",
     status=503,

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from platform_core.identity import repository
 from platform_core.identity.deps import IdentityDeps
-from platform_core.identity.errors import CHANGED_MEANWHILE, MERCHANT_NOT_FOUND, STORE_NOT_FOUND
+from platform_core.identity.errors import (
+    CHANGED_MEANWHILE,
+    MERCHANT_LIVE_IN_SANDBOX,
+    MERCHANT_NOT_FOUND,
+    STORE_NOT_FOUND,
+)
 from platform_core.identity.models import ISVS, MERCHANTS, STORES, Standing
 from platform_core.identity.principal import Principal
 from platform_core.identity.revocation import news
@@ -28,9 +33,15 @@ class Parties:
     """Creates and reads parties. The `create_` methods write one plan each and return what they made."""
 
     deps: IdentityDeps
+    is_sandbox: bool = False
 
     async def create_merchant(self, wanted: MerchantCreate, *, by: str = PLATFORM) -> MerchantRead:
-        """A merchant of standing `active`; it can do nothing until an app has a grant of it."""
+        """A merchant of standing `active`; it can do nothing until an app has a grant of it.
+
+        409 `identity.merchant_live_in_sandbox`.
+        """
+        if self.is_sandbox and wanted.mode == "live":
+            raise MERCHANT_LIVE_IN_SANDBOX.error()
         made = MerchantRead(
             id=self.deps.ids.mint("mer"),
             name=wanted.name,
@@ -137,6 +148,11 @@ class Parties:
         if row is None:
             raise MERCHANT_NOT_FOUND.error({"merchant_id": merchant_id})
         return MerchantRead.model_validate(row)
+
+    async def find_live(self) -> str | None:
+        """The id of a merchant in live mode, if there is any: a sandbox does not start over one."""
+        async with self.deps.database.read_auth() as connection:
+            return await repository.find_live_merchant(connection)
 
     async def own_merchant(self, who: Principal, merchant_id: str) -> MerchantRead:
         """The caller's merchant. Another's is 404 `identity.merchant_not_found`, like one that does not exist."""

@@ -41,6 +41,12 @@ async def read_merchant(connection: AsyncConnection, merchant_id: str) -> Record
     return (await connection.execute(select(_merchants).where(_merchants.c.id == merchant_id))).one_or_none()
 
 
+async def find_live_merchant(connection: AsyncConnection) -> str | None:
+    """The id of any merchant in live mode, read over all tenants."""
+    found = await connection.execute(select(_merchants.c.id).where(_merchants.c.mode == "live").limit(1))
+    return found.scalar_one_or_none()
+
+
 async def read_store(connection: AsyncConnection, store_id: str, *, merchant_id: str) -> Record | None:
     """One store of the merchant."""
     query = select(_stores).where(_stores.c.id == store_id, _stores.c.merchant_id == merchant_id)

@@ -179,6 +179,12 @@ class Settings(BaseSettings):
         description="Whether `arsenal plugin dev` may run drafts of plugins here: confined as any other, at merchants "
         "in test mode alone. Set by `arsenal demo`; never in production.",
     )
+    is_sandbox: bool = Field(
+        default=False,
+        description="Whether this installation is a sandbox to develop against: merchants in test mode alone, a clock "
+        "that can be turned, scripted faults, and the doors under /sandbox/v1. It starts over no database that holds a "
+        "merchant in live mode. Set by `arsenal demo`; never in production.",
+    )
     sandbox_require: Literal["L1", "L2", "L3", "L4"] = Field(
         default="L2",
         description="Least level of confinement for plugins that are not trusted (docs/explanation/isolation.md). On a "

@@ -25,6 +25,9 @@ BOTTOM = "Payments builds on no other capability"
 CONTRACTS = "Plugins and packs import platform_core.contracts and nothing else of ours"
 STRANGERS = "No plugin or pack imports another"
 RUNTIME = "The confined runtime imports platform_core.contracts and nothing else of ours"
+SANDBOX = (
+    "The sandbox uses the core's services and schemas, as consoles do: no bootstrap, no capability's queries or tables"
+)
 ALONE = "The core imports no plugin, no pack and no sandbox; bootstrap alone wires the sandbox"
 
 # A capability and a plugin that .importlinter has never heard of: wildcards must cover them.
@@ -108,10 +111,26 @@ VIOLATIONS = {
         {"sandbox/runtime/planted.py": "from platform_core.kernel import settings"},
         {RUNTIME},
     ),
+    "the testbed imports a capability's queries": (
+        {"sandbox/testbed/planted.py": "from platform_core.capabilities.loyalty import repository"},
+        {SANDBOX},
+    ),
+    "a simulator imports a capability's tables": (
+        {"sandbox/simulators/planted.py": "from platform_core.capabilities.loyalty import models"},
+        {SANDBOX},
+    ),
+    "a simulator imports bootstrap": (
+        {"sandbox/simulators/planted.py": "import platform_core.bootstrap"},
+        {SANDBOX},
+    ),
+    "a console imports the testbed": ({"platform_core/consoles/planted.py": "import sandbox.testbed"}, {ALONE}),
+    "delivery imports a simulator": ({"platform_core/delivery/planted.py": "import sandbox.simulators"}, {ALONE}),
     "the runtime imports the testbed": ({"sandbox/runtime/planted.py": "import sandbox.testbed"}, {RUNTIME}),
 }
 ALLOWED = {
     "sandbox/runtime/planted.py": "import platform_core.contracts.hooks, sandbox.runtime.levels",
+    "sandbox/testbed/planted.py": "from platform_core.capabilities.loyalty import service\nimport platform_core.kernel",
+    "sandbox/simulators/planted.py": "from platform_core.capabilities.loyalty import service",
     "platform_core/bootstrap/planted.py": "import sandbox.planted, platform_core.consoles, platform_core.kernel",
     f"{LOYALTY}/router.py": "from platform_core.capabilities.loyalty import service, models",
     f"{LOYALTY}/service.py": "from platform_core.capabilities.gifts import service",

@@ -41,7 +41,7 @@ def demo(
     """
     terminal = Terminal(is_json=is_json)
     quiet_logs()
-    settings = with_free_port(load_settings().model_copy(update=_OWN))
+    settings = with_free_port(load_settings().model_copy(update={**_OWN, "is_sandbox": True}))
     leave_on_signal()
     terminal.say("database, migrations")
     urls = migrated_database(settings)

@@ -34,7 +34,7 @@ def doctor(*, is_json: JsonOption = False) -> None:
             findings.append(Finding("database", "failed", failure.message, failure.next_step))
         else:
             with terminal.console.status("looking at the database"):
-                findings += run_async(look_at_database(urls, secrets_key(settings)))
+                findings += run_async(look_at_database(settings, urls, secrets_key(settings)))
     findings.append(run_async(look_at_broker(settings)))
     for finding in findings:
         terminal.say(f"{_MARKS[finding.state]} [bold]{finding.name}[/]: {finding.words}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from platform_core.bootstrap.environment import load_settings, located_database, pending_revisions, quiet_logs, reached
+from platform_core.bootstrap.sandbox import sandbox_folders
 from platform_core.bootstrap.terminal import CliFailure, JsonOption, Terminal, reporting
 from platform_core.kernel.database import migrations
 
@@ -24,7 +25,7 @@ def migrate(
     settings = load_settings()
     quiet_logs()
     urls = located_database(settings)
-    missing = pending_revisions(urls)
+    missing = pending_revisions(settings, urls)
     if check and missing:
         raise CliFailure(
             f"The database lacks: {', '.join(missing)}.",
@@ -34,7 +35,7 @@ def migrate(
         )
     if missing:
         with terminal.console.status("migrating"):
-            reached(migrations.upgrade(urls.owner))
-    heads = sorted(migrations.heads_expected())
+            reached(migrations.upgrade(urls.owner, more=sandbox_folders(settings)))
+    heads = sorted(migrations.heads_expected(sandbox_folders(settings)))
     terminal.say("The database was brought to head: " + ", ".join(missing) if missing else "The database is at head.")
     terminal.document({"heads": heads, "applied": missing})

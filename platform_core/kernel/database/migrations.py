@@ -3,11 +3,14 @@
 A package's first revision carries `branch_labels` (its name). The kernel's branch comes first, because it makes the
 roles; the others refer to no table but their own, so that their order does not matter. (Alembic's `depends_on` loses
 count of heads when two branches depend on one: alembic 1.20.1, HeadMaintainer.)
+
+`more` everywhere: further folders, with branches of their own, that bootstrap knows of (a sandbox has tables too).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from alembic import command
@@ -22,44 +25,51 @@ from platform_core.kernel.database.pools import sqlalchemy_url
 _CORE = Path(__file__).resolve().parents[2]
 
 
-def migration_folders() -> list[Path]:
-    """Every `migrations` folder of the core, sorted by path."""
-    return sorted(path for path in _CORE.rglob("migrations") if path.is_dir())
+def migration_folders(root: Path = _CORE) -> list[Path]:
+    """Every `migrations` folder under a package, by default the core, sorted by path."""
+    return sorted(path for path in root.rglob("migrations") if path.is_dir())
 
 
-def alembic_config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None, *, more: Sequence[Path] = ()) -> Config:
     """Alembic's configuration, made in code: there is no alembic.ini to keep in step."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", "\n".join(map(str, migration_folders())))
+    config.set_main_option("version_locations", "\n".join(map(str, [*migration_folders(), *more])))
     config.attributes["connection"] = connection
     return config
 
 
-def heads_expected() -> frozenset[str]:
+def heads_expected(more: Sequence[Path] = ()) -> frozenset[str]:
     """The revisions that a database of this release stands at."""
-    return frozenset(ScriptDirectory.from_config(alembic_config()).get_heads())
+    return frozenset(ScriptDirectory.from_config(alembic_config(more=more)).get_heads())
 
 
-async def upgrade(url: str, revision: str = "heads") -> None:
+def revisions_known(more: Sequence[Path] = ()) -> frozenset[str]:
+    """Every revision that these folders hold, old ones too."""
+    return frozenset(
+        script.revision for script in ScriptDirectory.from_config(alembic_config(more=more)).walk_revisions()
+    )
+
+
+async def upgrade(url: str, revision: str = "heads", *, more: Sequence[Path] = ()) -> None:
     """Bring the database at the owner's `url` up to a revision. Of two processes at once, one waits for the other."""
 
     def work(connection: Connection) -> None:
-        command.upgrade(alembic_config(connection), "kernel@head")
-        command.upgrade(alembic_config(connection), revision)
+        command.upgrade(alembic_config(connection, more=more), "kernel@head")
+        command.upgrade(alembic_config(connection, more=more), revision)
 
     await _run(url, work)
 
 
-async def downgrade(url: str) -> None:
+async def downgrade(url: str, *, more: Sequence[Path] = ()) -> None:
     """Take the database back to nothing, the kernel last. Destroys what the tables hold."""
 
     def work(connection: Connection) -> None:
-        script = ScriptDirectory.from_config(alembic_config())
+        script = ScriptDirectory.from_config(alembic_config(more=more))
         labels = sorted(next(iter(base.branch_labels)) for base in script.get_revisions(script.get_bases()) if base)
         for label in sorted(labels, key=lambda label: label == "kernel"):
-            command.downgrade(alembic_config(connection), f"{label}@base")
+            command.downgrade(alembic_config(connection, more=more), f"{label}@base")
 
     await _run(url, work)
 

@@ -1,6 +1,7 @@
 """Migrations up, down and up again, and the models against what they made: `python -m` this module, exit status 0 or 1.
 
-Starts an embedded PostgreSQL of its own in a temporary folder, or takes the owner's URL of an empty database.
+Starts an embedded PostgreSQL of its own in a temporary folder, or takes the owner's URL of an empty database. `also`
+everywhere: further top-level packages that have tables, named by their folders.
 """
 
 from __future__ import annotations
@@ -52,26 +53,28 @@ class MigrationsReport:
         return not self.drift and not self.left_behind
 
 
-def import_models() -> list[str]:
+def import_models(also: Sequence[Path] = ()) -> list[str]:
     """Import every `models.py` and `models_*.py` of the core, so that `SQLModel.metadata` holds all tables.
 
     Returns their names.
     """
-    paths = sorted(_CORE.rglob("models*.py"))
-    names = [".".join(path.relative_to(_CORE.parent).with_suffix("").parts) for path in paths]
+    roots = (_CORE, *(root.resolve() for root in also))
+    found = ((path, root) for root in roots for path in sorted(root.rglob("models*.py")))
+    names = [".".join(path.relative_to(root.parent).with_suffix("").parts) for path, root in found]
     for name in names:
         importlib.import_module(name)
     return names
 
 
-async def check(url: str) -> MigrationsReport:
+async def check(url: str, *, also: Sequence[Path] = ()) -> MigrationsReport:
     """Run the whole check on the owner's `url` of an empty database, and leave it at the newest revision."""
-    import_models()
-    await migrations.upgrade(url)
+    import_models(also)
+    more = [folder for root in also for folder in migrations.migration_folders(root.resolve())]
+    await migrations.upgrade(url, more=more)
     drift, undescribed = await _inspect(url, _compare)
-    await migrations.downgrade(url)
+    await migrations.downgrade(url, more=more)
     left_behind = await _inspect(url, _left_behind)
-    await migrations.upgrade(url)
+    await migrations.upgrade(url, more=more)
     again, _ = await _inspect(url, _compare)
     described = tuple(sorted(SQLModel.metadata.tables))
     return MigrationsReport(described, undescribed, (*drift, *(d for d in again if d not in drift)), left_behind)
@@ -134,14 +137,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, print what is wrong, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", help="owner's URL of an empty database; default: an embedded one, thrown away after")
-    url: str | None = parser.parse_args(arguments).url
+    parser.add_argument(
+        "--also", type=Path, action="append", default=[], help="folder of a further package with tables"
+    )
+    given = parser.parse_args(arguments)
+    url: str | None = given.url
     if url is not None:
-        report = asyncio.run(check(url))
+        report = asyncio.run(check(url, also=given.also))
     else:
         with tempfile.TemporaryDirectory(prefix="arsenal-migrations-") as folder:
             server = EmbeddedPostgres(Path(folder) / "pg")
             try:
-                report = asyncio.run(check(server.start()))
+                report = asyncio.run(check(server.start(), also=given.also))
             finally:
                 server.stop()
     lines = [f"drift: {difference}" for difference in report.drift]

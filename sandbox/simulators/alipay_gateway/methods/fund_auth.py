@@ -131,7 +131,7 @@ async def unfreeze(call: Call, asked: UnfreezeAsked) -> Node:
     number = await call.services.numbers.behind(call.merchant_id, "freeze", asked.auth_no)
     if number is None:
         raise no_freeze()
-    payment = await call.payment(f"out_trade_no:{number.out_no}")
+    payment = await _payment(call, number)
     check_freeze(payment, is_repeat=_operation(payment, asked.out_request_no) is not None)
     wanted = native_request(VoidCreate, {"amount_minor": asked.amount, "out_request_no": asked.out_request_no})
     acts = call.services.payments.acts
@@ -166,7 +166,7 @@ async def detail(call: Call, asked: DetailAsked) -> Node:
         raise wrong_field("auth_no、out_order_no", what="缺少参数", is_trade=False)
     if number is None:
         raise no_freeze()
-    payment = await call.payment(f"out_trade_no:{number.out_no}")
+    payment = await _payment(call, number)
     row = await _asked_operation(call, payment, number, asked)
     amounts = payment["amounts"]
     return answered(
@@ -186,6 +186,13 @@ async def detail(call: Call, asked: DetailAsked) -> Node:
         gmt_create=local(row["created_at"]),
         gmt_trans=local(row["finished_at"]),
     )
+
+
+async def _payment(call: Call, number: Number) -> Read:
+    payment = await call.payment_if_any(str(number.out_no))
+    if payment is None:  # the number was minted, and the freeze refused
+        raise no_freeze()
+    return payment
 
 
 def _order_status(payment: Read) -> str:

@@ -1,4 +1,4 @@
-"""Types of the protocol's fields, and how amounts and moments are written. Times are of Asia/Shanghai, without a zone."""
+"""Types of the protocol's fields, and how amounts and moments are written: Asia/Shanghai, without a zone."""
 
 from __future__ import annotations
 

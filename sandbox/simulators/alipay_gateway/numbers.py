@@ -106,34 +106,36 @@ class Numbers:
         """What stands under the merchant's own number."""
         return await self._find(merchant_id, _ids.c.kind == kind, _ids.c.out_no == out_no)
 
-    async def begun(self, merchant_id: str, kind: Kind, out_no: str, facts: TradeFacts) -> Number:
+    async def begun(self, merchant_id: str, kind: Kind, out_no: str, **facts: Any) -> Number:
         """The number of what is about to be asked for, with what is to be remembered of the request.
 
         Written before the act, so that a notice about it knows where to go. A later request's facts stand.
         """
-        for _ in range(TRIES_MAX):
-            found = await self.named(merchant_id, kind, out_no)
-            if found is None:
-                return await self._minted(kind, merchant_id=merchant_id, out_no=out_no, facts=facts)
-            if found.facts == facts or await self._changed(found, {"facts": _encoded(facts)}):
-                return found
-        raise TimeoutError(f"{out_no}: changed too often meanwhile")
+        found = await self.named(merchant_id, kind, out_no)
+        if found is None:
+            told = TradeFacts(**facts)
+            found = await self._minted(kind, merchant_id=merchant_id, out_no=out_no, facts=told)
+        return await self.remember(found, **facts)
 
     async def remember(self, number: Number, **facts: Any) -> Number:
         """Change some of what is remembered."""
         for _ in range(TRIES_MAX):
+            told = msgspec.structs.replace(number.facts, **facts)
+            if told == number.facts:
+                return number
+            if await self._changed(number, {"facts": _encoded(told)}):
+                return msgspec.structs.replace(number, facts=told, version=number.version + 1)
             current = await self._find(str(number.merchant_id), _ids.c.id == number.id)
             assert current is not None, "numbers stand for ever"
-            told = msgspec.structs.replace(current.facts, **facts)
-            if told == current.facts or await self._changed(current, {"facts": _encoded(told)}):
-                return msgspec.structs.replace(current, facts=told)
+            number = current
         raise TimeoutError(f"{number.id}: changed too often meanwhile")
 
     async def settle(self, number: Number, native_id: str) -> Number:
-        """Say what the number stands for, once that is known; no more than once."""
+        """Say what the number stands for, once that is known; whoever says so at the same time says the same."""
         if number.native_id is None:
             await self._changed(number, {"native_id": native_id})
-        return msgspec.structs.replace(number, native_id=number.native_id or native_id)
+            number = msgspec.structs.replace(number, native_id=native_id, version=number.version + 1)
+        return number
 
     async def _find(self, merchant_id: str, *conditions: Any) -> Number | None:  # SQL expressions
         query = select(_ids).where(_ids.c.merchant_id == merchant_id, *conditions)
@@ -154,8 +156,9 @@ class Numbers:
             if known is not None:
                 return known
             now = self._clock.now()
+            digits = self._digits(kind, now)
             row = {
-                "id": self._digits(kind, now),
+                "id": digits,
                 "kind": kind,
                 "native_id": native_id,
                 "merchant_id": merchant_id,
@@ -170,7 +173,7 @@ class Numbers:
                 if not isinstance(refused.refusal, Duplicate):
                     raise
                 continue  # somebody else minted it, or chance struck twice
-            return Number(row["id"], kind, native_id, merchant_id, out_no, facts or TradeFacts(), 1)
+            return Number(digits, kind, native_id, merchant_id, out_no, facts or TradeFacts(), 1)
         raise TimeoutError(f"{native_id or out_no}: no number could be minted")
 
     async def _known(

@@ -153,6 +153,11 @@ def read_parameters(query: bytes, body: bytes) -> tuple[Parameters, GatewayError
     return Parameters(values), refusal
 
 
+def too_long() -> GatewayError:
+    """The form exceeds what is read."""
+    return GatewayError("40002", "isv.invalid-parameter", f"请求体超过 {BODY_BYTES_MAX} 字节")
+
+
 # The checks, in the order in which they are made
 
 

@@ -14,9 +14,10 @@ from platform_core.ledger.service import LedgerService
 from sandbox.simulators.alipay_gateway.calls import Services
 from sandbox.simulators.alipay_gateway.faults import Faults
 from sandbox.simulators.alipay_gateway.gateway import Gateway, GatewayParts
+from sandbox.simulators.alipay_gateway.key_ring import KeyRings
 from sandbox.simulators.alipay_gateway.numbers import Numbers
 from sandbox.simulators.alipay_gateway.requests import RequestBook
-from sandbox.simulators.alipay_gateway.seams import Actors, Signatures
+from sandbox.simulators.alipay_gateway.seams import Actors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +40,12 @@ class AlipayGateway:
     gateway: Gateway
     services: Services
     numbers: Numbers
+    rings: KeyRings
     book: RequestBook
     faults: Faults
 
 
-def assemble(ground: Ground, *, signatures: Signatures, actors: Actors) -> AlipayGateway:
+def assemble(ground: Ground, *, rings: KeyRings, actors: Actors) -> AlipayGateway:
     """Put everything together; nothing is opened."""
     database, committer, clock = ground.database, ground.committer, ground.clock
     numbers = Numbers(database=database, committer=committer, clock=clock)
@@ -52,7 +54,7 @@ def assemble(ground: Ground, *, signatures: Signatures, actors: Actors) -> Alipa
     faults = Faults(database=database, committer=committer, clock=clock, ids=ground.ids)
     parts = GatewayParts(
         services=services,
-        signatures=signatures,
+        rings=rings,
         actors=actors,
         limits=ground.access.limits,
         book=book,
@@ -60,4 +62,6 @@ def assemble(ground: Ground, *, signatures: Signatures, actors: Actors) -> Alipa
         clock=clock,
         ids=ground.ids,
     )
-    return AlipayGateway(gateway=Gateway(parts), services=services, numbers=numbers, book=book, faults=faults)
+    return AlipayGateway(
+        gateway=Gateway(parts), services=services, numbers=numbers, rings=rings, book=book, faults=faults
+    )

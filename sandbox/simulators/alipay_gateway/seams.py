@@ -1,46 +1,10 @@
-"""What the gateway asks of its other parts: whose keys, who acts, what broke a signature, what a fault does."""
+"""What the gateway asks of a part that lives beside it: who acts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from typing import Protocol
 
 from platform_core.identity.principal import Principal
-from sandbox.simulators.alipay_gateway.protocol import Parameters
-from sandbox.simulators.alipay_gateway.signing import PlatformKey
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """What the doctor says of a bad signature: a line for `sub_msg`, and the whole for the stored request."""
-
-    line: str
-    record: Mapping[str, Any]
-
-
-class Signatures(Protocol):
-    """Keys and certificates."""
-
-    async def of_app(self, app_id: str) -> Sequence[RSAPublicKey]:
-        """The keys that the app's requests may be signed with; none: 40003 isv.missing-signature-config."""
-        ...
-
-    async def of_platform(self, app_id: str | None) -> PlatformKey:
-        """What answers are signed with, and notices: for an unknown app as for any other."""
-        ...
-
-    async def check_certificates(self, app_id: str, *, app_cert_sn: str, root_cert_sn: str) -> None:
-        """Certificate mode. Raises 40002 isv.invalid-signature for serials that are not the app's and ours, and
-        app-cert-expired.
-        """
-        ...
-
-    async def explain(self, app_id: str, parameters: Parameters) -> Explained:
-        """Why the signature of a request does not verify. Never raises."""
-        ...
 
 
 class Actors(Protocol):

@@ -42,7 +42,7 @@ _DESCRIPTION: Final = ProviderDescription(
     forms=frozenset({"merchant_scan", "customer_scan", "preauth"}),
     limits=(AmountLimit("CNY", amount_minor_min=1, amount_minor_max=10_000_000_000),),
     features=frozenset({"partial_capture", "partial_refund", "cancel", "bill"}),
-    auth_code_pattern=r"28[0-9]{16}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
+    auth_code_pattern=r"(?:2[5-9]|30)[0-9]{14,22}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
     cost_bp=38,
     settings_schema=json.loads(files(__package__).joinpath("config.schema.json").read_bytes()),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from platform_core.kernel.entropy import entropy as process_entropy
 from platform_core.kernel.http.direct import DirectRoute, DirectRoutes
@@ -41,7 +41,7 @@ class Application(FastAPI):
         super().__init__(**options)
         install_handlers(self, problems)
         direct_or_framework = DirectRoutes(super().__call__, routes=direct)
-        self._outermost = Turnstile(
+        self._outermost: ASGIApp = Turnstile(
             RequestEnvelope(
                 direct_or_framework,
                 ids=ids,
@@ -52,6 +52,10 @@ class Application(FastAPI):
                 entropy=entropy,
             )
         )
+
+    def surround(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Put a layer outside of all others; it gets everything else as the application that it stands around."""
+        self._outermost = layer(self._outermost)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Our layers, and within them the framework with its own."""

@@ -222,7 +222,7 @@ async def _asked_operation(call: Call, payment: Read, number: Number, asked: Det
 
 def _operation(payment: Read, number: str) -> Read | None:
     """The newest unfreezing or capture under a number."""
-    rows = [row for row in payment["transactions"] if row["out_request_no"] == number]
+    rows: list[Read] = [row for row in payment["transactions"] if row["out_request_no"] == number]
     return next((row for row in reversed(rows) if row["kind"] in ("void", "capture")), None)
 
 

@@ -16,7 +16,7 @@ from sandbox.simulators.alipay_gateway.faults import Faults
 from sandbox.simulators.alipay_gateway.gateway import Gateway, GatewayParts
 from sandbox.simulators.alipay_gateway.numbers import Numbers
 from sandbox.simulators.alipay_gateway.requests import RequestBook
-from sandbox.simulators.alipay_gateway.seams import Actors, Signatures
+from sandbox.simulators.alipay_gateway.seams import Actors, OpenAuth, Signatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,13 @@ class AlipayGateway:
     faults: Faults
 
 
-def assemble(ground: Ground, *, signatures: Signatures, actors: Actors) -> AlipayGateway:
+def assemble(ground: Ground, *, signatures: Signatures, actors: Actors, open_auth: OpenAuth) -> AlipayGateway:
     """Put everything together; nothing is opened."""
     database, committer, clock = ground.database, ground.committer, ground.clock
     numbers = Numbers(database=database, committer=committer, clock=clock)
-    services = Services(payments=ground.payments, ledger=ground.ledger, numbers=numbers, clock=clock)
+    services = Services(
+        payments=ground.payments, ledger=ground.ledger, numbers=numbers, clock=clock, open_auth=open_auth
+    )
     book = RequestBook(database, committer)
     faults = Faults(database=database, committer=committer, clock=clock, ids=ground.ids)
     parts = GatewayParts(

@@ -133,7 +133,7 @@ class AppAuthorizations:
             raise AUTHORIZATION_STALE.error()
         if who.merchant_id is None:
             raise GRANT_REFUSED.error({"reason": _NO_MERCHANT})
-        app_number = await parts.numbers.of_app(request.app_id)
+        app_number = await self._number(request.app_id)
         answer = {"app_id": app_number, "state": request.state or ""}
         if isinstance(decision, Approved):
             plan, code = await self._approved(request, who, decision, app_number=app_number)
@@ -200,9 +200,9 @@ class AppAuthorizations:
                     "40002", "isv.grant-type-invalid", "grant_type 应为 authorization_code 或 refresh_token"
                 )
         except TokenRefused as refused:
-            raise _REFUSED[refused.reason]() from refused
+            raise refusal_of(refused.reason) from refused
         if await self._grant(issued) is None:
-            raise _REFUSED["code" if grant_type == "authorization_code" else "refresh"]()
+            raise refusal_of("code" if grant_type == "authorization_code" else "refresh")
         told = await self._told(issued)
         return {**told, "tokens": [told]}
 
@@ -225,11 +225,11 @@ class AppAuthorizations:
         """See `seams.Actors`."""
         if auth_token:
             await self.customer(app_id, auth_token)
-        if not app_auth_token:
+        scope = catalogue()[method].scope
+        if not app_auth_token or scope is None:  # an app refreshes a token that is over, and clients send it along
             return await self._parts.own_apps.actor(app_id, "", "", method)
         _, grant = await self._standing(app_id, app_auth_token)
-        scope = catalogue()[method].scope
-        if scope is not None and scope not in grant.scopes.split():
+        if scope not in grant.scopes.split():
             raise GatewayError("20001", "aop.invalid-app-auth-token-no-api", f"授权中不包含接口 {method}")
         client = await self._client(app_id)
         if client is None:
@@ -252,7 +252,7 @@ class AppAuthorizations:
         row = await self._parts.tokens.of_grant(event.object_id)
         if row is None or event.merchant_id is None:
             return None
-        app_number = await self._parts.numbers.of_app(row.app_id)
+        app_number = await self._number(row.app_id)
         detail = {"cancel_time": local_time(event.occurred_at)}
         notice = await self._notice(
             row.app_id,
@@ -334,6 +334,12 @@ class AppAuthorizations:
         known = scope_catalogue()
         return frozenset(name for name in asked if name in known and known[name].is_for_apps)
 
+    async def _number(self, app_id: str) -> str:
+        """The app's number, which is its owner's row where that is a merchant."""
+        async with self._parts.database.read_auth() as connection:
+            app = await repository.read_app(connection, app_id)
+        return await self._parts.numbers.of_app(app_id, merchant_id=None if app is None else app.merchant_id)
+
     async def _client(self, app_id: str) -> Row[Any] | None:
         async with self._parts.database.read_auth() as connection:
             app = await repository.read_app(connection, app_id)
@@ -354,7 +360,12 @@ def _is_active(grant: Row[Any], now: datetime) -> bool:
 
 _NO_MERCHANT: Final = Text(en="you act for no merchant", zh="您当前未代表任何商户")
 _REFUSED: Final = {
-    "code": lambda: GatewayError("40002", "isv.code-invalid", "授权码无效、已使用或已过期"),
-    "refresh": lambda: GatewayError("40002", "isv.refresh-token-invalid", "刷新令牌无效或已使用"),
-    "refresh_expired": lambda: GatewayError("40002", "isv.refresh-token-time-out", "刷新令牌已过期"),
+    "code": ("isv.code-invalid", "授权码无效、已使用或已过期"),
+    "refresh": ("isv.refresh-token-invalid", "刷新令牌无效或已使用"),
+    "refresh_expired": ("isv.refresh-token-time-out", "刷新令牌已过期"),
 }
+
+
+def refusal_of(reason: str) -> GatewayError:
+    """40002 for a code or a refresh token that gives nothing."""
+    return GatewayError("40002", *_REFUSED[reason])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.x509 import Certificate
 
 from platform_core.identity.principal import Principal
 from sandbox.simulators.alipay_gateway.protocol import Parameters
@@ -40,6 +41,26 @@ class Signatures(Protocol):
 
     async def explain(self, app_id: str, parameters: Parameters) -> Explained:
         """Why the signature of a request does not verify. Never raises."""
+        ...
+
+
+class OpenAuth(Protocol):
+    """What the methods of authorisation and certificates need. `app_id`: the native id of the app that asks."""
+
+    async def exchange_app(self, app_id: str, grant_type: str, *, code: str, refresh_token: str) -> Mapping[str, Any]:
+        """The fields of alipay.open.auth.token.app. Raises GatewayError."""
+        ...
+
+    async def about_app(self, app_id: str, app_auth_token: str) -> Mapping[str, Any]:
+        """The fields of alipay.open.auth.token.app.query. Raises GatewayError."""
+        ...
+
+    async def exchange_user(self, app_id: str, grant_type: str, *, code: str, refresh_token: str) -> Mapping[str, Any]:
+        """The fields of alipay.system.oauth.token. Raises GatewayError."""
+        ...
+
+    async def platform_certificate(self, app_id: str, certificate_sn: str) -> Certificate | None:
+        """The platform's certificate with this serial."""
         ...
 
 

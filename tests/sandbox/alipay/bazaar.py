@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
+from platform_core.bootstrap.alipay import alipay_tools
 from platform_core.kernel.clock import SystemClock
 from sandbox.simulators.alipay_gateway.actors import OwnApps
 from sandbox.simulators.alipay_gateway.app import AlipayDoor
@@ -157,6 +158,6 @@ def open_bazaar(shop: Shop, *, platform_key: RSAPrivateKey, app_key: RSAPrivateK
         ledger=platform.ledger,
     )
     actors = OwnApps(database=platform.database, directory=platform.directory, clock=SystemClock())
-    alipay = assemble(ground, signatures=keys, actors=actors)
+    alipay = assemble(ground, signatures=keys, actors=actors, open_auth=alipay_tools(platform))
     shop.app.surround(lambda app: AlipayDoor(app, alipay.gateway))
     return Bazaar(shop, alipay, keys, app_key)

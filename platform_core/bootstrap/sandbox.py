@@ -12,7 +12,9 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from platform_core.bootstrap.alipay import alipay_tools, mount_alipay
 from platform_core.bootstrap.platform import Platform
+from platform_core.delivery.catalogue import EventConsumer
 from platform_core.kernel.commit import Plan
 from platform_core.kernel.commit.due import DueWork
 from platform_core.kernel.database import migrations
@@ -34,8 +36,14 @@ def all_sandbox_folders() -> list[Path]:
 
 def mount(app: FastAPI, platform: Platform) -> None:
     """Put the sandbox's doors beside the platform's."""
+    mount_alipay(app, platform)
 
 
 def due_handlers(platform: Platform) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
     """The sandbox's own kinds of due rows, for workers."""
-    return {}
+    return {**alipay_tools(platform).due_handlers()}
+
+
+def consumers(platform: Platform) -> list[EventConsumer]:
+    """What of the sandbox follows events, for workers."""
+    return [*alipay_tools(platform).consumers()]

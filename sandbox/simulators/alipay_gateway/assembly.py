@@ -14,10 +14,9 @@ from platform_core.ledger.service import LedgerService
 from sandbox.simulators.alipay_gateway.calls import Services
 from sandbox.simulators.alipay_gateway.faults import Faults
 from sandbox.simulators.alipay_gateway.gateway import Gateway, GatewayParts
-from sandbox.simulators.alipay_gateway.key_ring import KeyRings
 from sandbox.simulators.alipay_gateway.numbers import Numbers
 from sandbox.simulators.alipay_gateway.requests import RequestBook
-from sandbox.simulators.alipay_gateway.seams import Actors
+from sandbox.simulators.alipay_gateway.seams import Actors, OpenAuth, Signatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +39,22 @@ class AlipayGateway:
     gateway: Gateway
     services: Services
     numbers: Numbers
-    rings: KeyRings
     book: RequestBook
     faults: Faults
 
 
-def assemble(ground: Ground, *, rings: KeyRings, actors: Actors) -> AlipayGateway:
+def assemble(ground: Ground, *, signatures: Signatures, actors: Actors, open_auth: OpenAuth) -> AlipayGateway:
     """Put everything together; nothing is opened."""
     database, committer, clock = ground.database, ground.committer, ground.clock
     numbers = Numbers(database=database, committer=committer, clock=clock)
-    services = Services(payments=ground.payments, ledger=ground.ledger, numbers=numbers, clock=clock)
+    services = Services(
+        payments=ground.payments, ledger=ground.ledger, numbers=numbers, clock=clock, open_auth=open_auth
+    )
     book = RequestBook(database, committer)
     faults = Faults(database=database, committer=committer, clock=clock, ids=ground.ids)
     parts = GatewayParts(
         services=services,
-        rings=rings,
+        signatures=signatures,
         actors=actors,
         limits=ground.access.limits,
         book=book,
@@ -62,6 +62,4 @@ def assemble(ground: Ground, *, rings: KeyRings, actors: Actors) -> AlipayGatewa
         clock=clock,
         ids=ground.ids,
     )
-    return AlipayGateway(
-        gateway=Gateway(parts), services=services, numbers=numbers, rings=rings, book=book, faults=faults
-    )
+    return AlipayGateway(gateway=Gateway(parts), services=services, numbers=numbers, book=book, faults=faults)

@@ -23,6 +23,7 @@ from platform_core.kernel.http.idempotency import IdempotentRequest, canonical, 
 from platform_core.ledger.service import LedgerService
 from sandbox.simulators.alipay_gateway.fields import Asked
 from sandbox.simulators.alipay_gateway.numbers import Numbers
+from sandbox.simulators.alipay_gateway.seams import OpenAuth
 
 Node = Mapping[str, Any]
 """The fields of an answer, `code` and `msg` included: see `envelope.answered`."""
@@ -41,6 +42,7 @@ class Services:
     ledger: LedgerService
     numbers: Numbers
     clock: Clock
+    open_auth: OpenAuth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

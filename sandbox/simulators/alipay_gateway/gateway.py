@@ -22,17 +22,14 @@ from platform_core.kernel.telemetry import continue_trace, correlated
 from sandbox.simulators.alipay_gateway import protocol
 from sandbox.simulators.alipay_gateway.calls import Call, Method, Services, digest_of
 from sandbox.simulators.alipay_gateway.codes import of_native, unknown_error
-from sandbox.simulators.alipay_gateway.doctor import Diagnosis, diagnose
 from sandbox.simulators.alipay_gateway.envelope import body_bytes
-from sandbox.simulators.alipay_gateway.evidence import Evidence
 from sandbox.simulators.alipay_gateway.faults import Fault, Faults
 from sandbox.simulators.alipay_gateway.fields import read_fields
-from sandbox.simulators.alipay_gateway.key_ring import KeyRing, KeyRings, certificate_fault
 from sandbox.simulators.alipay_gateway.methods import catalogue
 from sandbox.simulators.alipay_gateway.numbers import Number
 from sandbox.simulators.alipay_gateway.protocol import GatewayError, Parameters
 from sandbox.simulators.alipay_gateway.requests import RequestBook, Seen
-from sandbox.simulators.alipay_gateway.seams import Actors
+from sandbox.simulators.alipay_gateway.seams import Actors, Signatures
 from sandbox.simulators.alipay_gateway.signing import is_signed, request_text
 
 log = structlog.get_logger(__name__)
@@ -46,7 +43,6 @@ class Passage:
     id: str
     parameters: Parameters
     app_id: str = ""
-    ring: KeyRing | None = None
     unused: list[str] = field(default_factory=list)
     doctor: Mapping[str, Any] | None = None
     fault: Fault | None = None
@@ -66,7 +62,7 @@ class GatewayParts:
     """What the gateway is put together from."""
 
     services: Services
-    rings: KeyRings
+    signatures: Signatures
     actors: Actors
     limits: RateLimits
     book: RequestBook
@@ -105,8 +101,7 @@ class Gateway:
 
     async def _signed(self, passage: Passage, node_name: str, node: Mapping[str, Any]) -> Answer:
         parameters, fault = passage.parameters, passage.fault
-        ring = passage.ring or await self._parts.rings.of(passage.app_id)
-        key = ring.platform
+        key = await self._parts.signatures.of_platform(passage.app_id or None)
         sign_type = parameters.ascii("sign_type")
         is_forged = fault is not None and fault.effect == "bad_signature"
 
@@ -174,40 +169,24 @@ class Gateway:
 
     async def _check_signature(self, passage: Passage) -> None:
         """Over the bytes as they were sent; if that fails, once more without blank values."""
-        parts, parameters = self._parts, passage.parameters
-        ring = passage.ring = await parts.rings.of(passage.app_id)
-        if ring.app_key is None:
+        parameters, signatures = passage.parameters, self._parts.signatures
+        keys = await signatures.of_app(passage.app_id)
+        if not keys:
             raise GatewayError("40003", "isv.missing-signature-config", "应用未配置公钥或证书")
-        serials = {
-            "app_cert_sn": parameters.ascii("app_cert_sn"),
-            "root_cert_sn": parameters.ascii("alipay_root_cert_sn"),
-        }
-        fault = certificate_fault(ring, **serials, now=parts.clock.now())
-        if fault == "expired":
-            raise GatewayError("40002", "app-cert-expired", "应用证书已过期")
-        if fault is not None:
-            raise protocol.invalid("signature", f"无效签名：{fault}")
+        serials = parameters.ascii("app_cert_sn"), parameters.ascii("alipay_root_cert_sn")
+        await signatures.check_certificates(passage.app_id, app_cert_sn=serials[0], root_cert_sn=serials[1])
         pairs, sign_type = parameters.values.items(), parameters.ascii("sign_type")
         for keeps_blanks in (True, False):
             text = request_text(pairs, keeps_blanks=keeps_blanks)
-            if is_signed(ring.app_key.public_key, text, parameters.raw("sign"), sign_type=sign_type):
+            if any(is_signed(key, text, parameters.raw("sign"), sign_type=sign_type) for key in keys):
                 passage.doctor = None if keeps_blanks else {"code": "valid", "matched": "without_blanks"}
                 return
-        found = diagnose(await self._evidence(passage, ring))
-        passage.doctor = _record(found)
-        shown = found.string_to_sign[:SUB_MSG_MAX]
-        words = f"无效签名（诊断编号 {passage.id}：{found.cause.say('zh')}）；待签名字符串：{shown}"
-        raise protocol.invalid("signature", words)
-
-    async def _evidence(self, passage: Passage, ring: KeyRing) -> Evidence:
-        others = await self._parts.rings.everybody_else(passage.app_id)
-        return Evidence(
-            kind="request",
-            signature=passage.parameters.ascii("sign"),
-            sign_type=passage.parameters.ascii("sign_type"),
-            keys=[*ring.known(), *others],
-            held=None if ring.app_key is None else ring.app_key.public_key,
-            pairs=tuple(passage.parameters.values.items()),
+        explained = await signatures.explain(passage.app_id, parameters)
+        passage.doctor = explained.record
+        text = request_text(pairs)
+        shown = text[:SUB_MSG_MAX].decode("utf-8", "backslashreplace")
+        raise protocol.invalid(
+            "signature", f"无效签名（诊断编号 {passage.id}：{explained.line}）；待签名字符串：{shown}"
         )
 
     async def _translated(
@@ -234,17 +213,6 @@ class Gateway:
             order=order,
         )
         return await row.translate(call, asked)
-
-
-def _record(found: Diagnosis) -> dict[str, Any]:
-    """A diagnosis as it is stored with its request."""
-    return {
-        "code": found.code,
-        "cause": {"en": found.cause.en, "zh": found.cause.zh},
-        "fix": {"en": found.fix.en, "zh": found.fix.zh},
-        "string_to_sign": found.string_to_sign,
-        "text": {"en": found.say("en"), "zh": found.say("zh")},
-    }
 
 
 def _envelope(request_id: str) -> Envelope:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from platform_core.kernel.commit import Committer, Insert, Plan, Remove
 from platform_core.kernel.database.pools import Database
@@ -81,6 +81,12 @@ class RequestBook:
                 if names:
                     found.setdefault(method, Counter()).update(names)
         return found
+
+    async def find(self, app_id: str, request_id: str) -> Row[Any] | None:
+        """One stored request of an app."""
+        query = select(_requests).where(_requests.c.id == request_id, _requests.c.app_id == app_id)
+        async with self._database.read_auth() as connection:
+            return (await connection.execute(query)).one_or_none()
 
     async def _old(self, app_id: str) -> Sequence[str]:
         query = (

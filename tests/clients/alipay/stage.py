@@ -66,7 +66,7 @@ class Stage:
         made = await bazaar.new_seller()
         self._sellers[made.number] = made
         pair = spelled(made.key)
-        ring = await bazaar.alipay.rings.of(made.app_id)
+        ring = await bazaar.tools.rings.of(made.app_id)
         found = {
             "app_id": made.number,
             "pkcs1": pair.private_pkcs1_pem,
@@ -78,7 +78,7 @@ class Stage:
             "platform_line": public_line(ring.platform.public_key),
         }
         if order.get("is_certified"):
-            files = await bazaar.alipay.rings.certify(made.app_id, pair.public_spki_pem)
+            files = await bazaar.tools.rings.certify(made.app_id, pair.public_spki_pem)
             found |= {"app_cert": files.app, "platform_cert": files.platform, "root_cert": files.root}
         return found
 

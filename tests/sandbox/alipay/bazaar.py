@@ -11,13 +11,12 @@ from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from platform_core.kernel.clock import SystemClock
-from sandbox.simulators.alipay_gateway.actors import OwnApps
+from platform_core.bootstrap.alipay import alipay_tools
 from sandbox.simulators.alipay_gateway.app import AlipayDoor
 from sandbox.simulators.alipay_gateway.assembly import AlipayGateway, Ground, assemble
-from sandbox.simulators.alipay_gateway.key_ring import KeyRings
 from sandbox.simulators.alipay_gateway.keys import public_line
 from sandbox.simulators.alipay_gateway.signing import is_signed, request_text, sign
+from sandbox.simulators.alipay_gateway.tools import AlipayTools
 from tests.capabilities.payments.shop import Shop
 from tests.sandbox.alipay.keys import key
 from tests.sandbox.alipay.scanners import asp_finds, pas_finds
@@ -78,6 +77,7 @@ class Bazaar:
 
     shop: Shop
     alipay: AlipayGateway
+    tools: AlipayTools
     key: RSAPrivateKey
 
     async def new_seller(self, *, scopes: Sequence[str] = SCOPES) -> Seller:
@@ -86,7 +86,7 @@ class Bazaar:
         [grant] = await self.shop.fetch("SELECT app_id FROM access_grant WHERE id = $1", till.grant_id)
         app_id = grant["app_id"]
         number = await self.alipay.numbers.of_app(app_id, merchant_id=till.merchant_id)
-        await self.alipay.rings.upload(app_id, public_line(self.key.public_key()))
+        await self.tools.rings.upload(app_id, public_line(self.key.public_key()))
         return Seller(self, till, app_id, number, self.key)
 
     async def exchange(self, parameters: dict[str, str], *, node_name: str | None = None) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Bazaar:
         [first, *_] = json.loads(body)
         content, signature = pas_finds(body, node_name or first)
         assert asp_finds(body) == (content, signature)
-        public = (await self.alipay.rings.of()).platform.public_key
+        public = (await self.tools.rings.of()).platform.public_key
         sign_type = parameters.get("sign_type", "RSA2")
         sign_type = sign_type if sign_type in ("RSA", "RSA2") else "RSA2"
         assert is_signed(public, content.encode(), signature, sign_type=sign_type)
@@ -135,16 +135,7 @@ def open_bazaar(shop: Shop) -> Bazaar:
         payments=platform.payments,
         ledger=platform.ledger,
     )
-    made = itertools.count()
-    rings = KeyRings(
-        database=platform.database,
-        committer=platform.committer,
-        vault=platform.vault,
-        clock=platform.clock,
-        ids=platform.ids,
-        make_key=lambda: key(f"platform {next(made)}"),
-    )
-    actors = OwnApps(database=platform.database, directory=platform.directory, clock=SystemClock())
-    alipay = assemble(ground, rings=rings, actors=actors)
+    tools = alipay_tools(platform)
+    alipay = assemble(ground, signatures=tools.signatures, actors=tools.authorizations, open_auth=tools)
     shop.app.surround(lambda app: AlipayDoor(app, alipay.gateway))
-    return Bazaar(shop, alipay, key("app"))
+    return Bazaar(shop, alipay, tools, key("app"))

@@ -103,7 +103,7 @@ async def test_scope_merchant_and_rotation_of_keys_are_heeded(bazaar: Bazaar, se
     for biz in ({"trade_no": paid["trade_no"]}, {"out_trade_no": paid["out_trade_no"]}):
         node = await other.ask("alipay.trade.query", biz)
         assert node["sub_code"] == "ACQ.TRADE_NOT_EXIST"
-    await bazaar.alipay.rings.upload(other.app_id, public_line(key("another").public_key()))
+    await bazaar.tools.rings.upload(other.app_id, public_line(key("another").public_key()))
     node = await other.ask("alipay.trade.query", {"out_trade_no": "a1"})
     assert node["sub_code"] == "isv.invalid-signature"
 

@@ -173,9 +173,8 @@ class Gateway:
         keys = await signatures.of_app(passage.app_id)
         if not keys:
             raise GatewayError("40003", "isv.missing-signature-config", "应用未配置公钥或证书")
-        if parameters.raw("app_cert_sn"):
-            serials = parameters.ascii("app_cert_sn"), parameters.ascii("alipay_root_cert_sn")
-            await signatures.check_certificates(passage.app_id, app_cert_sn=serials[0], root_cert_sn=serials[1])
+        serials = parameters.ascii("app_cert_sn"), parameters.ascii("alipay_root_cert_sn")
+        await signatures.check_certificates(passage.app_id, app_cert_sn=serials[0], root_cert_sn=serials[1])
         pairs, sign_type = parameters.values.items(), parameters.ascii("sign_type")
         for keeps_blanks in (True, False):
             text = request_text(pairs, keeps_blanks=keeps_blanks)

@@ -5,46 +5,25 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from platform_core.bootstrap.alipay import alipay_tools
-from platform_core.kernel.clock import SystemClock
-from sandbox.simulators.alipay_gateway.actors import OwnApps
 from sandbox.simulators.alipay_gateway.app import AlipayDoor
 from sandbox.simulators.alipay_gateway.assembly import AlipayGateway, Ground, assemble
-from sandbox.simulators.alipay_gateway.protocol import Parameters
-from sandbox.simulators.alipay_gateway.seams import Explained
-from sandbox.simulators.alipay_gateway.signing import PlatformKey, is_signed, request_text, sign
+from sandbox.simulators.alipay_gateway.keys import public_line
+from sandbox.simulators.alipay_gateway.signing import is_signed, request_text, sign
+from sandbox.simulators.alipay_gateway.tools import AlipayTools
 from tests.capabilities.payments.shop import Shop
+from tests.sandbox.alipay.keys import key
 from tests.sandbox.alipay.scanners import asp_finds, pas_finds
 from tests.support.world import Till
 
 SCOPES = ("payments:write", "payments:read", "refunds:write", "refunds:read", "ledger:read")
 _numbers = itertools.count(1)
-
-
-class KeysInHand:
-    """Signatures without a store: what stands here is what the apps and the platform have."""
-
-    def __init__(self, platform: RSAPrivateKey) -> None:
-        self.platform = PlatformKey("test", platform)
-        self.of_apps: dict[str, list[RSAPublicKey]] = {}
-
-    async def of_app(self, app_id: str) -> Sequence[RSAPublicKey]:
-        return self.of_apps.get(app_id, ())
-
-    async def of_platform(self, app_id: str | None) -> PlatformKey:
-        return self.platform
-
-    async def check_certificates(self, app_id: str, *, app_cert_sn: str, root_cert_sn: str) -> None:
-        raise AssertionError("no certificates here")
-
-    async def explain(self, app_id: str, parameters: Parameters) -> Explained:
-        return Explained("签名与应用公钥不符", {"code": "unknown"})
 
 
 @dataclass
@@ -57,7 +36,7 @@ class Seller:
     number: str
     key: RSAPrivateKey
 
-    def signed(self, method: str, biz: dict[str, Any] | None = None, **parameters: str | None) -> dict[str, str]:
+    def signed(self, method: str | None, biz: dict[str, Any] | None = None, **parameters: str | None) -> dict[str, str]:
         """The parameters of a request; None takes one away, and `sign` is made last unless it is given."""
         given = {
             "app_id": self.number,
@@ -70,7 +49,7 @@ class Seller:
             **parameters,
         }
         kept = {name: value for name, value in given.items() if value is not None}
-        if "sign" not in given:
+        if "sign" not in parameters:
             text = request_text((name.encode(), value.encode()) for name, value in kept.items())
             kept["sign"] = sign(self.key, text, sign_type=kept.get("sign_type", "RSA2"))
         return kept
@@ -98,9 +77,8 @@ class Bazaar:
 
     shop: Shop
     alipay: AlipayGateway
-    keys: KeysInHand
+    tools: AlipayTools
     key: RSAPrivateKey
-    sellers: list[Seller] = field(default_factory=list)
 
     async def new_seller(self, *, scopes: Sequence[str] = SCOPES) -> Seller:
         """A new merchant whose own app has a key at the gateway."""
@@ -108,7 +86,7 @@ class Bazaar:
         [grant] = await self.shop.fetch("SELECT app_id FROM access_grant WHERE id = $1", till.grant_id)
         app_id = grant["app_id"]
         number = await self.alipay.numbers.of_app(app_id, merchant_id=till.merchant_id)
-        self.keys.of_apps[app_id] = [self.key.public_key()]
+        await self.tools.rings.upload(app_id, public_line(self.key.public_key()))
         return Seller(self, till, app_id, number, self.key)
 
     async def exchange(self, parameters: dict[str, str], *, node_name: str | None = None) -> dict[str, Any]:
@@ -119,7 +97,7 @@ class Bazaar:
         [first, *_] = json.loads(body)
         content, signature = pas_finds(body, node_name or first)
         assert asp_finds(body) == (content, signature)
-        public = self.keys.platform.public_key
+        public = (await self.tools.rings.of()).platform.public_key
         sign_type = parameters.get("sign_type", "RSA2")
         sign_type = sign_type if sign_type in ("RSA", "RSA2") else "RSA2"
         assert is_signed(public, content.encode(), signature, sign_type=sign_type)
@@ -145,9 +123,9 @@ def new_code() -> str:
     return f"28{next(_numbers):016d}"
 
 
-def open_bazaar(shop: Shop, *, platform_key: RSAPrivateKey, app_key: RSAPrivateKey) -> Bazaar:
+def open_bazaar(shop: Shop) -> Bazaar:
     """Put the gateway in front of a shop whose database is a sandbox's."""
-    platform, keys = shop.platform, KeysInHand(platform_key)
+    platform = shop.platform
     ground = Ground(
         database=platform.database,
         committer=platform.committer,
@@ -157,7 +135,7 @@ def open_bazaar(shop: Shop, *, platform_key: RSAPrivateKey, app_key: RSAPrivateK
         payments=platform.payments,
         ledger=platform.ledger,
     )
-    actors = OwnApps(database=platform.database, directory=platform.directory, clock=SystemClock())
-    alipay = assemble(ground, signatures=keys, actors=actors, open_auth=alipay_tools(platform))
+    tools = alipay_tools(platform)
+    alipay = assemble(ground, signatures=tools.signatures, actors=tools.authorizations, open_auth=tools)
     shop.app.surround(lambda app: AlipayDoor(app, alipay.gateway))
-    return Bazaar(shop, alipay, keys, app_key)
+    return Bazaar(shop, alipay, tools, key("app"))

@@ -9,7 +9,6 @@ import pytest
 
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.database.embedded import EmbeddedPostgres
-from sandbox.simulators.alipay_gateway.keys import generate
 from tests.capabilities.payments.shop import open_shop
 from tests.sandbox.alipay.bazaar import Bazaar, Seller, open_bazaar
 
@@ -23,7 +22,7 @@ async def bazaar(
     clock = ManualClock(datetime.now(UTC))
     home = tmp_path_factory.mktemp("bazaar")
     async with open_shop(postgres.url("alipay_bazaar"), clock=clock, home=home) as shop:
-        yield open_bazaar(shop, platform_key=generate(), app_key=generate())
+        yield open_bazaar(shop)
 
 
 @pytest.fixture

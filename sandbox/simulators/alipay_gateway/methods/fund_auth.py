@@ -207,7 +207,8 @@ async def _asked_operation(call: Call, payment: Read, number: Number, asked: Det
     if asked.operation_id is not None:
         behind = await call.services.numbers.behind(call.merchant_id, "operation", asked.operation_id)
         wanted = None if behind is None else behind.native_id
-        found = next((row for row in payment["transactions"] if row["id"] == wanted), None)
+        rows: list[Read] = payment["transactions"]
+        found = next((row for row in rows if row["id"] == wanted), None)
     elif asked.out_request_no is not None:
         is_freeze_itself = asked.out_request_no == number.facts.request_no
         found = _operation(payment, asked.out_request_no)

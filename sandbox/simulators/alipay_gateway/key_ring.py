@@ -140,11 +140,7 @@ class KeyRings:
 
         KeyRefused for what is no public RSA key of 2048 bits or more, and for the platform's own.
         """
-        public = read_public_key(text)
-        ring = await self.of(app_id)
-        if public in (ring.platform.public_key, *ring.platform_before):
-            message = "This is the platform's public key. Upload your own; the platform's belongs into your client."
-            raise KeyRefused("public_key", message)
+        public, ring = await self._own(app_id, text)
         present = ring.app_key
         if present is not None and present.public_key == public and present.certificate is None:
             return present
@@ -152,8 +148,7 @@ class KeyRings:
 
     async def certify(self, app_id: str, text: str) -> CertificateFiles:
         """Give an app a certificate for its public key; it is in certificate mode from now on. KeyRefused as above."""
-        public = read_public_key(text)
-        await self.of(app_id)  # makes the authorities, if nobody did before
+        public, _ = await self._own(app_id, text)
         rows = await self._rows(app_id)
         issuer = self._authority(next(row for row in rows if row.role == "issuer"))
         made = certificates.issue(public, issuer, common_name=app_id, serial=self._serial(), now=self._clock.now())
@@ -188,6 +183,14 @@ class KeyRings:
         """A new platform key, for one app or (blank) for all that have none of their own. Counts at once."""
         await self.of()
         return await self._make_platform(app_id)
+
+    async def _own(self, app_id: str, text: str) -> tuple[RSAPublicKey, KeyRing]:
+        """A key that an app may have, and its ring before. Raises KeyRefused."""
+        public, ring = read_public_key(text), await self.of(app_id)
+        if public in (ring.platform.public_key, *ring.platform_before):
+            message = "This is the platform's public key. Upload your own; the platform's belongs into your client."
+            raise KeyRefused("public_key", message)
+        return public, ring
 
     async def _rows(self, app_id: str) -> Sequence[Row[Any]]:
         """Everything of the app's and what all share; of each role the newest first."""

@@ -60,7 +60,7 @@ class TradeNotices:
         body = msgspec.json.decode(event.body)
         payment = await self._payment(event.merchant_id, body.get("payment_id", body["id"]))
         if event.type.startswith("payment."):
-            payment |= {name: body[name] for name in ("amounts", "state", "captured_at")}  # as of the event
+            payment |= {name: body[name] for name in ("amounts", "state")}  # as of the event
         numbers = await self._numbers_of(event.merchant_id, payment)
         told = self._trade(event, body, payment, numbers)
         if told is None:

@@ -16,6 +16,7 @@ from platform_core.bootstrap.commands import (
     plugin_replay,
     staff,
 )
+from platform_core.bootstrap.commands.alipay_methods import methods as alipay_methods
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -44,6 +45,11 @@ app.add_typer(parties.client_app, name="app")
 for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
+sandbox_commands = typer.Typer(help="What a sandbox has besides.", no_args_is_help=True)
+alipay_commands = typer.Typer(help="The Alipay-compatible gateway of a sandbox.", no_args_is_help=True)
+alipay_commands.command("methods")(alipay_methods)
+sandbox_commands.add_typer(alipay_commands, name="alipay")
+app.add_typer(sandbox_commands, name="sandbox")
 app.command()(trigger)
 app.command()(demo)
 

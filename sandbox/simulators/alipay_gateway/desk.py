@@ -166,6 +166,14 @@ class Desk:
         rows = await self.tools.inbox.page(number, after=after, limit=limit)
         return [self._message(row, number) for row in rows]
 
+    async def message(self, message_id: str) -> MessageRead:
+        """One message. Raises NotThere."""
+        number = await self.number()
+        row = await self.tools.inbox.find(number, message_id)
+        if row is None:
+            raise NotThere(message_id)
+        return self._message(row, number)
+
     async def forward(self, message_id: str, address: str) -> ForwardRead:
         """Send a message on as it came. Raises NotThere."""
         row = await self.tools.inbox.find(await self.number(), message_id)

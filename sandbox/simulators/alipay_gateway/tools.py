@@ -94,6 +94,16 @@ class AlipayTools:
         """Who does which kind of due work."""
         return {SEND: self.notices.send}
 
+    async def find_app(self, text: str) -> str | None:
+        """The native id of an app that is named by its id, its client's id, or its number."""
+        if text.isdecimal():
+            number = await self.numbers.app_behind(text)
+            return None if number is None else number.native_id
+        async with self.identity.database.read_auth() as connection:
+            client = await repository.read_client(connection, text)
+            app = await repository.read_app(connection, text if client is None else client.app_id)
+        return None if app is None else str(app.id)
+
     async def app_number(self, app_id: str) -> str:
         """An app's number, minted when first asked for. LookupError for an app that there is not."""
         async with self.identity.database.read_auth() as connection:

@@ -18,10 +18,28 @@ from tests.sandbox.alipay.test_envelope import HOSTILE
 pytestmark = pytest.mark.unit
 DAY, AT = date(2026, 11, 22), datetime(2026, 11, 23, 1, 0, 5, tzinfo=UTC)
 NAMES = (
-    ("payment_id", "out_trade_no", "transaction_id", "out_request_no", "provider", "provider_reference", "form")
-    + ("store_id", "terminal_id", "operator_id", "order_amount", "customer_paid", "funded_discount")
-    + ("merchant_discount", "points_value", "refund_amount", "fee", "split_amount", "net_amount", "account")
-    + ("transfer_id", "note")
+    "payment_id",
+    "out_trade_no",
+    "transaction_id",
+    "out_request_no",
+    "provider",
+    "provider_reference",
+    "form",
+    "store_id",
+    "terminal_id",
+    "operator_id",
+    "order_amount",
+    "customer_paid",
+    "funded_discount",
+    "merchant_discount",
+    "points_value",
+    "refund_amount",
+    "fee",
+    "split_amount",
+    "net_amount",
+    "account",
+    "transfer_id",
+    "note",
 )
 BLANK = dict.fromkeys(NAMES, "")
 

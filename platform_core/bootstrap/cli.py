@@ -17,6 +17,7 @@ from platform_core.bootstrap.commands import (
     sandbox_alipay,
     staff,
 )
+from platform_core.bootstrap.commands.alipay_methods import methods as alipay_methods
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.migrate import migrate
@@ -45,9 +46,10 @@ app.add_typer(parties.client_app, name="app")
 for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
-sandbox = typer.Typer(help="Tools of a sandbox.", no_args_is_help=True)
-sandbox.add_typer(sandbox_alipay.app, name="alipay")
-app.add_typer(sandbox, name="sandbox")
+sandbox_alipay.app.command("methods")(alipay_methods)
+sandbox_commands = typer.Typer(help="What a sandbox has besides.", no_args_is_help=True)
+sandbox_commands.add_typer(sandbox_alipay.app, name="alipay")
+app.add_typer(sandbox_commands, name="sandbox")
 app.command()(trigger)
 app.command()(demo)
 

@@ -12,6 +12,7 @@ from platform_core.kernel.database.pools import Database
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.service import LedgerService
 from sandbox.simulators.alipay_gateway.calls import Services
+from sandbox.simulators.alipay_gateway.cashier import Cashier, Wallet
 from sandbox.simulators.alipay_gateway.faults import Faults
 from sandbox.simulators.alipay_gateway.gateway import Gateway, GatewayParts
 from sandbox.simulators.alipay_gateway.numbers import Numbers
@@ -21,7 +22,7 @@ from sandbox.simulators.alipay_gateway.seams import Actors, OpenAuth, Signatures
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What the platform hands over. `clock`: the sandbox's."""
+    """What the platform hands over. `clock`: the sandbox's; `wallet`: where test customers pay."""
 
     database: Database
     committer: Committer
@@ -30,6 +31,7 @@ class Ground:
     access: Access
     payments: Payments
     ledger: LedgerService
+    wallet: Wallet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class AlipayGateway:
     numbers: Numbers
     book: RequestBook
     faults: Faults
+    cashier: Cashier
 
 
 def assemble(ground: Ground, *, signatures: Signatures, actors: Actors, open_auth: OpenAuth) -> AlipayGateway:
@@ -62,4 +65,11 @@ def assemble(ground: Ground, *, signatures: Signatures, actors: Actors, open_aut
         clock=clock,
         ids=ground.ids,
     )
-    return AlipayGateway(gateway=Gateway(parts), services=services, numbers=numbers, book=book, faults=faults)
+    return AlipayGateway(
+        gateway=Gateway(parts),
+        services=services,
+        numbers=numbers,
+        book=book,
+        faults=faults,
+        cashier=Cashier(numbers=numbers, wallet=ground.wallet),
+    )

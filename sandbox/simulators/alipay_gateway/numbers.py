@@ -27,7 +27,8 @@ class TradeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `app_number`, `auth_app_number`: who asked, and the pseudo app of the merchant it asked for. `payment_id` and
     `capture_no`: of a trade that is the capture of a freeze; its refunds are `refund_numbers`. `request_no`: the number
-    under which a freeze was asked for. `is_scanned`: a wallet has read the code, so the trade exists.
+    under which a freeze was asked for. `code`: of the QR code that was shown; `is_scanned`: a wallet has read it, so
+    the trade exists.
     """
 
     app_number: str = ""
@@ -43,6 +44,7 @@ class TradeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_no: str = ""
     refund_numbers: Sequence[str] = ()
     is_scanned: bool = False
+    code: str = ""
 
 
 class Number(msgspec.Struct, frozen=True):
@@ -105,6 +107,10 @@ class Numbers:
     async def named(self, merchant_id: str, kind: Kind, out_no: str) -> Number | None:
         """What stands under the merchant's own number."""
         return await self._find(merchant_id, _ids.c.kind == kind, _ids.c.out_no == out_no)
+
+    async def behind_code(self, merchant_id: str, code: str) -> Number | None:
+        """The trade whose QR code says this."""
+        return await self._find(merchant_id, _ids.c.kind == "trade", _ids.c.facts["code"].astext == code)
 
     async def begun(self, merchant_id: str, kind: Kind, out_no: str, **facts: Any) -> Number:
         """The number of what is about to be asked for, with what is to be remembered of the request.

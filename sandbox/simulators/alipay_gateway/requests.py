@@ -71,16 +71,8 @@ class RequestBook:
         await self._committer.commit(plan)
 
     async def unused(self, app_id: str | None = None) -> dict[str, Counter[str]]:
-        """By method, how often each field that nobody reads was sent; of one app, or of all."""
-        query = select(_requests.c.method, _requests.c.unused)
-        if app_id is not None:
-            query = query.where(_requests.c.app_id == app_id)
-        found: dict[str, Counter[str]] = {}
-        async with self._database.read_auth() as connection:
-            for method, names in await connection.execute(query):
-                if names:
-                    found.setdefault(method, Counter()).update(names)
-        return found
+        """See `read_unused`."""
+        return await read_unused(self._database, app_id)
 
     async def find(self, app_id: str, request_id: str) -> Row[Any] | None:
         """One stored request of an app."""
@@ -102,3 +94,16 @@ class RequestBook:
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+async def read_unused(database: Database, app_id: str | None = None) -> dict[str, Counter[str]]:
+    """By method, how often each field that nobody reads was sent; of one app, or of all."""
+    query = select(_requests.c.method, _requests.c.unused)
+    if app_id is not None:
+        query = query.where(_requests.c.app_id == app_id)
+    found: dict[str, Counter[str]] = {}
+    async with database.read_auth() as connection:
+        for method, names in await connection.execute(query):
+            if names:
+                found.setdefault(method, Counter()).update(names)
+    return found

@@ -112,10 +112,10 @@ async def _client(python: str, name: str) -> Client:
     return Client(process)
 
 
-async def _serve(app: Any, address: str, protocol: Any) -> uvicorn.Server:
+async def _serve(app: Any, address: str, protocol: Any, *, port: int = 80) -> uvicorn.Server:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((address, 80))
+    listener.bind((address, port))
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the stage has its own end
@@ -133,6 +133,7 @@ async def main(job: dict[str, Any]) -> None:
         shop = await stack.enter_async_context(open_shop(job["database_url"], clock=clock, home=Path(job["home"])))
         stage = Stage(open_bazaar(shop))
         servers = [await _serve(shop.app, *PARSERS[name]) for name in PARSERS]
+        servers.append(await _serve(shop.app, "127.0.0.1", OneWriteProtocol, port=8080))  # what the documents say
         clients = {name: await _client(python, name) for name, python in job["clients"].items()}
         reader = asyncio.StreamReader(limit=2**22)
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from platform_core.bootstrap.alipay import alipay_tools
+from platform_core.bootstrap.alipay import alipay_gateway, alipay_tools
 from sandbox.simulators.alipay_gateway.app import AlipayDoor
-from sandbox.simulators.alipay_gateway.assembly import AlipayGateway, Ground, assemble
+from sandbox.simulators.alipay_gateway.assembly import AlipayGateway
 from sandbox.simulators.alipay_gateway.keys import public_line
+from sandbox.simulators.alipay_gateway.router_play import play_router
 from sandbox.simulators.alipay_gateway.signing import is_signed, request_text, sign
 from sandbox.simulators.alipay_gateway.tools import AlipayTools
 from tests.capabilities.payments.shop import Shop
@@ -22,7 +23,7 @@ from tests.sandbox.alipay.keys import key
 from tests.sandbox.alipay.scanners import asp_finds, pas_finds
 from tests.support.world import Till
 
-SCOPES = ("payments:write", "payments:read", "refunds:write", "refunds:read", "ledger:read")
+SCOPES = ("payments:write", "payments:read", "refunds:write", "refunds:read", "ledger:read", "testbed:write")
 _numbers = itertools.count(1)
 
 
@@ -123,19 +124,20 @@ def new_code() -> str:
     return f"28{next(_numbers):016d}"
 
 
+@dataclass(frozen=True, slots=True)
+class DirectWallet:
+    """The customer's side of the acquirer in process."""
+
+    shop: Shop
+
+    async def scan(self, merchant_id: str, code: str, *, scenario: str) -> str:
+        return self.shop.acquirer.scan(code, scenario)
+
+
 def open_bazaar(shop: Shop) -> Bazaar:
     """Put the gateway in front of a shop whose database is a sandbox's."""
-    platform = shop.platform
-    ground = Ground(
-        database=platform.database,
-        committer=platform.committer,
-        clock=platform.clock,
-        ids=platform.ids,
-        access=platform.access,
-        payments=platform.payments,
-        ledger=platform.ledger,
-    )
-    tools = alipay_tools(platform)
-    alipay = assemble(ground, signatures=tools.signatures, actors=tools.authorizations, open_auth=tools)
+    tools = alipay_tools(shop.platform)
+    alipay = alipay_gateway(shop.platform, tools, wallet=DirectWallet(shop))
+    shop.app.include_router(play_router(alipay.cashier, alipay.faults))
     shop.app.surround(lambda app: AlipayDoor(app, alipay.gateway))
     return Bazaar(shop, alipay, tools, key("app"))

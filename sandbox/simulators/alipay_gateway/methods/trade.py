@@ -294,6 +294,7 @@ async def precreate(call: Call, asked: PrecreateAsked) -> Node:
     if action.get("type") != "show_qr":
         _check_same(trade.payment, asked)
         return paid_answer(trade)  # which raises why there is no code
+    await call.services.numbers.remember(trade.number, code=action["code"])
     return answered(out_trade_no=trade.out_trade_no, qr_code=action["code"])
 
 

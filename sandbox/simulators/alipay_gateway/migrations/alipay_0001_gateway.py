@@ -22,6 +22,7 @@ CREATE TABLE sim_alipay_id (
   UNIQUE (kind, native_id),
   UNIQUE (merchant_id, kind, out_no)
 );
+CREATE INDEX sim_alipay_id_code ON sim_alipay_id (merchant_id, (facts->>'code')) WHERE facts->>'code' IS NOT NULL;
 
 CREATE TABLE sim_alipay_request (
   id text PRIMARY KEY,

@@ -54,6 +54,7 @@ class Call:
     method: str
     app_number: str
     digest: str
+    sign_type: str = "RSA2"
     notify_url: str = ""
     return_url: str = ""
     order: Mapping[str, Any]

@@ -208,6 +208,7 @@ class Gateway:
             method=row.name,
             app_number=number.id,
             digest=digest_of(business, order),
+            sign_type=parameters.ascii("sign_type"),
             notify_url=protocol.text_of(parameters, "notify_url"),
             return_url=protocol.text_of(parameters, "return_url"),
             order=order,

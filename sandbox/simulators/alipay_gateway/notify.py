@@ -88,6 +88,7 @@ class TradeNotices:
             sequence=event.sequence,
             address=facts.notify_url,
             fields={name: value for name, value in whole.items() if value},
+            sign_type=facts.sign_type or "RSA2",
         )
         return Plan(event.merchant_id, parts)
 

@@ -28,7 +28,7 @@ class TradeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `app_number`, `auth_app_number`: who asked, and the pseudo app of the merchant it asked for. `payment_id` and
     `capture_no`: of a trade that is the capture of a freeze; its refunds are `refund_numbers`. `request_no`: the number
     under which a freeze was asked for. `code`: of the QR code that was shown; `is_scanned`: a wallet has read it, so
-    the trade exists.
+    the trade exists. `sign_type`: of the request, by which notices are signed.
     """
 
     app_number: str = ""
@@ -39,6 +39,7 @@ class TradeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: str = ""
     subject: str = ""
     buyer_number: str = ""
+    sign_type: str = ""
     payment_id: str = ""
     capture_no: str = ""
     request_no: str = ""

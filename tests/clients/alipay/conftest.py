@@ -110,6 +110,20 @@ async def open_client(
 ) -> Shopkeeper:
     """A new seller, and a client of a kind that speaks for it: plain, dc (certificates), asp."""
     seller = await theatre.tell("stage", "seller", is_certified=kind == "dc")
+    return await configured(theatre, kind, seller, parser=parser, sign_type=sign_type, charset=charset)
+
+
+async def configured(
+    theatre: Theatre,
+    kind: str,
+    seller: dict[str, Any],
+    *,
+    parser: str = "httptools",
+    sign_type: str = "RSA2",
+    charset: str = "utf-8",
+    **more: str,
+) -> Shopkeeper:
+    """A client with an app's keys; `more`: what else its library takes."""
     client = "asp" if kind == "asp" else "pas"
     name = f"{kind}-{seller['app_id']}"
     keys = (
@@ -118,14 +132,6 @@ async def open_client(
         else {"private_key": seller["pkcs8"], "platform_key": seller["platform_pem"], "kind": kind}
     )
     files = {part: seller[part] for part in ("app_cert", "platform_cert", "root_cert") if part in seller}
-    await theatre.tell(
-        client,
-        "open",
-        name=name,
-        gateway=ADDRESSES[parser],
-        app_id=seller["app_id"],
-        sign_type=sign_type,
-        **keys,
-        **files,
-    )
+    job = {"gateway": ADDRESSES[parser], "app_id": seller["app_id"], "sign_type": sign_type, **keys, **files, **more}
+    await theatre.tell(client, "open", name=name, **job)
     return Shopkeeper(theatre, client, name, seller["app_id"])

@@ -17,16 +17,25 @@ import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
+import asyncpg
 import uvicorn
 from cryptography.hazmat.primitives import serialization
 
+from platform_core.identity.consent import ScopeWish
 from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.http.one_write import OneWriteProtocol
+from platform_core.kernel.i18n import Text
 from sandbox.simulators.alipay_gateway.keys import public_line, spelled
+from sandbox.simulators.alipay_gateway.notices import Heard
 from tests.capabilities.payments.shop import open_shop
-from tests.sandbox.alipay.bazaar import Bazaar, Seller, open_bazaar
+from tests.consoles.browser import REDIRECT, answer_of, fields_of, sign_in
+from tests.sandbox.alipay.bazaar import Bazaar, open_bazaar
+from tests.sandbox.alipay.keys import key
+from tests.sandbox.alipay.tools.yard import Yard, open_yard
+from tests.support.world import ORIGIN, Till
 
 PARSERS = {"httptools": ("127.0.0.1", OneWriteProtocol), "h11": ("127.0.0.2", "h11")}
 HERE = Path(__file__).parent
@@ -49,12 +58,18 @@ class Client:
         return told
 
 
-class Stage:
-    """Obeys orders that no client can carry out: new sellers, time, the customer's phone, the books."""
+SHOP: Final = "http://shop.test/notify"
+ISV_SCOPES: Final = ("payments:read", "payments:write", "refunds:read", "refunds:write")
 
-    def __init__(self, bazaar: Bazaar) -> None:
+
+class Stage:
+    """Obeys orders that no client can carry out: new sellers, time, the customer's phone, the owner's consent."""
+
+    def __init__(self, bazaar: Bazaar, yard: Yard) -> None:
         self._bazaar = bazaar
-        self._sellers: dict[str, Seller] = {}
+        self._yard = yard
+        self._tills: dict[str, Till] = {}
+        yard.shops.answers[SHOP] = Heard(200, b"success", None)
 
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """The outcome of one order."""
@@ -62,25 +77,66 @@ class Stage:
 
     async def seller(self, order: dict[str, Any]) -> dict[str, Any]:
         """A new merchant with an app, and everything that its clients configure."""
-        bazaar = self._bazaar
-        made = await bazaar.new_seller()
-        self._sellers[made.number] = made
-        pair = spelled(made.key)
-        ring = await bazaar.tools.rings.of(made.app_id)
-        found = {
-            "app_id": made.number,
-            "pkcs1": pair.private_pkcs1_pem,
-            "pkcs8": pair.private_pkcs8_pem,
-            "pkcs1_line": pair.private_pkcs1_line,
-            "platform_pem": ring.platform.public_key.public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            ).decode(),
-            "platform_line": public_line(ring.platform.public_key),
-        }
+        made = await self._bazaar.new_seller()
+        self._tills[made.number] = made.till
+        found = await self._configured(made.app_id, made.number)
         if order.get("is_certified"):
-            files = await bazaar.tools.rings.certify(made.app_id, pair.public_spki_pem)
+            files = await self._bazaar.tools.rings.certify(made.app_id, spelled(made.key).public_spki_pem)
             found |= {"app_cert": files.app, "platform_cert": files.platform, "root_cert": files.root}
         return found
+
+    async def isv(self, _: dict[str, Any]) -> dict[str, Any]:
+        """An ISV's app, let in by the owner of a new merchant: what the app configures, and the code that came back."""
+        app, till = await self._yard.isv_app(), await self._bazaar.shop.new_till()
+        wishes = [ScopeWish(scope, purpose=Text(en="to work", zh="工作所需")) for scope in ISV_SCOPES]
+        await self._bazaar.shop.platform.consent.declare_scopes(app.app_id, wishes)
+        self._tills[app.number] = till
+        return await self._configured(app.app_id, app.number) | {"code": await self._let_in(app.number, till)}
+
+    async def again(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The same owner lets the app in once more."""
+        return {"code": await self._let_in(order["app_id"], self._tills[order["app_id"]])}
+
+    async def revoke(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The merchant ends what it gave."""
+        platform, till = self._bazaar.shop.platform, self._tills[order["app_id"]]
+        number = await self._bazaar.alipay.numbers.app_behind(order["app_id"])
+        assert number is not None
+        grant = await platform.grants.active_of(str(number.native_id), till.merchant_id)
+        assert grant is not None
+        await platform.grants.revoke(grant.id, by="per_owner", why="no longer used")
+        return {}
+
+    async def notices(self, order: dict[str, Any]) -> dict[str, Any]:
+        """What a worker would have told the shop by now: the notices' fields, in the order in which they were sent."""
+        merchant_id = self._tills[order["app_id"]].merchant_id
+        self._yard.shops.told.clear()
+        await self._yard.follow(merchant_id)
+        await self._yard.send(merchant_id)
+        forms = [form for address, form in self._yard.shops.told if address == SHOP]
+        return {"told": [dict(parse_qsl(form.decode(), keep_blank_values=True, strict_parsing=True)) for form in forms]}
+
+    async def _configured(self, app_id: str, number: str) -> dict[str, Any]:
+        pair = spelled(key("app"))
+        platform = (await self._bazaar.tools.rings.of(app_id)).platform.public_key
+        spki = platform.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return {
+            "app_id": number,
+            "pkcs8": pair.private_pkcs8_pem,
+            "pkcs1_line": pair.private_pkcs1_line,
+            "platform_pem": spki.decode(),
+            "platform_line": public_line(platform),
+        }
+
+    async def _let_in(self, number: str, till: Till) -> str:
+        """The owner follows the app's link, signs in and agrees; the code with which the browser comes back."""
+        browser = await sign_in(self._yard.world, till.merchant_id)
+        asked = urlencode({"app_id": number, "redirect_uri": REDIRECT, "state": "s"})
+        answer = await browser.get(f"/oauth2/appToAppAuth.htm?{asked}")
+        path = str(answer.headers["location"]).removeprefix(ORIGIN)
+        shown = await browser.get(path)
+        left = await browser.post(path, {**fields_of(shown.text), "decision": "allow"})
+        return answer_of(left.headers["location"])["app_auth_code"]
 
     async def later(self, order: dict[str, Any]) -> dict[str, Any]:
         """Let time pass."""
@@ -93,7 +149,7 @@ class Stage:
 
     async def native(self, order: dict[str, Any]) -> dict[str, Any]:
         """The payment as the native API shows it, and what the wallet holds of it."""
-        till = self._sellers[order["app_id"]].till
+        till = self._tills[order["app_id"]]
         payment: dict[str, Any] = (await till.get(f"/payments/out_trade_no:{order['out_trade_no']}")).json()
         keys = {row["id"] for row in await self._bazaar.shop.transactions(payment["id"])}
         return {**payment, "collected_minor": self._bazaar.shop.acquirer.collected(keys)}
@@ -130,8 +186,11 @@ async def main(job: dict[str, Any]) -> None:
     """Open everything, say so, obey until the input ends."""
     async with AsyncExitStack() as stack:
         clock = ManualClock(datetime.now(UTC))
-        shop = await stack.enter_async_context(open_shop(job["database_url"], clock=clock, home=Path(job["home"])))
-        stage = Stage(open_bazaar(shop))
+        url, home = job["database_url"], Path(job["home"])
+        shop = await stack.enter_async_context(open_shop(url, clock=clock, home=home, is_sandbox=True))
+        owner = await asyncpg.connect(url)
+        stack.push_async_callback(owner.close)
+        stage = Stage(open_bazaar(shop), open_yard(shop, clock, owner))
         servers = [await _serve(shop.app, *PARSERS[name]) for name in PARSERS]
         servers.append(await _serve(shop.app, "127.0.0.1", OneWriteProtocol, port=8080))  # what the documents say
         clients = {name: await _client(python, name) for name, python in job["clients"].items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.alipay.conftest import Shopkeeper, Theatre, open_client
+from tests.clients.alipay.conftest import Shopkeeper, Theatre, configured, open_client
 from tests.sandbox.alipay.test_envelope import HOSTILE
 
 pytestmark = pytest.mark.clients
@@ -174,3 +174,62 @@ async def test_amounts_as_numbers_and_named_methods_of_the_library(theatre: Thea
     paid = await theatre.tell("pas", "named", name=shop.name, method="api_alipay_trade_pay", arguments=arguments)
     assert (paid["code"], paid["total_amount"]) == ("10000", "0.01")
     assert (await shop.native(number))["amounts"]["captured_minor"] == 1
+
+
+async def test_an_isvs_client_exchanges_its_code_calls_for_the_merchant_and_is_let_go(theatre: Theatre) -> None:
+    """python-alipay-sdk's ISVAliPay: authorise, exchange, pay for the merchant, ask what the token is good for, revoke.
+
+    Its own exchange, the property app_auth_token, sends the code as a refresh token (3.4.0); its function does not.
+    """
+    seller = await theatre.tell("stage", "isv")
+    fresh = await configured(theatre, "isv", seller, app_auth_code=seller["code"])
+    named = {"method": "api_alipay_open_auth_token_app", "arguments": {}}
+    first = (await theatre.tell("pas", "named", name=fresh.name, **named))["app_auth_token"]
+    shop = await configured(theatre, "isv", seller, app_auth_token=first)
+    paid = await pay(shop, total_amount="20.00")
+    native = await shop.native(paid["out_trade_no"])
+    assert (native["state"], native["amounts"]["captured_minor"]) == ("captured", 2_000)
+    about = await shop.call("alipay.open.auth.token.app.query", {"app_auth_token": first})
+    assert about["status"] == "valid"
+    assert "alipay.trade.pay" in about["auth_methods"]
+    await shop.stage("revoke", app_id=shop.app_id)
+    refused = await shop.call("alipay.trade.query", {"out_trade_no": paid["out_trade_no"]})
+    assert (refused["code"], refused["sub_code"]) == ("20001", "aop.invalid-app-auth-token")
+
+
+async def test_tokens_are_exchanged_refreshed_and_replaced_through_alipay_sdk_python(theatre: Theatre) -> None:
+    seller = await theatre.tell("stage", "isv")
+    shop = await configured(theatre, "asp", seller)
+    method = "alipay.open.auth.token.app"
+    first = await shop.call(method, {"grant_type": "authorization_code", "code": seller["code"]})
+    assert first["expires_in"] == "31536000"
+    twice = await shop.call(method, {"grant_type": "authorization_code", "code": seller["code"]})
+    assert twice["code"] != "10000"
+    refreshed = await shop.call(method, {"grant_type": "refresh_token", "refresh_token": first["app_refresh_token"]})
+    tokens = [first["app_auth_token"], refreshed["app_auth_token"]]
+    number = new_no()
+    biz = {"out_trade_no": number, "total_amount": "3.00", "subject": "代商户", "auth_code": new_code()}
+    answers = [await shop.call("alipay.trade.pay", biz, more={"app_auth_token": token}) for token in tokens]
+    assert [answer["code"] for answer in answers] == ["20001", "10000"]
+    again = (await shop.stage("again", app_id=shop.app_id))["code"]
+    await shop.call(method, {"grant_type": "authorization_code", "code": again})
+    old = await shop.call("alipay.trade.query", {"out_trade_no": number}, more={"app_auth_token": tokens[1]})
+    assert old["code"] == "20001"
+
+
+@pytest.mark.parametrize("kind", ["plain", "asp"])
+@pytest.mark.parametrize("sign_type", SIGN_TYPES)
+async def test_notices_are_verified_by_the_client_whatever_is_in_them(
+    theatre: Theatre, kind: str, sign_type: str
+) -> None:
+    shop = await open_client(theatre, kind, sign_type=sign_type)
+    address = "http://shop.test/notify"
+    more = {"notify_url": address} if kind == "asp" else {"more": {"notify_url": address}}
+    for text in HOSTILE[:14]:
+        biz = {"out_trade_no": new_no(), "total_amount": "8.88", "subject": text, "body": text, "auth_code": new_code()}
+        await shop.call("alipay.trade.pay", biz | {"scene": "bar_code", "passback_params": text}, **more)
+        [fields] = (await shop.stage("notices", app_id=shop.app_id))["told"]
+        assert (fields["trade_status"], fields["total_amount"]) == ("TRADE_SUCCESS", "8.88")
+        assert (fields["subject"], fields["body"], fields["passback_params"]) == (text, text, text)
+        assert "" not in fields.values()
+        assert (await theatre.tell(shop.client, "verify", name=shop.name, fields=fields))["verified"]

@@ -100,6 +100,7 @@ async def freeze(call: Call, asked: FreezeAsked) -> Node:
             "freeze",
             asked.out_order_no,
             app_number=call.app_number,
+            sign_type=call.sign_type,
             notify_url=call.notify_url,
             request_no=asked.out_request_no,
             buyer_number=buyer_number(asked.auth_code),

@@ -47,12 +47,16 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request that passed all checks. `order`: what the parameter arsenal_order adds to a payment."""
+    """One request that passed all checks. `order`: what the parameter arsenal_order adds to a payment.
+
+    `auth_app_number`: the pseudo app of the merchant whose app_auth_token was sent; blank for the app's own merchant.
+    """
 
     services: Services
     principal: Principal
     method: str
     app_number: str
+    auth_app_number: str = ""
     digest: str
     sign_type: str = "RSA2"
     notify_url: str = ""

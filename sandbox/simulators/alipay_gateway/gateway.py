@@ -202,11 +202,16 @@ class Gateway:
         order = protocol.read_json(parameters, "arsenal_order")
         asked = read_fields(row.asks, business, is_trade=row.is_trade)
         passage.unused = asked.unused()
+        merchant_id = principal.merchant_id
+        auth_app_number = ""
+        if parameters.raw("app_auth_token") and merchant_id is not None:
+            auth_app_number = await self._parts.services.numbers.of_app(merchant_id, merchant_id=merchant_id)
         call = Call(
             services=self._parts.services,
             principal=principal,
             method=row.name,
             app_number=number.id,
+            auth_app_number=auth_app_number,
             digest=digest_of(business, order),
             sign_type=parameters.ascii("sign_type"),
             notify_url=protocol.text_of(parameters, "notify_url"),

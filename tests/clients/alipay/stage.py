@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import sys
+import traceback
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,8 +73,11 @@ class Stage:
         yard.shops.answers[SHOP] = Heard(200, b"success", None)
 
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
-        """The outcome of one order."""
-        return {"done": await getattr(self, order["do"])(order)}
+        """The outcome of one order; what went wrong is told, and the stage stands."""
+        try:
+            return {"done": await getattr(self, order["do"])(order)}
+        except Exception:  # noqa: BLE001 - whoever asked fails with these words
+            return {"failed": traceback.format_exc()[-2000:]}
 
     async def seller(self, order: dict[str, Any]) -> dict[str, Any]:
         """A new merchant with an app, and everything that its clients configure."""
@@ -104,7 +108,7 @@ class Stage:
         assert number is not None
         grant = await platform.grants.active_of(str(number.native_id), till.merchant_id)
         assert grant is not None
-        await platform.grants.revoke(grant.id, by="per_owner", why="no longer used")
+        await platform.grants.revoke(grant.id, merchant_id=till.merchant_id, by="per_owner", why="not used any more")
         return {}
 
     async def notices(self, order: dict[str, Any]) -> dict[str, Any]:

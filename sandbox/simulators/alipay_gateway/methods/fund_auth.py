@@ -100,6 +100,7 @@ async def freeze(call: Call, asked: FreezeAsked) -> Node:
             "freeze",
             asked.out_order_no,
             app_number=call.app_number,
+            auth_app_number=call.auth_app_number,
             sign_type=call.sign_type,
             notify_url=call.notify_url,
             request_no=asked.out_request_no,

@@ -175,6 +175,7 @@ def facts_of(call: Call, asked: Order) -> dict[str, Any]:
     """What is remembered of the request beside the payment."""
     return {
         "app_number": call.app_number,
+        "auth_app_number": call.auth_app_number,
         "sign_type": call.sign_type,
         "notify_url": call.notify_url,
         "return_url": call.return_url,

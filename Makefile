@@ -9,8 +9,8 @@ export ARSENAL_REQUIRE_ALL
 unexport VIRTUAL_ENV PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime dev demo test test-rest test-crash test-corpus test-production check check-lint check-types check-imports \
-	check-migrations check-docs format bench docs lock clean
+.PHONY: help runtime dev demo test test-rest test-crash test-production test-killed test-corpus check check-lint check-types \
+	check-imports check-migrations check-docs format bench docs lock clean
 .NOTPARALLEL:
 
 help:  ## Say what there is
@@ -25,20 +25,28 @@ dev:
 demo: runtime  ## Start everything, play 200 paid orders, keep serving (ONCE=1: check and exit)
 	@$(BIN)/arsenal demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: test-rest test-crash test-corpus test-production  ## Run every test (ARGS="..." goes to pytest)
+test: test-rest test-killed test-corpus  ## Run every test (ARGS="..." goes to pytest)
 
-# Two halves side by side: each starts a database of its own, and neither keeps both cores busy.
+# $(call side_by_side,SELECTION,SELECTION): two runs of pytest, the first shown when both are done. Each starts a database
+# of its own, and neither keeps both cores busy. 5: nothing was selected.
+define side_by_side
+	@log=$$(mktemp); \
+	echo "$(BIN)/pytest $(1) $(ARGS)   (beside the next; shown when both are done)"; \
+	$(BIN)/pytest $(1) $(ARGS) >$$log 2>&1 & first=$$!; \
+	echo "$(BIN)/pytest $(2) $(ARGS)"; \
+	$(BIN)/pytest $(2) $(ARGS); second=$$?; \
+	wait $$first; first=$$?; cat $$log; rm -f $$log; \
+	[ $$second != 5 ] || second=0; [ $$first != 5 ] || first=0; \
+	exit $$((second ? second : first))
+endef
+
 FIRST_HALF := tests/api tests/capabilities tests/clients tests/delivery tests/governance tests/identity tests/plugin_host
 NOT_SLOW := -m "not crash and not corpus and not production"
 test-rest: dev  ## Run all tests but the three slow suites below
-	@log=$$(mktemp); \
-	echo "$(BIN)/pytest $(NOT_SLOW) $(FIRST_HALF) $(ARGS)   (beside the others; shown when they are done)"; \
-	$(BIN)/pytest $(NOT_SLOW) $(FIRST_HALF) $(ARGS) >$$log 2>&1 & first=$$!; \
-	echo "$(BIN)/pytest $(NOT_SLOW) $(FIRST_HALF:%=--ignore %) $(ARGS)"; \
-	$(BIN)/pytest $(NOT_SLOW) $(FIRST_HALF:%=--ignore %) $(ARGS); others=$$?; \
-	wait $$first; first=$$?; cat $$log; rm -f $$log; \
-	[ $$others != 5 ] || others=0; [ $$first != 5 ] || first=0; \
-	exit $$((others ? others : first))  # 5: nothing was selected in that half
+	$(call side_by_side,$(NOT_SLOW) $(FIRST_HALF),$(NOT_SLOW) $(FIRST_HALF:%=--ignore %))
+
+test-killed: dev  ## Run test-crash and test-production side by side
+	$(call side_by_side,-m crash,-m production)
 
 test-crash: dev  ## Run the tests that kill processes
 	$(BIN)/pytest -m crash $(ARGS)

@@ -3,6 +3,9 @@
 One call is compared with one ping-pong on one processor, where the scheduler has no choice: left to it, both processes
 of a pair run now on one processor and now on two, each pair for itself, which alone is a factor of two on an idle
 machine (the same commit gave 1.2 to 4.7). What several workers do at once is measured on all processors.
+
+A call is the runtime's alone; `proxied` is the same through pluggy and the generated proxy, with the payload cut and
+written; `dispatched` is the whole of an asking, with breaker, gate and decision, for which no goal is set.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from benchmarks.figures import Figure, Goal, Rounds
 from benchmarks.options import Options
 from benchmarks.ping_pong import partner, ping
 from benchmarks.plugin_bundle import PLUGIN_ID, VERSION, plugin_bundle
+from benchmarks.plugin_proxy import MERCHANT_ID, Dispatched, Proxied
 from platform_core.contracts.results import Verdict
 from platform_core.contracts.runtime import Answered, Ask, Binding, Fault, OutsideCall, Told
 from sandbox.runtime.install import install
@@ -42,6 +46,17 @@ ROUNDS = 15
 CALLS = 400
 SPAWNS = 20
 _RESULT: Final = TypeAdapter(Verdict)
+_TIMES: Final = (
+    "ping_200",
+    "call",
+    "proxied",
+    "dispatched",
+    "call_4k",
+    "with_capability",
+    "spread_ping_200",
+    "spread_call",
+    "three_at_once",
+)
 _CODE: Final = """
 from platform_core.contracts.hooks import hookimpl
 from platform_core.contracts.results import Verdict
@@ -72,9 +87,21 @@ class Confined:
         self._gate = _Gate()
 
     def begin(
-        self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = "mer_bench", deadline_s: float = 5.0
+        self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = MERCHANT_ID, deadline_s: float = 5.0
     ) -> Awaitable[Answered | Fault]:
         """One call, sent before this returns."""
+        arguments = b'{"amount":{"amount_minor":510000,"currency":"CNY"},"subject":"%b"}' % subject.encode()
+        return self.begin_with(arguments, plugin_id=plugin_id, merchant_id=merchant_id, deadline_s=deadline_s)
+
+    def begin_with(
+        self,
+        arguments: bytes,
+        *,
+        plugin_id: str = PLUGIN_ID,
+        merchant_id: str = MERCHANT_ID,
+        deadline_s: float = 5.0,
+    ) -> Awaitable[Answered | Fault]:
+        """The same with the payload as JSON."""
         call = OutsideCall(
             id=secrets.token_hex(16),
             handle=secrets.token_hex(16),
@@ -82,7 +109,7 @@ class Confined:
             target="check_payment",
             major=1,
             context=_CONTEXT,
-            arguments=b'{"amount":{"amount_minor":510000,"currency":"CNY"},"subject":"%b"}' % subject.encode(),
+            arguments=arguments,
             deadline=time.monotonic() + deadline_s,
             result=_RESULT,
             gate=self._gate,
@@ -101,7 +128,7 @@ class Confined:
             config=b"{}",
         )
 
-    async def ask(self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = "mer_bench") -> None:
+    async def ask(self, subject: str = "", *, plugin_id: str = PLUGIN_ID, merchant_id: str = MERCHANT_ID) -> None:
         """One call, which must be answered."""
         answer = await self.begin(subject, plugin_id=plugin_id, merchant_id=merchant_id)
         assert isinstance(answer, Answered), answer
@@ -143,14 +170,16 @@ def _figures(rounds: Rounds, loop: str, *, has_goals: bool) -> Iterator[Figure]:
 
     for name, against, goal in (
         ("call", "ping_200", (3.0, 2.6)),
+        ("proxied", "ping_200", (3.0, 2.6)),
         ("call_4k", "ping_4k", (6.5, 4.8)),
         ("with_capability", "ping_200", (5.5, 4.8)),
         ("three_at_once", "spread_call", (2.0, 1.9)),
         ("three_at_once", "three_in_turn", (0.75, 0.66)),
     ):
         yield figure(f"{name}_to_{against}", rounds.ratios(name, against), unit="x", goal=goal)
+    yield Figure(NAME, f"{loop}.dispatched_to_ping_200", rounds.ratios("dispatched", "ping_200"), "x")
     yield Figure(NAME, f"{loop}.spread_call_to_ping_200", rounds.ratios("spread_call", "spread_ping_200"), "x")
-    for name in ("ping_200", "call", "call_4k", "with_capability", "spread_ping_200", "spread_call", "three_at_once"):
+    for name in _TIMES:
         yield Figure(NAME, f"{loop}.{name}_us", rounds.of(name), "us")
     yield figure("ready_ms", rounds.of("ready_ms"), unit="ms", goal=(15.0, 7.0))
     yield figure("private_mib", rounds.of("private_mib"), unit="MiB", goal=(4.0, 2.6))
@@ -163,7 +192,7 @@ async def _measure(plugins: Path, ids: tuple[str, ...], *, rounds: int) -> Round
     kept = Rounds()
     with _one_processor():
         async with _confining(plugins) as supervisor:
-            await _one_by_one(kept, Confined(supervisor), rounds=rounds)
+            await _one_by_one(kept, supervisor, rounds=rounds)
     async with _confining(plugins) as supervisor:
         confined = Confined(supervisor)
         await _at_once(kept, confined, ids, rounds=rounds)
@@ -205,11 +234,15 @@ async def _confining(plugins: Path) -> AsyncIterator[Supervisor]:
 Variants = Mapping[str, Callable[[], Awaitable[None]]]
 
 
-async def _one_by_one(kept: Rounds, confined: Confined, *, rounds: int) -> None:
+async def _one_by_one(kept: Rounds, supervisor: Supervisor, *, rounds: int) -> None:
+    confined, dispatched = Confined(supervisor), Dispatched(supervisor)
+    proxied = Proxied(confined.begin_with)
     with partner() as pong:
         variants: Variants = {
             "ping_200": lambda: ping(pong, b"x" * 200),
             "call": confined.ask,
+            "proxied": proxied.check,
+            "dispatched": dispatched.check,
             "ping_4k": lambda: ping(pong, b"x" * 4096),
             "call_4k": lambda: confined.ask("x" * 3800),
             "with_capability": lambda: confined.ask("ask"),

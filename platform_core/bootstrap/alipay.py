@@ -41,6 +41,7 @@ def alipay_tools(platform: Platform, *, sender: Sender | None = None) -> AlipayT
             consent_tokens=platform.oauth.consent_tokens,
             payments=platform.payments,
             origin=platform.settings.public_origin,
+            hosts=platform.settings.sandbox_notice_hosts.split(),
             sender=sender,
         )
     )

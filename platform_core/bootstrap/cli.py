@@ -6,6 +6,8 @@ import typer
 
 from platform_core.bootstrap.commands import (
     audit,
+    clock,
+    events,
     ledger,
     outbox,
     parties,
@@ -14,13 +16,16 @@ from platform_core.bootstrap.commands import (
     plugin_health,
     plugin_operation,
     plugin_replay,
+    sandbox,
     sandbox_alipay,
     staff,
 )
 from platform_core.bootstrap.commands.alipay_methods import methods as alipay_methods
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
+from platform_core.bootstrap.commands.listen import listen
 from platform_core.bootstrap.commands.migrate import migrate
+from platform_core.bootstrap.commands.replay import record, replay
 from platform_core.bootstrap.commands.serve import serve
 from platform_core.bootstrap.commands.trigger import trigger
 from platform_core.bootstrap.commands.worker import worker
@@ -39,6 +44,9 @@ app.command()(doctor)
 app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(clock.app, name="clock")
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(events.app, name="events")
 app.add_typer(staff.app, name="staff")
 app.add_typer(parties.merchant, name="merchant")
 app.add_typer(parties.isv, name="isv")
@@ -47,10 +55,11 @@ for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
 sandbox_alipay.app.command("methods")(alipay_methods)
-sandbox = typer.Typer(help="Tools of a sandbox.", no_args_is_help=True)
-sandbox.add_typer(sandbox_alipay.app, name="alipay")
-app.add_typer(sandbox, name="sandbox")
+sandbox.app.add_typer(sandbox_alipay.app, name="alipay")
 app.command()(trigger)
+app.command()(listen)
+app.command()(record)
+app.command()(replay)
 app.command()(demo)
 
 

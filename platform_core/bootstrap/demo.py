@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ from platform_core.bootstrap.demo_plugin import DemoPlugin, attained, check_plug
 from platform_core.bootstrap.demo_processes import Child, child
 from platform_core.bootstrap.demo_receiver import Inbox, receiving
 from platform_core.bootstrap.platform import Platform, open_platform
+from platform_core.bootstrap.sandbox_target import DEMO_ENV, remember_apps
 from platform_core.kernel.database.pools import DatabaseUrls
 from platform_core.kernel.http.version import VERSION
 from platform_core.kernel.settings import PREFIX, Settings
@@ -39,7 +40,6 @@ from sandbox.testbed.trigger import Order, Played, Player
 from sandbox.testbed.trigger_till import PlatformAway, Till, TillRefused
 
 AT_ONCE: Final = 12
-DEMO_ENV: Final = "demo.env"
 TIMEOUT: Final = httpx.Timeout(30.0)
 
 
@@ -114,16 +114,19 @@ async def scene(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> Asy
         command = [sys.executable, "-m", "sandbox.simulators.acquirer", "--port", "0"]
         acquirer = await stack.enter_async_context(child("acquirer", command, env=env, log=logs / "acquirer.log"))
         watcher.step("server")
+        acquirer_url = str(acquirer.said["url"])
+        env["ARSENAL_ACQUIRER_URL"] = acquirer_url
         command = [*arsenal, "serve", "--json"]
         server = await stack.enter_async_context(child("server", command, env=env, log=logs / "server.log"))
-        url, acquirer_url = str(server.said["url"]), str(acquirer.said["url"])
+        url = str(server.said["url"])
         watcher.step("worker")
         command = [*arsenal, "worker", "--json"]
         worker_env = {**env, "ARSENAL_PUBLIC_ORIGIN": url}
         worker = await stack.enter_async_context(child("worker", command, env=worker_env, log=logs / "worker.log"))
         inbox = stack.enter_context(receiving())
         watcher.step("an ISV and three merchants")
-        opened = settings.model_copy(update={"public_origin": url, "is_development": True})
+        found = {"public_origin": url, "is_development": True, "acquirer_url": acquirer_url}
+        opened = settings.model_copy(update=found)
         platform = await stack.enter_async_context(
             open_platform(opened, urls, is_asking_plugins=False, application_name="arsenal-demo")
         )
@@ -195,6 +198,13 @@ def write_env(path: Path, scene: Scene) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def remember(settings: Settings, scene: Scene) -> None:
+    """Keep the credentials of everybody, for `--app`: `hub` is the ISV's, a merchant's goes by its first word."""
+    tills = {merchant.name.split()[0].lower(): merchant.till for merchant in scene.seeded.merchants}
+    known = {"hub": scene.seeded.hub, **tills}
+    remember_apps(settings.home, {name: asdict(credentials) for name, credentials in known.items()})
+
+
 async def play(scene: Scene, watcher: Watcher, result: DemoResult) -> Sequence[str]:
     """Play all orders, a few at a time; returns what went wrong with those that have no result."""
     run = f"demo_{datetime.now(UTC):%Y%m%d%H%M%S}"
@@ -253,6 +263,7 @@ async def run_demo(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> 
         result = DemoResult(made.url, plugin=made.plugin)
         path = settings.home / DEMO_ENV
         write_env(path, made)
+        remember(settings, made)
         watcher.serving(made.url, path)
         watcher.step(f"{ORDERS} orders")
         failed = await play(made, watcher, result)

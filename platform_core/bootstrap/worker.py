@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
 
 from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.jobs import register_jobs
@@ -11,7 +12,8 @@ from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.bootstrap.plugin_host import teller_of
 from platform_core.bootstrap.sandbox import consumers as sandbox_consumers
 from platform_core.bootstrap.sandbox import due_handlers as sandbox_due_handlers
-from platform_core.bootstrap.upkeep import Upkeep
+from platform_core.bootstrap.sandbox import worker_changes
+from platform_core.bootstrap.upkeep import EVERY, Upkeep
 from platform_core.delivery.assembly import DeliveryNeeds
 from platform_core.delivery.queues import DueHandler
 from platform_core.identity.grants import EXPIRE as GRANT_EXPIRE
@@ -22,6 +24,9 @@ from platform_core.kernel.settings import Settings
 from platform_core.plugin_host.discovery import catalogue as hook_catalogue
 from platform_core.plugin_host.discovery import discover
 from platform_core.plugin_host.events import hooks_by_event
+
+REAL_TIME: Final = frozenset({RUN, GRANT_EXPIRE})
+"""Due rows of identity's, written by the real clock: they are not moved with business time."""
 
 
 def worker_needs(
@@ -56,6 +61,7 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         **own,
         **(sandbox_due_handlers(platform) if platform.settings.is_sandbox else {}),
     }
+    changes = worker_changes(platform, ambient=frozenset(EVERY)) if platform.settings.is_sandbox else {}
     return DeliveryNeeds(
         database=platform.database,
         committer=platform.committer,
@@ -68,4 +74,6 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         teller=teller_of(platform.plugin_host),
         plugin_hooks=hooks_by_event({name: hook.kind for name, hook in hook_catalogue().items()}),
         allow_loopback_http=platform.settings.is_webhook_loopback_allowed,
+        real_time_kinds=REAL_TIME,
+        **changes,
     )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from platform_core.delivery.catalogue import EventCatalogue, EventConsumer
 from platform_core.delivery.dispatcher import Dispatcher, Publish
-from platform_core.delivery.job_pool import open_job_pool
+from platform_core.delivery.job_pool import JobPool, open_job_pool
 from platform_core.delivery.nudges import listen
 from platform_core.delivery.plugins.queue import PluginQueue
 from platform_core.delivery.queues import DueHandler, DueQueue, HandlingQueue, WorkQueue
 from platform_core.delivery.relay import Relay
-from platform_core.delivery.webhooks.dispatch import WebhookQueue
+from platform_core.delivery.webhooks.dispatch import Meddle, WebhookQueue
 from platform_core.identity.vault import Vault
 from platform_core.kernel.clock import Clock
 from platform_core.kernel.commit import Committer
@@ -41,6 +42,17 @@ class DeliveryNeeds:
     teller: Teller | None = None
     """Who calls `on_` hooks; None: deliveries to plugins wait for a process that has one."""
     allow_loopback_http: bool = False
+    signing_clock: Clock | None = None
+    """When a webhook says that it was signed; None: as `clock`. Receivers compare it with their own clock."""
+    real_time_kinds: Collection[str] = ()
+    """Kinds of due rows that live by `real_clock` where `clock` is turned."""
+    real_clock: Clock | None = None
+    is_held: Callable[[], bool] = lambda: False
+    """While it says so the dispatcher wakes nobody: whatever runs beside does the work itself."""
+    meddle: Meddle | None = None
+    """What a sandbox does to attempts to deliver webhooks."""
+    beside: Callable[[Delivery], Coroutine[Any, Any, None]] | None = None
+    """Runs for as long as relay and dispatcher do."""
     chance: Callable[[], float] = random.random
 
 
@@ -50,6 +62,10 @@ class Delivery:
 
     relay: Relay
     dispatcher: Dispatcher
+    pool: JobPool
+    due_kinds: frozenset[str]
+    consumers: tuple[str, ...]
+    beside: Callable[[Delivery], Coroutine[Any, Any, None]] | None = None
 
 
 @asynccontextmanager
@@ -60,14 +76,23 @@ async def open_delivery(needs: DeliveryNeeds, publish: Publish) -> AsyncIterator
     try:
         async with open_job_pool(needs.database) as pool:
             webhooks = WebhookQueue(
-                pool, committer, client, vault=needs.vault, clock=clock, ids=ids, chance=needs.chance
+                pool,
+                committer,
+                client,
+                vault=needs.vault,
+                clock=clock,
+                signing_clock=needs.signing_clock or clock,
+                ids=ids,
+                chance=needs.chance,
+                meddle=needs.meddle,
             )
             events = HandlingQueue(pool, committer, consumers=needs.consumers, clock=clock, chance=needs.chance)
-            due = DueQueue(pool, committer, handlers=needs.due_handlers, clock=clock)
+            real = dict.fromkeys(needs.real_time_kinds, needs.real_clock or clock)
+            due = DueQueue(pool, committer, handlers=needs.due_handlers, clock=clock, clocks=real)
             queues: list[WorkQueue] = [webhooks, events, due]
             if needs.teller is not None:
                 queues.append(PluginQueue(pool, committer, needs.teller, clock=clock, chance=needs.chance))
-            dispatcher = Dispatcher(queues, publish, clock=clock)
+            dispatcher = Dispatcher(queues, publish, clock=clock, is_held=needs.is_held)
             relay = Relay(
                 pool,
                 catalogue=needs.catalogue,
@@ -77,7 +102,9 @@ async def open_delivery(needs: DeliveryNeeds, publish: Publish) -> AsyncIterator
                 plugin_hooks=needs.plugin_hooks,
                 on_work=dispatcher.poke,
             )
-            yield Delivery(relay, dispatcher)
+            kinds = frozenset(handler.kind for handler in needs.due_handlers) - set(needs.real_time_kinds)
+            names = tuple(consumer.name for consumer in needs.consumers)
+            yield Delivery(relay, dispatcher, pool, kinds, names, needs.beside)
     finally:
         await client.aclose()
 
@@ -95,6 +122,8 @@ async def running(delivery: Delivery, database: Database) -> AsyncIterator[None]
             group.create_task(delivery.dispatcher.run(), name="delivery.dispatcher"),
             group.create_task(listen(database, wake), name="delivery.listen"),
         ]
+        if delivery.beside is not None:
+            tasks.append(group.create_task(delivery.beside(delivery), name="delivery.beside"))
         try:
             yield
         finally:

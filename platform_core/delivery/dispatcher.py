@@ -44,14 +44,16 @@ class Dispatcher:
         clock: Clock,
         here_max: int = 8,
         poke_gap_s: float = 0.02,
+        is_held: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`here_max` bounds what is done in this process while the broker is away."""
+        """`here_max` bounds what is done in this process while the broker is away; while held nobody is woken."""
         self.queues = {queue.name: queue for queue in queues}
         assert len(self.queues) == len(queues), "every queue has a name of its own"
         self._publish = publish
         self._clock = clock
         self._here = asyncio.Semaphore(here_max)
         self._poke_gap_s = poke_gap_s
+        self._is_held = is_held
         self._poked = asyncio.Event()
         self._broker_rests_until = float("-inf")
         self.turned_at = clock.monotonic()
@@ -63,7 +65,7 @@ class Dispatcher:
     async def turn(self) -> int:
         """Wake what is due, at most 200 rows of each queue, and return how many rows."""
         woken = 0
-        for queue in self.queues.values():
+        for queue in () if self._is_held() else self.queues.values():
             ids = await queue.take_due(TURN_ROWS_MAX)
             if ids:
                 await self._wake(queue, ids)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import structlog
@@ -152,19 +153,33 @@ class DueQueue:
 
     name = "due"
 
-    def __init__(self, pool: JobPool, committer: Committer, *, handlers: Sequence[DueHandler], clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: JobPool,
+        committer: Committer,
+        *,
+        handlers: Sequence[DueHandler],
+        clock: Clock,
+        clocks: Mapping[str, Clock] = MappingProxyType({}),
+    ) -> None:
+        """`clocks`: by kind the clock that its rows live by, where that is another one."""
         assert not any("/" in handler.kind for handler in handlers), "the kind ends at the first slash of the id"
         self._pool = pool
         self._committer = committer
         self._handlers: Mapping[str, DueHandler] = {handler.kind: handler for handler in handlers}
         self._clock = clock
+        self._clocks = clocks
+
+    def _now(self, kind: str) -> datetime:
+        return self._clocks.get(kind, self._clock).now()
 
     async def take_due(self, limit: int) -> list[str]:
-        """Lease due rows of the kinds that this process handles."""
+        """Lease due rows of the kinds that this process handles, the longest due first across kinds."""
         taken: list[DueWork] = []
         async with self._pool.acquire() as connection:
             for kind in self._handlers:
-                taken += await lease_due(connection, kind=kind, now=self._clock.now(), limit=limit)
+                taken += await lease_due(connection, kind=kind, now=self._now(kind), limit=limit)
+        taken.sort(key=lambda work: work.due_at)
         return [f"{work.kind}/{work.subject_id}" for work in taken]
 
     async def run(self, work_id: str) -> None:
@@ -174,7 +189,7 @@ class DueQueue:
         """
         kind, _, subject_id = work_id.partition("/")
         handler = self._handlers.get(kind)
-        row = await self._pool.fetchrow(_READ_DUE, kind, subject_id, self._clock.now())
+        row = await self._pool.fetchrow(_READ_DUE, kind, subject_id, self._now(kind))
         if handler is None or row is None:
             return
         work = DueWork(*row)
@@ -185,5 +200,5 @@ class DueQueue:
         except Exception:
             log.exception("due.failed", kind=kind, subject=subject_id, tries=work.tries + 1)
             delay_s = min(60 * 2 ** min(work.tries, 6), DUE_DELAY_S_MAX)
-            later = Due(kind, subject_id, self._clock.now() + timedelta(seconds=delay_s), tries=work.tries + 1)
+            later = Due(kind, subject_id, self._now(kind) + timedelta(seconds=delay_s), tries=work.tries + 1)
             await self._committer.commit(Plan(work.merchant_id, [later]))

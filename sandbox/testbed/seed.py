@@ -23,9 +23,21 @@ from platform_core.identity.schemas import (
 
 READS: Final = ("payments:read", "refunds:read", "ledger:read")
 TILL_SCOPES: Final = frozenset(
-    {*READS, "payments:write", "refunds:write", "risk.cases:write", "merchant:read", "stores:read", "webhooks:read"}
+    {
+        *READS,
+        "payments:write",
+        "refunds:write",
+        "risk.cases:write",
+        "merchant:read",
+        "stores:read",
+        "webhooks:read",
+        "webhooks:write",
+        "webhooks:resend",
+        "request_log:read",
+        "testbed:write",
+    }
 )
-HUB_SCOPES: Final = frozenset({*READS, "webhooks:read", "webhooks:write", "webhooks:resend"})
+HUB_SCOPES: Final = frozenset({*READS, "webhooks:read", "webhooks:write", "webhooks:resend", "testbed:write"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +115,11 @@ class Seeded:
     merchants: tuple[SeededMerchant, ...]
 
 
+async def seed_merchant(seeding: Seeding, plan: MerchantPlan) -> SeededMerchant:
+    """One more merchant, with an app of its own. The acquirer must be told of it by the caller."""
+    return await _merchant(seeding, plan, hub=None)
+
+
 async def seed(seeding: Seeding) -> Seeded:
     """Write everybody anew. The acquirer must be told of `acquirer_no` and `acquirer_key` by the caller."""
     isv = await seeding.parties.create_isv(IsvCreate(name="Lantern Software", verification="verified"))
@@ -113,7 +130,7 @@ async def seed(seeding: Seeding) -> Seeded:
     return Seeded(isv.id, _credentials(hub), tuple(merchants))
 
 
-async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) -> SeededMerchant:
+async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated | None) -> SeededMerchant:
     merchant = await seeding.parties.create_merchant(
         MerchantCreate(name=plan.name, mode="test", industry=plan.industry, verification="verified")
     )
@@ -123,11 +140,11 @@ async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) ->
     till = await seeding.apps.create_app(
         AppCreate(name=f"{plan.name} till", mode="test", merchant_id=merchant.id, api_version=seeding.api_version)
     )
-    for app_id, scopes in ((till.id, TILL_SCOPES), (hub.id, HUB_SCOPES)):
+    for app_id, scopes in ((till.id, TILL_SCOPES), *(((hub.id, HUB_SCOPES),) if hub is not None else ())):
         await seeding.grants.create(
             GrantCreate(app_id=app_id, merchant_id=merchant.id, mode="test", scopes=scopes, given_by="per_seed")
         )
-    acquirer_no, acquirer_key = f"M{merchant.id[-12:]}", seeding.entropy(32)
+    acquirer_no, acquirer_key = acquirer_no_of(merchant.id), seeding.entropy(32)
     await seeding.setup.set_fee_plan(merchant.id, currency="CNY", terms=plan.fees)
     await seeding.setup.add_channel_account(
         merchant.id,
@@ -148,6 +165,11 @@ async def _merchant(seeding: Seeding, plan: MerchantPlan, *, hub: AppCreated) ->
         acquirer_no=acquirer_no,
         acquirer_key=acquirer_key,
     )
+
+
+def acquirer_no_of(merchant_id: str) -> str:
+    """The number that the simulated acquirer knows a seeded merchant by."""
+    return f"M{merchant_id[-12:]}"
 
 
 def _credentials(app: AppCreated) -> Credentials:

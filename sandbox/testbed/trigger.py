@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sandbox.testbed.trigger_scenarios import Scenario, Step
+from sandbox.testbed.seed import acquirer_no_of
+from sandbox.testbed.trigger_scenarios import Read, Scenario, Step, filled, value_at
 from sandbox.testbed.trigger_till import Json, Till, TillRefused
 
 END_WITHIN_S: Final = 90.0
 LOOK_EVERY_S: Final = 0.5
+CLOCK: Final = "/sandbox/v1/clock"
 MOVING: Final = frozenset({"processing", "unknown", "in_review"})
 REVIEWS_MAX: Final = 5
+AT_ONCE: Final = frozenset({"scan", "cancel", "close", "advance"})
+"""Steps that do not wait until the payment stands still."""
+_PARAMETER: Final = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order to be played. `number` is the merchant's own and begins every key."""
+    """One order to be played. `number` is the merchant's own and begins every key; `fields` go into the payment."""
 
     scenario: Scenario
     number: str
     amount_minor: int
     currency: str = "CNY"
     store_id: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,18 @@ class Played:
     seconds: float
 
 
+def lacking(scenario: Scenario, document: Json) -> list[str]:
+    """What a scenario needs and a platform's OpenAPI document does not have: operations, and its form of payment."""
+    had = {f"{method.upper()} {_bare(path)}" for path, methods in document["paths"].items() for method in methods}
+    forms = document["components"]["schemas"]["PaymentCreate"]["properties"]["form"].get("enum", [scenario.form])
+    missing = [need for need in scenario.needs if _bare(need) not in had]
+    return missing if scenario.form in forms else [*missing, f"form {scenario.form}"]
+
+
+def _bare(path: str) -> str:
+    return _PARAMETER.sub("{}", path)
+
+
 class Player:
     """Plays orders at one merchant's till. `acquirer_url`: where the customer's phone scans QR codes."""
 
@@ -50,54 +69,144 @@ class Player:
     async def play(self, order: Order, heard: Callable[[Order, str], None] = lambda order, state: None) -> Played:
         """Play one order; `heard(order, state)` is told each state that is seen. Raises TillRefused, PlatformAway."""
         began = time.monotonic()
-        states: list[str] = []
+        playing = _Playing(self, order, heard)
+        fault = await playing.through()
+        return Played(order, playing.payment, "unknown" in playing.states, fault, time.monotonic() - began)
 
-        def note(state: str) -> None:
-            if not states or states[-1] != state:
-                states.append(state)
-                heard(order, state)
+    @property
+    def till(self) -> Till:
+        """The merchant's app."""
+        return self._till
 
-        payment = await self._till.post("/payments", _creation(order), key=order.number)
-        note(payment["state"])
-        payment = await self._looked_at(order, payment, note)
+    @property
+    def acquirer_url(self) -> str:
+        """Where the customer's phone is."""
+        return self._acquirer_url
+
+    @property
+    def end_within_s(self) -> float:
+        """How long the end of anything is waited for."""
+        return self._end_within_s
+
+
+class _Playing:
+    """One order on its way. `known`: what templates may name."""
+
+    def __init__(self, player: Player, order: Order, heard: Callable[[Order, str], None]) -> None:
+        self._player, self._till, self._order, self._heard = player, player.till, order, heard
+        self.known: Json = {"number": order.number, "amount_minor": order.amount_minor, "currency": order.currency}
+        self.payment: Json = {}
+        self.states: list[str] = []
+
+    async def through(self) -> str:
+        """To the end; returns what is not as it must be."""
+        order = self._order
+        for place, step in enumerate(order.scenario.before):
+            if fault := await self._try(step, key=f"{order.number}_before_{place}"):
+                return fault
+        self._take(await self._till.post("/payments", creation(order), key=order.number))
+        await self._look_by_hand()
         for place, step in enumerate(order.scenario.steps):
-            if step.kind != "scan":
-                payment = await self._end_of(payment, note)
-            payment = await self._do(step, order, payment, key=f"{order.number}_{place}")
-            note(payment["state"])
-        payment = await self._end_of(payment, note)
-        fault = fault_of(order, payment)
-        return Played(order, payment, "unknown" in states, fault, time.monotonic() - began)
+            if step.do not in AT_ONCE:
+                await self._end()
+            if fault := await self._try(step, key=f"{order.number}_{place}"):
+                return fault
+            self._take(await self._till.get(f"/payments/{self.payment['id']}"))
+        await self._end()
+        return fault_of(order, self.payment) or await self._fault_of_reads()
 
-    async def _looked_at(self, order: Order, payment: Json, note: Callable[[str], None]) -> Json:
-        """A payment that waits for a person only because a plugin's check gave no answer: the person lets it go on."""
-        path = f"/payments/{payment['id']}"
-        for place in range(REVIEWS_MAX):
-            if payment["state"] != "in_review" or not payment.get("degraded"):
-                break
-            word = {"decision": "allow", "reason": "The check gave no answer; looked at by hand."}
-            await self._till.post(f"{path}/review", word, key=f"{order.number}_review_{place}")
-            again = {name: value for name, value in _creation(order).items() if name in ("form", "auth_code")}
-            payment = await self._till.post(f"{path}/attempts", again, key=f"{order.number}_attempt_{place}")
-            note(payment["state"])
-        return payment
+    def _take(self, payment: Json) -> None:
+        self.payment = self.known["payment"] = payment
+        self.known["acquirer_merchant"] = acquirer_no_of(payment["merchant_id"])
+        if not self.states or self.states[-1] != payment["state"]:
+            self.states.append(payment["state"])
+            self._heard(self._order, payment["state"])
 
-    async def _do(self, step: Step, order: Order, payment: Json, *, key: str) -> Json:
-        path, amount = f"/payments/{payment['id']}", order.amount_minor * step.percent // 100
-        if step.kind == "scan":
-            body = {"qr_code": payment["next_action"]["code"], "scenario": "success"}
-            answer = await self._till.client.post(f"{self._acquirer_url}/buyer/scan", json=body)
-            answer.raise_for_status()
-        elif step.kind == "cancel":
-            await self._till.post(f"{path}/cancel", {}, key=key)
-        elif step.kind == "refund":
-            await self._refund(path, {"out_request_no": key, "amount_minor": amount, "reason": order.scenario.name})
-        elif step.kind == "capture":
+    async def _try(self, step: Step, *, key: str) -> str:
+        """Do a step; a refusal that it names is what it wants, and the lack of one is a fault."""
+        try:
+            await self._do(step, key=key)
+        except TillRefused as refused:
+            if not step.code:
+                raise
+            found = str(refused.problem.get("code"))
+            return "" if found == step.code else f"{self._words}: {step.do} was refused as {found}, not {step.code}"
+        return f"{self._words}: {step.do} was not refused as {step.code}" if step.code else ""
+
+    @property
+    def _words(self) -> str:
+        return f"{self._order.scenario.name} {self.payment.get('id', self._order.number)}"
+
+    async def _do(self, step: Step, *, key: str) -> None:
+        amount = self._order.amount_minor * step.percent // 100 if step.amount_minor is None else step.amount_minor
+        path = f"/payments/{self.payment['id']}" if self.payment else ""
+        if step.do == "scan":
+            await self._control("/buyer/scan", {"qr_code": self._code(), "scenario": step.scenario})
+        elif step.do == "control":
+            await self._control(filled(step.path, self.known), filled(step.body, self.known))
+        elif step.do == "refund":
+            reason = self._order.scenario.name
+            await self._refund(path, {"out_request_no": key, "amount_minor": amount, "reason": reason})
+        elif step.do == "capture":
             body = {"out_request_no": key, "amount_minor": amount, "is_final": True}
             await self._till.post(f"{path}/capture", body, key=key)
-        else:
+        elif step.do == "void":
             await self._till.post(f"{path}/void", {"out_request_no": key}, key=key)
-        return await self._till.get(path)
+        elif step.do in ("cancel", "close"):
+            await self._till.post(f"{path}/{step.do}", {}, key=key)
+        elif step.do == "request":
+            await self._request(step, key=key)
+        elif step.do == "until":
+            await self._until(step)
+        else:
+            await self._advance(step.span_s, key=key)
+
+    def _code(self) -> str:
+        return str(self.payment["next_action"]["code"])
+
+    async def _control(self, path: str, body: Json) -> None:
+        answer = await self._till.client.post(f"{self._player.acquirer_url}{path}", json=body)
+        answer.raise_for_status()
+
+    async def _request(self, step: Step, *, key: str) -> None:
+        path = filled(step.path, self.known)
+        if step.method == "GET":
+            answer = await self._till.get(path)
+        else:
+            answer = await self._till.post(path, filled(step.body, self.known), key=key)
+        if step.save:
+            self.known[step.save] = answer
+
+    async def _until(self, step: Step) -> None:
+        """Look until a field has its value, or the time is over: the comparison at the end says what is missing."""
+        deadline, path, wanted = self._deadline(), filled(step.path, self.known), filled(step.equals, self.known)
+        while time.monotonic() < deadline:
+            try:
+                if value_at(await self._till.get(path), step.field) == wanted:
+                    return
+            except KeyError:
+                pass
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _advance(self, span_s: int, *, key: str) -> None:
+        """Turn the sandbox's clock and wait until what came due is done."""
+        deadline = self._deadline()
+        clock = await self._till.post(f"{CLOCK}/advance", {"by_s": span_s}, key=key)
+        while clock["state"] == "draining" and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_EVERY_S)
+            clock = await self._till.get(CLOCK)
+
+    async def _look_by_hand(self) -> None:
+        """A payment that waits for a person only because a plugin's check gave no answer: the person lets it go on."""
+        path = f"/payments/{self.payment['id']}"
+        for place in range(REVIEWS_MAX):
+            if self.payment["state"] != "in_review" or not self.payment.get("degraded"):
+                break
+            number = self._order.number
+            word = {"decision": "allow", "reason": "The check gave no answer; looked at by hand."}
+            await self._till.post(f"{path}/review", word, key=f"{number}_review_{place}")
+            again = {name: value for name, value in creation(self._order).items() if name in ("form", "auth_code")}
+            self._take(await self._till.post(f"{path}/attempts", again, key=f"{number}_attempt_{place}"))
 
     async def _refund(self, path: str, body: Json) -> None:
         """Give money back; where a plugin wants a person to look first, the person has looked."""
@@ -110,14 +219,32 @@ class Player:
             looked = body | {"review": {"reason": "Looked at by hand."}}
             await self._till.post(f"{path}/refunds", looked, key=f"{key}_review")
 
-    async def _end_of(self, payment: Json, note: Callable[[str], None]) -> Json:
-        """The payment once nothing is on its way any more, or as it stands when the time is over."""
-        deadline = time.monotonic() + self._end_within_s
-        while is_moving(payment) and time.monotonic() < deadline:
+    async def _end(self) -> None:
+        """Wait until nothing is on its way any more, or the time is over."""
+        deadline = self._deadline()
+        while is_moving(self.payment) and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_EVERY_S)
-            payment = await self._till.get(f"/payments/{payment['id']}")
-            note(payment["state"])
-        return payment
+            self._take(await self._till.get(f"/payments/{self.payment['id']}"))
+
+    async def _fault_of_reads(self) -> str:
+        for read in self._order.scenario.expect.reads:
+            found = await self._till.get(filled(read.path, self.known))
+            if not self._holds(read, found):
+                wanted = filled(dict(read.contains) or {read.field: read.equals}, self.known)
+                return f"{self._words}: {filled(read.path, self.known)} has no {wanted}"
+        return ""
+
+    def _holds(self, read: Read, found: Json) -> bool:
+        if read.contains:
+            wanted = filled(read.contains, self.known)
+            return any(all(row.get(name) == value for name, value in wanted.items()) for row in found["data"])
+        try:
+            return bool(value_at(found, read.field) == filled(read.equals, self.known))
+        except KeyError:
+            return False
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._player.end_within_s
 
 
 def is_moving(payment: Json) -> bool:
@@ -129,18 +256,23 @@ def is_moving(payment: Json) -> bool:
 
 def fault_of(order: Order, payment: Json) -> str:
     """What differs from the scenario's end, in words; empty if nothing does."""
-    scenario, amounts = order.scenario, payment["amounts"]
+    expect, amounts = order.scenario.expect, payment["amounts"]
     wanted = {
-        "state": scenario.state,
-        "captured_minor": order.amount_minor * scenario.captured // 100,
-        "refunded_minor": order.amount_minor * scenario.refunded // 100,
+        "state": expect.state,
+        "captured_minor": _share(order, expect.captured_percent, expect.captured_minor),
+        "refunded_minor": _share(order, expect.refunded_percent, expect.refunded_minor),
     }
     found = {"state": payment["state"], **{name: amounts[name] for name in ("captured_minor", "refunded_minor")}}
     differing = [f"{name} is {found[name]}, not {wanted[name]}" for name in wanted if found[name] != wanted[name]]
-    return f"{scenario.name} {payment['id']}: {', '.join(differing)}" if differing else ""
+    return f"{order.scenario.name} {payment['id']}: {', '.join(differing)}" if differing else ""
 
 
-def _creation(order: Order) -> Json:
+def _share(order: Order, percent: int, amount_minor: int | None) -> int:
+    return order.amount_minor * percent // 100 if amount_minor is None else amount_minor
+
+
+def creation(order: Order) -> Json:
+    """The body of POST /v1/payments."""
     scenario = order.scenario
     body: Json = {
         "out_trade_no": order.number,
@@ -150,8 +282,11 @@ def _creation(order: Order) -> Json:
         "order_minor": order.amount_minor,
         "is_capture": scenario.is_capture,
     }
-    if scenario.form == "merchant_scan":
+    if scenario.form == "preauth":
+        del body["is_capture"]
+    if scenario.form in ("merchant_scan", "preauth"):
         body["auth_code"] = f"sim:{scenario.acquirer}:{order.number}"
     if order.store_id is not None:
         body["store_id"] = order.store_id
-    return body
+    known = {"number": order.number, "amount_minor": order.amount_minor, "currency": order.currency}
+    return {**body, **filled(scenario.fields, known), **order.fields}

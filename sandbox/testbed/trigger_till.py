@@ -32,7 +32,7 @@ class PlatformAway(Exception):
 
 @dataclass(slots=True)
 class Till:
-    """Speaks for one app."""
+    """Speaks for one app. A path that begins with `/sandbox/` stands for itself, any other under `/v1`."""
 
     client: httpx.AsyncClient
     url: str
@@ -77,11 +77,11 @@ class Till:
         while True:
             named_s = 0.0
             try:
-                headers = {"authorization": f"Bearer {await self._access_token()}"}
+                headers = {"authorization": f"Bearer {await self.access_token()}"}
                 if key is not None:
                     headers["idempotency-key"] = key
                 answer = await self.client.request(
-                    method, f"{self.url}/v1{path}", json=json, params=params, headers=headers
+                    method, self._address(path), json=json, params=params, headers=headers
                 )
             except httpx.TransportError as error:
                 reason = type(error).__name__
@@ -94,11 +94,15 @@ class Till:
                 reason = str(problem.get("code", answer.status_code))
                 named_s = float(answer.headers.get("retry-after", 0))
             if time.monotonic() >= gives_up_at:
-                raise PlatformAway(f"{method} {self.url}/v1{path}: {reason}")
+                raise PlatformAway(f"{method} {self._address(path)}: {reason}")
             await self.sleep(max(named_s, wait_s))
             wait_s = min(2 * wait_s, WAIT_S[1])
 
-    async def _access_token(self) -> str:
+    def _address(self, path: str) -> str:
+        return f"{self.url}{path}" if path.startswith("/sandbox/") else f"{self.url}/v1{path}"
+
+    async def access_token(self) -> str:
+        """A token that is good for a minute at least. Raises TillRefused, and what the HTTP client raises."""
         async with self._renewing:
             if time.monotonic() >= self._until:
                 answer = await self.client.post(

@@ -33,7 +33,8 @@ SCOPES = (
 )
 ACQUIRER_KEY = b"0123456789abcdef0123456789abcdef"
 _numbers = itertools.count(1)
-_documents: dict[str, dict[str, Any]] = {}  # OpenAPI by origin: every world has the same routes; writing it takes 0.2 s
+# OpenAPI by origin: every world has the same routes, but for sandboxes; writing it takes 0.2 s.
+_documents: dict[tuple[str, bool], dict[str, Any]] = {}
 
 
 @dataclass
@@ -157,9 +158,10 @@ async def open_world(
     settings = Settings(home=home, public_origin=origin, **more)
     async with open_platform(settings, DatabaseUrls(owner=database_url), clock=clock) as platform:
         app = create_app(None, public_origin=origin, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand below
-        app.state.openapi_document = _documents.get(origin)
+        kind = (origin, settings.is_sandbox)
+        app.state.openapi_document = _documents.get(kind)
         attach(app, platform)
-        _documents[origin] = app.state.openapi_document
+        _documents[kind] = app.state.openapi_document
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=origin) as client:
             yield World(platform, app, client, acquirer_url)

@@ -23,6 +23,7 @@ from platform_core.kernel.http.collector import settle_collector
 from platform_core.kernel.http.one_write import OneWriteProtocol
 from platform_core.kernel.ids import Ids
 from platform_core.kernel.settings import Settings
+from sandbox.testbed.dropping import DroppingProtocol
 
 BACKLOG: Final = 2048
 GRACE_S: Final = 10  # how long requests under way may take when the server is told to stop
@@ -71,7 +72,7 @@ def serve(
 
         if workers > 1:
             hand_on(settings, urls)
-            supervisor = Supervisor(_config(CHILD_APP, workers), listener, ready)
+            supervisor = Supervisor(_config(CHILD_APP, workers, is_sandbox=settings.is_sandbox), listener, ready)
             supervisor.run()
             is_started = supervisor.is_ready
         else:
@@ -81,7 +82,7 @@ def serve(
                 ids=Ids(SystemClock()),
                 language=settings.language,
             )
-            server = ReadyServer(_config(app, workers), ready)
+            server = ReadyServer(_config(app, workers, is_sandbox=settings.is_sandbox), ready)
             # uvicorn raises the signal that stopped it once more when all is closed; something is left to do then.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)
@@ -93,13 +94,13 @@ def serve(
             )
 
 
-def _config(app: FastAPI | str, workers: int) -> uvicorn.Config:
+def _config(app: FastAPI | str, workers: int, *, is_sandbox: bool) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=workers,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=DroppingProtocol if is_sandbox else OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

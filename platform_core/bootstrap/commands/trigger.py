@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shlex
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Final
 
-import httpx
 import typer
 
-from platform_core.bootstrap.demo import DEMO_ENV
-from platform_core.bootstrap.environment import load_settings, quiet_logs, run_async
-from platform_core.bootstrap.terminal import UNREACHABLE, WRONG_USE, CliFailure, JsonOption, Terminal, reporting
-from sandbox.testbed.trigger import Order, Played, Player
-from sandbox.testbed.trigger_scenarios import SCENARIOS
-from sandbox.testbed.trigger_till import PlatformAway, Till, TillRefused
+from platform_core.bootstrap.environment import quiet_logs, run_async
+from platform_core.bootstrap.sandbox_target import Target, find_target, speaking
+from platform_core.bootstrap.terminal import WRONG_USE, CliFailure, JsonOption, Terminal, reporting
+from sandbox.testbed.trigger import Order, Played, Player, lacking
+from sandbox.testbed.trigger_scenarios import SCENARIOS, Scenario
+from sandbox.testbed.trigger_till import TillRefused
 
-VARIABLES: Final = ("ARSENAL_URL", "ARSENAL_CLIENT_ID", "ARSENAL_CLIENT_SECRET")
-ACQUIRER: Final = "ARSENAL_ACQUIRER_URL"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The platform to play against, and the app to play as."""
-
-    url: str
-    client_id: str
-    client_secret: str
-    acquirer_url: str
+AMOUNT_MINOR: Final = 8_200
+AMOUNT_RANGE: Final = range(10, 1_000_001)
+Skipped = dict[str, list[str]]
 
 
 @reporting
@@ -40,100 +28,133 @@ def trigger(
     *,
     show: Annotated[bool, typer.Option("--list", help="List the scenarios and end.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Play every scenario.")] = False,
-    amount_minor: Annotated[
-        int, typer.Option(min=10, max=900_000, help="Amount of each order, minor units of CNY.")
-    ] = 8_200,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="amount_minor or another field of POST /v1/payments."),
+    ] = None,
     is_json: JsonOption = False,
 ) -> None:
     """Play scenarios as paid orders and compare how they ended. Exit 1 if one ended otherwise.
 
     Address and credentials: ARSENAL_URL, ARSENAL_CLIENT_ID and ARSENAL_CLIENT_SECRET, else what `arsenal demo` wrote.
+    A scenario that needs what the platform does not have is skipped, and the reason told.
     """
     terminal = Terminal(is_json=is_json)
     quiet_logs()
     if show:
-        rows = [(each.name, each.form, each.state, each.summary) for each in SCENARIOS.values()]
-        terminal.table(("scenario", "form", "ends as", "what happens"), rows)
-        told = [{"name": each.name, "form": each.form, "state": each.state, "summary": each.summary}
-                for each in SCENARIOS.values()]  # fmt: skip
-        terminal.document({"scenarios": told})
+        listed = sorted(SCENARIOS.values(), key=lambda each: (each.group, each.name))
+        rows = [(each.group, each.name, each.form, each.expect.state, each.summary) for each in listed]
+        terminal.table(("group", "scenario", "form", "ends as", "what happens"), rows)
+        terminal.document({"scenarios": [_listed(each) for each in SCENARIOS.values()]})
         return
-    names = list(SCENARIOS) if every else _known(scenarios or [])
-    target = _target(load_settings().home / DEMO_ENV)
-    with terminal.console.status(f"playing {', '.join(names)}"):
-        played = run_async(_play(target, names, amount_minor=amount_minor))
-    rows = [(each.order.scenario.name, each.payment["id"], each.payment["state"], each.fault or "as it must be")
-            for each in played]  # fmt: skip
+    wanted = list(SCENARIOS.values()) if every else _known(scenarios or [])
+    fields = fields_of(changes or [])
+    with terminal.console.status(f"playing {', '.join(each.name for each in wanted)}"):
+        played, skipped = run_async(_play(find_target(), wanted, fields))
+    _tell(terminal, played, skipped)
+
+
+def fields_of(changes: list[str]) -> dict[str, Any]:
+    """`--set` as fields: JSON where it reads as such, else text. CliFailure for what cannot be."""
+    fields: dict[str, Any] = {}
+    for change in changes:
+        name, is_there, value = change.partition("=")
+        if not is_there or not name.isidentifier():
+            raise _wrong(f"{change!r} does not read NAME=VALUE.", "Write for instance: --set amount_minor=990001")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    amount = fields.get("amount_minor", AMOUNT_MINOR)
+    if type(amount) is not int or amount not in AMOUNT_RANGE:
+        words = f"amount_minor is a whole number from {AMOUNT_RANGE.start} to {AMOUNT_RANGE.stop - 1}, not {amount!r}."
+        raise _wrong(words, "Amounts are minor units: 8200 is CNY 82.00")
+    return fields
+
+
+def _known(names: list[str]) -> list[Scenario]:
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown or not names:
+        raise _wrong(
+            f"There is no scenario {', '.join(unknown)}." if unknown else "Name a scenario.",
+            "Run: arsenal trigger --list",
+        )
+    return [SCENARIOS[name] for name in names]
+
+
+def _wrong(said: str, next_step: str) -> CliFailure:
+    return CliFailure(said, next_step, status=WRONG_USE, code="cli.wrong_use")
+
+
+async def _play(target: Target, wanted: list[Scenario], fields: Mapping[str, Any]) -> tuple[list[Played], Skipped]:
+    """All at once, but for those that turn the clock for everybody: they follow, one after another."""
+    run = f"trigger_{datetime.now(UTC):%Y%m%d%H%M%S%f}"
+    async with speaking(target) as client:
+        document = (await client.get(f"{target.url}/openapi.json")).raise_for_status().json()
+        lacks = {each.name: lacking(each, document) for each in wanted}
+        orders = [_order(each, f"{run}_{place}", fields) for place, each in enumerate(wanted) if not lacks[each.name]]
+        player = Player(target.till(client, patience_s=60.0), acquirer_url=target.acquirer_url)
+        played = await asyncio.gather(*(_one(player, each) for each in orders if not each.scenario.turns_clock))
+        played += [await _one(player, each) for each in orders if each.scenario.turns_clock]
+    return played, {name: missing for name, missing in lacks.items() if missing}
+
+
+async def _one(player: Player, order: Order) -> Played:
+    """One order; what the platform refused against the scenario's word is told beside the others' ends."""
+    try:
+        return await player.play(order)
+    except TillRefused as refused:
+        where = ", ".join(str(each.get("param")) for each in refused.problem.get("errors", ()))
+        return Played(order, {}, False, f"{order.scenario.name}: {refused}{f' ({where})' if where else ''}", 0.0)
+
+
+def _order(scenario: Scenario, number: str, fields: Mapping[str, Any]) -> Order:
+    more = dict(fields)
+    amount = more.pop("amount_minor", scenario.amount_minor or AMOUNT_MINOR)
+    return Order(scenario, number, amount, fields=more)
+
+
+def _tell(terminal: Terminal, played: list[Played], skipped: Skipped) -> None:
+    rows = [
+        (
+            each.order.scenario.name,
+            each.payment.get("id", ""),
+            each.payment.get("state", ""),
+            each.fault or "as it must",
+        )
+        for each in played
+    ]
+    rows += [(name, "", "", f"skipped: there is no {', '.join(missing)} here") for name, missing in skipped.items()]
     terminal.table(("scenario", "payment", "state", "ended"), rows)
+    told = {"orders": [_shown(each) for each in played], "skipped": skipped}
     faults = [each.fault for each in played if each.fault]
     if faults:
         raise CliFailure(
             f"{len(faults)} of {len(played)} ended otherwise: {'; '.join(faults)}.",
-            f"Look at: curl {target.url}/v1/payments/{played[0].payment['id']}, and run: arsenal doctor",
+            "Look at the payment with arsenal events list, and run: arsenal doctor",
             code="cli.scenario_ended_otherwise",
-            facts={"orders": [_order(each) for each in played]},
+            facts=told,
         )
-    terminal.document({"orders": [_order(each) for each in played]})
+    terminal.document(told)
 
 
-def _known(names: list[str]) -> list[str]:
-    unknown = [name for name in names if name not in SCENARIOS]
-    if unknown or not names:
-        said = f"There is no scenario {', '.join(unknown)}." if unknown else "Name a scenario."
-        raise CliFailure(said, "Run: arsenal trigger --list", status=WRONG_USE, code="cli.wrong_use")
-    return names
+def _listed(scenario: Scenario) -> dict[str, Any]:
+    return {
+        "name": scenario.name,
+        "group": scenario.group,
+        "form": scenario.form,
+        "state": scenario.expect.state,
+        "summary": scenario.summary,
+        "needs": list(scenario.needs),
+    }
 
 
-def _target(written: Path) -> Target:
-    """From the environment, else from the demo's file. CliFailure when something is missing."""
-    known: dict[str, str] = {}
-    if written.exists():
-        pairs = (shlex.split(line)[0].partition("=") for line in written.read_text(encoding="utf-8").splitlines())
-        known = {name: value for name, _, value in pairs}
-    if all(os.environ.get(name) for name in VARIABLES):
-        known |= {name: os.environ[name] for name in (*VARIABLES, ACQUIRER) if name in os.environ}
-    missing = [name for name in VARIABLES if not known.get(name)]
-    if missing:
-        raise CliFailure(
-            f"Not known where to play, and as whom: {', '.join(missing)} and {written} are missing.",
-            "Run: arsenal demo (in another shell), or set the three variables",
-            status=WRONG_USE,
-            code="cli.no_target",
-        )
-    url, client_id, client_secret = (known[name] for name in VARIABLES)
-    return Target(url.rstrip("/"), client_id, client_secret, known.get(ACQUIRER, "").rstrip("/"))
-
-
-async def _play(target: Target, names: list[str], *, amount_minor: int) -> list[Played]:
-    run = f"trigger_{datetime.now(UTC):%Y%m%d%H%M%S%f}"
-    async with httpx.AsyncClient(timeout=30.0, trust_env=False) as client:
-        till = Till(client, target.url, target.client_id, target.client_secret)
-        player = Player(till, acquirer_url=target.acquirer_url)
-        orders = [Order(SCENARIOS[name], f"{run}_{place}", amount_minor) for place, name in enumerate(names)]
-        try:
-            return list(await asyncio.gather(*(player.play(order) for order in orders)))
-        except PlatformAway as error:
-            raise CliFailure(
-                f"The platform does not answer: {error}.",
-                "Run: arsenal demo, or arsenal serve",
-                status=UNREACHABLE,
-                code="cli.platform_unreachable",
-            ) from error
-        except (TillRefused, httpx.HTTPError) as error:
-            said = str(error) or type(error).__name__
-            raise CliFailure(
-                f"An order was refused: {said}.",
-                "Check the app's scopes and credentials; the demo writes new ones at every start",
-                code="cli.order_refused",
-            ) from error
-
-
-def _order(played: Played) -> dict[str, Any]:
+def _shown(played: Played) -> dict[str, Any]:
     return {
         "scenario": played.order.scenario.name,
-        "payment_id": played.payment["id"],
-        "state": played.payment["state"],
-        "amounts": played.payment["amounts"],
+        "payment_id": played.payment.get("id"),
+        "state": played.payment.get("state"),
+        "amounts": played.payment.get("amounts"),
         "was_unknown": played.was_unknown,
         "fault": played.fault or None,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -94,6 +95,18 @@ WHERE id = $1 AND state = 'pending' AND due_at <= $2 AND (leased_until IS NULL O
 
 
 @dataclass(frozen=True, slots=True)
+class Meddling:
+    """What a sandbox does to an attempt: `lose` it, deliver it `twice`, or send it `delay_s` seconds `late`."""
+
+    effect: str
+    delay_s: int = 0
+
+
+Meddle = Callable[[str, str, str], Awaitable[Meddling | None]]
+"""Asked before each attempt with app, event type and event id."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
     row: asyncpg.Record
     health: Health
@@ -116,17 +129,21 @@ class WebhookQueue:
         *,
         vault: Vault,
         clock: Clock,
+        signing_clock: Clock | None = None,
         ids: Ids,
         chance: Callable[[], float],
+        meddle: Meddle | None = None,
     ) -> None:
-        """`chance` gives [0, 1) and spreads the schedule."""
+        """`chance` gives [0, 1) and spreads the schedule. `signing_clock`: receivers' time, if another."""
         self._pool = pool
         self._committer = committer
         self._client = client
         self._vault = vault
         self._clock = clock
+        self._signing_clock = signing_clock or clock
         self._ids = ids
         self._chance = chance
+        self._meddle = meddle
 
     async def take_due(self, limit: int) -> list[str]:
         """Due deliveries of enabled endpoints, within each endpoint's concurrency."""
@@ -140,7 +157,7 @@ class WebhookQueue:
             return
         started_at = self._clock.now()
         with correlated(continue_trace(claim.row["traceparent"])) as correlation:
-            attempted = await self._send(claim, started_at, correlation)
+            attempted = await self._attempt(claim, started_at, correlation)
             await self._settle(claim, attempted, started_at)
 
     async def _claim(self, delivery_id: str) -> _Claim | None:
@@ -154,10 +171,30 @@ class WebhookQueue:
         health = Health(row["concurrency"], row["failing_since"], row["warned_at"], row["last_success_at"])
         return _Claim(row, health)
 
+    async def _attempt(self, claim: _Claim, at: datetime, correlation: Correlation) -> Attempted:
+        """Send, unless a sandbox has other plans."""
+        row = claim.row
+        meddling = (
+            None if self._meddle is None else await self._meddle(row["app_id"], row["event_type"], row["event_id"])
+        )
+        if meddling is not None and meddling.effect == "lose":
+            return Attempted(None, "scripted_fault", "", 0)
+        if meddling is not None and meddling.delay_s:
+            await asyncio.sleep(meddling.delay_s)
+        attempted = await self._send(claim, at, correlation)
+        if meddling is not None and meddling.effect == "twice":
+            attempted = await self._send(claim, at, correlation)
+        return attempted
+
     async def _send(self, claim: _Claim, at: datetime, correlation: Correlation) -> Attempted:
         row = claim.row
         headers = {
-            **signed_headers(message_id=row["event_id"], body=row["body"], at=at, secrets=self._secrets(row, at)),
+            **signed_headers(
+                message_id=row["event_id"],
+                body=row["body"],
+                at=self._signing_clock.now(),
+                secrets=self._secrets(row, at),
+            ),
             "content-type": "application/json",
             "traceparent": correlation.traceparent,
         }

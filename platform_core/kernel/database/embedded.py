@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import subprocess
@@ -91,6 +92,7 @@ class EmbeddedPostgres:
                     self._forget_dead_users()
                     self._launch()
                     self._server.start()  # finds it running, and signs this process on
+                    self._sign_off_the_dead()
                 assert not self.is_crashed, "the wheel takes a zombie for a server"
                 return
             except (subprocess.SubprocessError, AssertionError):  # it was not ready in time, or fell again at once
@@ -194,8 +196,16 @@ class EmbeddedPostgres:
 
         threading.Thread(target=run, name="embedded-postgres", daemon=True).start()
 
+    def _sign_off_the_dead(self) -> None:
+        """When this process ends, whoever was killed meanwhile is no user any more: the last one stops the server."""
+        if self._server.cleanup_mode is not None:
+            atexit.unregister(self._forget_dead_users)
+            atexit.register(self._forget_dead_users)  # the last registered is the first to run: before the wheel's
+
     def _forget_dead_users(self) -> None:
         """A process that was killed did not sign off; while it is listed, the last user would not stop the server."""
+        if not self.folder.exists():  # a server for a while, whose data is gone already
+            return
         with self._server._lock:
             listed = self._server.global_process_id_list
             listed.put([pid for pid in listed._get() if _is_alive(pid)])

@@ -20,7 +20,7 @@ from platform_core.kernel.http.version import VERSION_UNKNOWN
 from platform_core.kernel.pagination import CURSOR_INVALID
 
 Json = dict[str, Any]  # one JSON object
-API: Final = "/v1/"
+API: Final = ("/v1/", "/sandbox/v1/")
 METHODS: Final = ("get", "put", "post", "patch", "delete")
 _TEXT: Final = {"type": "string"}
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,9 +20,11 @@ from starlette.routing import Route
 
 from sandbox.simulators.acquirer.bills import ZONE, bill_of_day
 from sandbox.simulators.acquirer.book import Book
+from sandbox.simulators.acquirer.buyers import Buyer
 from sandbox.simulators.acquirer.notices import BACKOFF_S, NoticeSender
 from sandbox.simulators.acquirer.requests import (
     BillOfDay,
+    BuyerSetting,
     ClockSetting,
     FollowUp,
     Merchant,
@@ -45,6 +48,7 @@ from sandbox.simulators.acquirer.signing import (
 )
 from sandbox.simulators.acquirer.wallet import Payload, Reply, Wallet, encoded
 
+_BUYER_ID: Final = re.compile(r"[a-z0-9_-]{1,32}")
 BODY_MAX: Final = 64 * 1024
 DROP: Final = "acquirer.drop"
 """In the scope, put there by the server: a function that cuts the connection."""
@@ -176,6 +180,30 @@ class Acquirer:
         self.sender.wake()
         return _json(reply.payload)
 
+    async def list_buyers(self, _: Request) -> Response:
+        """`GET /_buyers`: everybody with a wallet here."""
+        return _json({"buyers": self.wallet.buyers.listed()})
+
+    async def set_buyer(self, request: Request) -> Response:
+        """`POST /_buyers/{buyer}`: balance and temper; a new id adds a buyer."""
+        setting = _read(BuyerSetting, await _body_of(request))
+        buyer_id = request.path_params["buyer"]
+        if _BUYER_ID.fullmatch(buyer_id) is None:
+            raise _Refused(400, "INVALID_PARAMETER", "A buyer's id has 1 to 32 of a-z, 0-9, - and _.")
+        with self.book.transaction():
+            before = self.wallet.buyers.find(buyer_id) or Buyer(buyer_id, buyer_id.capitalize(), "ready", 0)
+            self.wallet.buyers.put(replace(before, **setting.model_dump(exclude_none=True)))
+        return _json({"buyers": self.wallet.buyers.listed()})
+
+    async def show_code(self, request: Request) -> Response:
+        """`POST /_buyers/{buyer}/codes`: a fresh one-use payment code."""
+        buyer = self.wallet.buyers.find(request.path_params["buyer"])
+        if buyer is None:
+            raise _Refused(404, "NOT_FOUND", "There is no such buyer.")
+        with self.book.transaction():
+            code, expires_at = self.wallet.buyers.show_code(buyer.id)
+        return _json({"auth_code": code, "expires_at": expires_at, "buyer": buyer.id})
+
     async def script(self, request: Request) -> Response:
         """`POST /_script`: the next calls go by a scenario."""
         script = _read(Script, await _body_of(request))
@@ -250,6 +278,9 @@ def create_app(
             route("/buyer/scan", Acquirer.scan, "POST"),
             route("/_script", Acquirer.script, "POST"),
             route("/_merchants", Acquirer.register, "POST"),
+            route("/_buyers", Acquirer.list_buyers, "GET"),
+            route("/_buyers/{buyer}", Acquirer.set_buyer, "POST"),
+            route("/_buyers/{buyer}/codes", Acquirer.show_code, "POST"),
             route("/_clock", Acquirer.set_clock, "POST"),
             route("/_book", Acquirer.show, "GET"),
         ],

@@ -103,6 +103,11 @@ class Book:
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; only a power cut might
         self._db.executescript(_SCHEMA)
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For what keeps tables of its own in the book."""
+        return self._db
+
     def close(self) -> None:
         """Release the file."""
         self._db.close()

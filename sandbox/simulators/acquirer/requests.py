@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -58,12 +58,13 @@ class BillOfDay(BaseModel):
 
 
 class Scan(BaseModel):
-    """The buyer's phone scans a code and pays, or not: `scenario` says how it goes."""
+    """The buyer's phone scans a code and pays, or not: `scenario` says how it goes, `buyer` whose wallet it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     qr_code: str
     scenario: str = "success"
+    buyer: str = ""
 
 
 class Script(BaseModel):
@@ -75,6 +76,16 @@ class Script(BaseModel):
     subject: str = ""
     scenario: str
     times: int = Field(default=1, ge=1, le=100_000)
+
+
+class BuyerSetting(BaseModel):
+    """A buyer as it is to be; what is left out stays, or is that of a ready buyer without money."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = Field(default=None, min_length=1, max_length=64)
+    temper: Literal["ready", "slow", "blocked"] | None = None
+    balance_minor: int | None = Field(default=None, strict=True, ge=0, le=10**13)
 
 
 class Merchant(BaseModel):

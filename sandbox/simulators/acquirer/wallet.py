@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sandbox.simulators.acquirer.book import Book, Entry, stamp
+from sandbox.simulators.acquirer.buyers import Buyer, Buyers
 from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, Question, Scan
 from sandbox.simulators.acquirer.scenarios import (
     MAGIC_AMOUNTS,
@@ -54,6 +55,7 @@ class Wallet:
         """`now` gives aware moments."""
         self._book = book
         self._now = now
+        self.buyers = Buyers(book.connection, now)
 
     def pay(self, merchant_no: str, order: Order) -> Reply:
         """Take the money with the customer's one-use code."""
@@ -103,12 +105,23 @@ class Wallet:
             refusal = "AUTH_CODE_INVALID"
         else:
             entry.auth_code = order.auth_code
+            buyer, is_fresh = self.buyers.of_code(order.auth_code)
+            refusal = "" if is_fresh else "AUTH_CODE_INVALID"
+            if buyer is not None and is_fresh:
+                scenario, refusal = self._of_buyer(buyer, entry, scenario)
         if operation == "precreate" and scenario.effect == "done":
             entry.status, entry.queries_left, entry.notices = "PENDING", NEVER, ",".join(scenario.notices)
         else:
             self._begin(entry, scenario, refusal)
         self._book.save(entry)
         return self._reply(entry, scenario)
+
+    def _of_buyer(self, buyer: Buyer, entry: Entry, scenario: Scenario) -> tuple[Scenario, str]:
+        """How it goes with this buyer, unless something else was scripted; and what keeps the buyer from paying."""
+        self.buyers.pays(entry, buyer)
+        if buyer.temper == "slow" and scenario == SUCCESS:
+            scenario = named("paying")
+        return scenario, self.buyers.refusal(buyer, entry.amount_minor)
 
     def _part(self, merchant_no: str, part: Part, *, operation: str) -> Reply:
         repeated = self._repeat(merchant_no, part)
@@ -214,6 +227,13 @@ class Wallet:
         if stamp(self._now()) >= entry.expires_at:
             return Reply(_words("ORDER_EXPIRED", "FAILED", entry.key))
         scenario = named(scan.scenario)
+        if scan.buyer:
+            buyer = self.buyers.find(scan.buyer)
+            if buyer is None:
+                return Reply(_words("NOT_FOUND", "FAILED", entry.key))
+            scenario, refusal = self._of_buyer(buyer, entry, scenario)
+            if refusal:
+                return Reply(_words(refusal, "FAILED", entry.key))
         if scenario.effect in {"refused", "nothing"}:
             return Reply(_words(scenario.code, "FAILED", entry.key))
         self._begin(entry, scenario, "")
@@ -245,11 +265,26 @@ class Wallet:
                 self._undo(entry)
             if entry.amount_minor:
                 self._book.move(entry, kind=entry.kind, amount_minor=entry.amount_minor, now=now)
+                self.buyers.moved(entry, self._into_wallet(entry))
             if entry.is_bounced:
                 self._book.move(
                     entry, kind="refund_bounce", amount_minor=entry.amount_minor, now=now, reference=_bounce(entry)
                 )
         self._tell(entry)
+
+    def _into_wallet(self, entry: Entry) -> int:
+        """What a buyer gets by an entry that has just moved money; negative what is taken."""
+        if entry.kind in {"sale", "authorize"}:
+            return -entry.amount_minor
+        if entry.kind != "capture":
+            return 0 if entry.is_bounced else entry.amount_minor
+        original = self._book.entry(entry.merchant_no, entry.original_key)
+        if original is None or not entry.is_final:
+            return 0
+        before = [
+            each for each in self._book.follow_ups(original) if each.key != entry.key and each.status == "SUCCESS"
+        ]
+        return original.amount_minor - entry.amount_minor - sum(each.amount_minor for each in before)
 
     def _tell(self, entry: Entry) -> None:
         if not entry.notify_url:

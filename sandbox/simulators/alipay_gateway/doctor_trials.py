@@ -178,15 +178,15 @@ def html_changed(evidence: Evidence) -> Iterator[Trial]:
 def spelling(evidence: Evidence) -> Iterator[Trial]:
     """The right signature, damaged on its way: `+` as a blank, base64 of addresses, wrapped lines, encoded twice."""
     given = evidence.signature
-    for signature in (
+    for spelt in (
         given.strip().replace(" ", "+"),
         given.replace("-", "+").replace("_", "/"),
         "".join(given.split()),
         unquote_plus(given).replace(" ", "+"),
         given + "=" * (-len(given) % 4),
     ):
-        if signature != given:
-            yield Trial(signature=signature)
+        if spelt != given:
+            yield Trial(signature=spelt)
 
 
 def order(evidence: Evidence) -> Iterator[Trial]:

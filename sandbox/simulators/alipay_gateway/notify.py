@@ -73,10 +73,13 @@ class TradeNotices:
         if not facts.notify_url or app is None or app.native_id is None:
             return None
         seller = await self._numbers.of_seller(event.merchant_id)
+        auth_app = facts.app_number
+        if app.merchant_id != event.merchant_id:  # the app acts for another merchant, by a token
+            auth_app = await self._numbers.of_app(event.merchant_id, merchant_id=event.merchant_id)
         role = "seller_id" if "trade_no" in fields else "payee_user_id"
         whole = {
             "app_id": facts.app_number,
-            "auth_app_id": facts.auth_app_number or facts.app_number,
+            "auth_app_id": auth_app,
             role: seller,
             "gmt_create": local(payment["created_at"]) or "",
             **fields,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.x509 import Certificate
 
@@ -39,7 +40,7 @@ from sandbox.simulators.alipay_gateway.signatures import KeySignatures
 class ToolGround:
     """What the platform hands over. `identity` runs by the real clock, `clock` is the sandbox's.
 
-    `hosts`: where notices may go besides this machine. `sender`: for tests.
+    `hosts`: where notices may go besides this machine and `origin`, where inboxes are. `sender`: for tests.
     """
 
     identity: IdentityDeps
@@ -135,7 +136,7 @@ def make_tools(ground: ToolGround) -> AlipayTools:
     """Put everything together."""
     deps, clock = ground.identity, ground.clock
     database, committer, ids = deps.database, deps.committer, deps.ids
-    sender = ground.sender or HttpSender(ground.hosts)
+    sender = ground.sender or HttpSender([*ground.hosts, str(urlsplit(ground.origin).hostname)])
     numbers = Numbers(database=database, committer=committer, clock=clock)
     rings = KeyRings(database=database, committer=committer, vault=deps.vault, clock=clock, ids=ids)
     signatures = KeySignatures(rings, clock=clock)

@@ -68,8 +68,16 @@ async def test_from_consent_to_a_call_for_the_merchant_and_its_end(yard: Yard) -
     order = {"out_trade_no": "for_merchant", "total_amount": "1.00", "subject": "茶"}
     made = await app.ask("alipay.trade.precreate", order, app_auth_token=held)
     assert made["code"] == "10000", made
-    [payment] = await yard.owner.fetch("SELECT out_trade_no FROM pay_payment WHERE merchant_id = $1", till.merchant_id)
-    assert payment["out_trade_no"] == "for_merchant"
+    bar = {**order, "out_trade_no": "for_merchant_paid", "scene": "bar_code", "auth_code": "287000000000000001"}
+    paid = await app.ask("alipay.trade.pay", bar, app_auth_token=held, notify_url="http://isv.example/n")
+    assert paid["code"] == "10000", paid
+    await yard.follow(till.merchant_id)
+    [told] = [n for n in await app.desk.notices(state=None, after=None, limit=9) if "trade_no" in n.fields]
+    assert (told.fields["app_id"], told.fields["auth_app_id"]) == (app.number, token["auth_app_id"])
+    assert told.fields["seller_id"] == token["user_id"]
+    sql = "SELECT out_trade_no FROM pay_payment WHERE merchant_id = $1 ORDER BY out_trade_no"
+    payments = await yard.owner.fetch(sql, till.merchant_id)
+    assert [row["out_trade_no"] for row in payments] == ["for_merchant", "for_merchant_paid"]
     refund = {"out_trade_no": "for_merchant", "refund_amount": "1.00", "out_request_no": "r"}
     refused = await app.ask("alipay.trade.refund", refund, app_auth_token=held)
     assert (refused["code"], refused["sub_code"]) == ("20001", "aop.invalid-app-auth-token-no-api")

@@ -223,5 +223,5 @@ def test_a_return_is_signed_like_a_notice() -> None:
     ],
 )
 async def test_only_this_machine_is_told(address: str, error: str) -> None:
-    heard = await HttpSender().post(address, b"a=1", content_type="text/plain")
+    heard = await HttpSender(["other.example"]).post(address, b"a=1", content_type="text/plain")
     assert (heard.status, heard.error, heard.is_accepted) == (None, error, False)

@@ -1,0 +1,1 @@
+"""Scenarios of `arsenal trigger`, one TOML file each."""

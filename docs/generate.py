@@ -235,6 +235,60 @@ def hooks() -> str:
     return joined([*lines, ""])
 
 
+def alipay_gateway() -> str:
+    """What the Alipay-compatible gateway speaks: methods with their fields, and how refusals read."""
+    rows = importlib.import_module("sandbox.simulators.alipay_gateway.methods").catalogue().values()
+    table = importlib.import_module("sandbox.simulators.alipay_gateway.codes").TABLE
+    lines = heading("The Alipay-compatible gateway", source="`sandbox/simulators/alipay_gateway`")
+    lines += [
+        "What `/gateway.do` of a sandbox speaks. Use and limits: [how-to](../how-to/alipay-gateway.md).",
+        "",
+        "## Methods",
+        "",
+        "Required fields are marked `*`. Fields that stand in no row are taken, kept on the stored request and counted",
+        "by `arsenal sandbox alipay methods --unused`.",
+        "",
+        "| method | behind it | scope | fields |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        if row.asks is not None:
+            scope = f"`{row.scope}`" if row.scope else ""
+            lines.append(f"| `{row.name}` | {cell(row.native)} | {scope} | {fields_of(row.asks)} |")
+    lines += [
+        "",
+        "## Methods that are not here yet",
+        "",
+        "They are answered as methods that do not exist: `40002 isv.invalid-method` in `error_response`.",
+        "",
+        "| method | waits for |",
+        "|---|---|",
+        *(f"| `{row.name}` | {row.waits_for} |" for row in rows if row.asks is None),
+        "",
+        "## How refusals of the platform read",
+        "",
+        "| native error | code, sub_code | sub_msg |",
+        "|---|---|---|",
+        *(f"| `{row.native}` | {row.code} `{row.sub_code}` | {cell(row.sub_msg)} |" for row in table.native),
+        "",
+        "## How declines of the wallet read",
+        "",
+        "Code 40004. A decline that is not listed is `ACQ.PAYMENT_FAIL`.",
+        "",
+        "| wallet | sub_code | sub_msg |",
+        "|---|---|---|",
+        *(f"| `{row.wallet}` | `{row.sub_code}` | {cell(row.sub_msg)} |" for row in table.wallet),
+        "",
+    ]
+    return joined(lines)
+
+
+def fields_of(model: Any) -> str:  # Any: a pydantic model
+    """The fields of a request, required ones marked and first."""
+    ordered = sorted(model.model_fields.items(), key=lambda item: not item[1].is_required())
+    return ", ".join(f"`{name}`{'*' if field.is_required() else ''}" for name, field in ordered)
+
+
 def hook_section(spec: Any) -> list[str]:  # Any: contracts.hooks.HookSpec, which is imported late
     """One hook's part of the page."""
     text, example = spec.reference.partition(">>>")[0].strip(), spec.reference.partition(">>>")[2]
@@ -307,6 +361,7 @@ PAGES: Final = (
     Page("hooks.md", "platform_core.contracts.catalogue", hooks),
     Page("sandbox.md", "sandbox.testbed.trigger_scenarios", sandbox),
     Page("authorization-details.md", "platform_core.contracts.rar", authorization_details),
+    Page("alipay-gateway.md", "sandbox.simulators.alipay_gateway.methods", alipay_gateway),
 )
 
 

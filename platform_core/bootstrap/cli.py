@@ -20,9 +20,11 @@ from platform_core.bootstrap.commands import (
     plugin_operation,
     plugin_replay,
     sandbox,
+    sandbox_alipay,
     settlement,
     staff,
 )
+from platform_core.bootstrap.commands.alipay_methods import methods as alipay_methods
 from platform_core.bootstrap.commands.demo import demo
 from platform_core.bootstrap.commands.doctor import doctor
 from platform_core.bootstrap.commands.listen import listen
@@ -60,6 +62,8 @@ app.add_typer(parties.client_app, name="app")
 for authoring in (plugin_author, plugin_dev, plugin_replay, plugin_health):
     authoring.add_to(plugin_operation.app)
 app.add_typer(plugin_operation.app, name="plugin")
+sandbox_alipay.app.command("methods")(alipay_methods)
+sandbox.app.add_typer(sandbox_alipay.app, name="alipay")
 app.command()(trigger)
 app.command()(listen)
 app.command()(record)

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from platform_core.bootstrap.alipay import alipay_tools, mount_alipay
 from platform_core.bootstrap.jobs import webhook_deps
 from platform_core.bootstrap.platform import Platform
 from platform_core.delivery.assembly import Delivery
+from platform_core.delivery.catalogue import EventConsumer
 from platform_core.delivery.draining import Draining
 from platform_core.delivery.webhooks.feed import Feed
 from platform_core.kernel.clock import SystemClock
@@ -64,8 +66,9 @@ def mount(app: FastAPI, platform: Platform) -> None:
     if acquirer is not None:
         app.include_router(parties_router(_parties(platform, acquirer)))
     if isinstance(app, Application):
-        app.wrap(lambda inner: FaultLayer(inner, faults, platform.access, acquirer=acquirer))
-        app.wrap(lambda inner: RecordLayer(inner, recordings, platform.access))
+        app.surround(lambda inner: FaultLayer(inner, faults, platform.access, acquirer=acquirer))
+        app.surround(lambda inner: RecordLayer(inner, recordings, platform.access))
+    mount_alipay(app, platform)  # last, so that its door stands outside of all others
 
 
 def faults_of(platform: Platform) -> Faults:
@@ -96,7 +99,12 @@ def _parties(platform: Platform, acquirer: AcquirerControls) -> SandboxParties:
 
 def due_handlers(platform: Platform) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
     """The sandbox's own kinds of due rows, for workers."""
-    return {}
+    return {**alipay_tools(platform).due_handlers()}
+
+
+def consumers(platform: Platform) -> list[EventConsumer]:
+    """What of the sandbox follows events, for workers."""
+    return [*alipay_tools(platform).consumers()]
 
 
 def clock_desk(platform: Platform, clock: SandboxClock) -> ClockDesk:

@@ -10,6 +10,7 @@ from platform_core.bootstrap.catalogue import event_catalogue
 from platform_core.bootstrap.jobs import register_jobs
 from platform_core.bootstrap.platform import Platform, open_platform
 from platform_core.bootstrap.plugin_host import teller_of
+from platform_core.bootstrap.sandbox import consumers as sandbox_consumers
 from platform_core.bootstrap.sandbox import due_handlers as sandbox_due_handlers
 from platform_core.bootstrap.sandbox import worker_changes
 from platform_core.bootstrap.upkeep import EVERY, Upkeep
@@ -68,6 +69,7 @@ def needs_of(platform: Platform, upkeep: Upkeep) -> DeliveryNeeds:
         clock=platform.clock,
         ids=platform.ids,
         catalogue=event_catalogue(),
+        consumers=sandbox_consumers(platform) if platform.settings.is_sandbox else (),
         due_handlers=[DueHandler(kind, handle) for kind, handle in handlers.items()],
         teller=teller_of(platform.plugin_host),
         plugin_hooks=hooks_by_event({name: hook.kind for name, hook in hook_catalogue().items()}),

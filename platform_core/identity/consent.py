@@ -20,7 +20,7 @@ from platform_core.identity.deps import IdentityDeps
 from platform_core.identity.errors import CONSENT_REFUSED, GRANT_REFUSED
 from platform_core.identity.grants import Action, Giving, GrantParts, Grants
 from platform_core.identity.models import APP_SCOPES
-from platform_core.identity.oauth.requests import AuthorizationRequest
+from platform_core.identity.oauth.requests import OAUTH, AuthorizationRequest
 from platform_core.identity.principal import Principal
 from platform_core.identity.rar import Details, DetailsRefused, are_within
 from platform_core.identity.schemas import GrantRead
@@ -213,6 +213,7 @@ class Consent:
                 expires_at=approved.expires_at,
                 by=who.person_id,
                 action=action,
+                is_gateway=request.door != OAUTH,
             )
         )
 

@@ -98,6 +98,8 @@ class Giving:
     action: Action = "merge"
     is_plugin: bool = False
     """Whether the app is a plugin, whose grant comes with its installation."""
+    is_gateway: bool = False
+    """Whether the app asked at a gateway of another protocol, whose tokens stand on this grant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +211,8 @@ class Grants:
         kind: GrantKind = "owner" if app.merchant_id == giving.merchant_id else "merchant"
         if giving.is_plugin:
             kind = "plugin"
+        elif giving.is_gateway and kind != "owner":
+            kind = "gateway"
         return self._outcome(giving, row, kind=kind, zone=merchant.time_zone)
 
     def _outcome(self, giving: Giving, row: Row[Any] | None, *, kind: GrantKind, zone: str) -> Outcome:

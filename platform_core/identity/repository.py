@@ -99,6 +99,12 @@ async def read_client(connection: AsyncConnection, client_id: str) -> Record | N
     return (await connection.execute(select(_clients).where(_clients.c.id == client_id))).one_or_none()
 
 
+async def read_client_of(connection: AsyncConnection, app_id: str, *, mode: str) -> Record | None:
+    """An app's client in one mode; it has one at most."""
+    query = select(_clients).where(_clients.c.app_id == app_id, _clients.c.mode == mode)
+    return (await connection.execute(query)).one_or_none()
+
+
 async def read_secrets(connection: AsyncConnection, client_id: str) -> Sequence[Record]:
     """All secrets of a client, the oldest first, also expired ones."""
     query = select(_secrets).where(_secrets.c.client_id == client_id).order_by(_secrets.c.created_at, _secrets.c.id)

@@ -199,6 +199,12 @@ class Settings(BaseSettings):
         description="Where the simulated acquirer of a sandbox answers: it is told of new merchants and of the turned "
         "clock, and its buyers are shown under /sandbox/v1. Read in a sandbox alone.",
     )
+    sandbox_notice_hosts: str = Field(
+        default="",
+        pattern=r"^([a-z0-9.:_-]+( [a-z0-9.:_-]+)*)?$",
+        description="Hosts, parted by blanks, that the Alipay-compatible gateway of a sandbox may send notices to, "
+        "besides this machine and the platform's own address. Read in a sandbox alone.",
+    )
     sandbox_require: Literal["L1", "L2", "L3", "L4"] = Field(
         default="L2",
         description="Least level of confinement for plugins that are not trusted (docs/explanation/isolation.md). On a "

@@ -53,7 +53,7 @@ _DESCRIPTION: Final = ProviderDescription(
     forms=frozenset({"merchant_scan", "customer_scan", "page", "wap", "sticker", "app", "mini_program", "preauth"}),
     limits=(AmountLimit("CNY", amount_minor_min=1, amount_minor_max=10_000_000_000),),
     features=frozenset({"partial_capture", "partial_refund", "cancel", "split", "bill", "dispute", "payout"}),
-    auth_code_pattern=r"28[0-9]{16}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
+    auth_code_pattern=r"(?:2[5-9]|30)[0-9]{14,22}|sim:[a-z_]+(?:-[0-9]{1,5})?(?::[0-9A-Za-z_.-]{1,64})?",
     cost_bp=38,
     wallet_names={"en": "Simulated wallet", "zh": "模拟钱包"},
     user_agent_pattern=r"SimulatedWallet/[0-9.]+",

@@ -34,9 +34,9 @@ from platform_core.identity.oauth.grants.client_credentials import ClientCredent
 from platform_core.identity.oauth.grants.refresh_token import GRACE, Refresh
 from platform_core.identity.oauth.guards import refusal_of
 from platform_core.identity.oauth.metadata import Offer, make_metadata
-from platform_core.identity.oauth.protocol import OAuthAnswer, OAuthRefusal, OAuthRequest, Redirect
+from platform_core.identity.oauth.protocol import Decides, OAuthAnswer, OAuthRefusal, OAuthRequest, Redirect
 from platform_core.identity.oauth.proving import EndpointProofs
-from platform_core.identity.oauth.requests import AuthorizationRequest, ConsentTokens
+from platform_core.identity.oauth.requests import OAUTH, AuthorizationRequest, ConsentTokens
 from platform_core.identity.oauth.server import AuthlibServer, TokenRequest
 from platform_core.identity.oauth.tokens import TokenGenerator
 from platform_core.identity.refusals import Refusals
@@ -103,6 +103,7 @@ class AuthlibOAuthServer:
             tokens=self.consent_tokens,
             consent=consent,
         )
+        self.doors: dict[str, Decides] = {OAUTH: self._authorizations}
         offer = Offer(
             grant_types=tuple(self._grants),
             methods=METHODS,
@@ -136,9 +137,9 @@ class AuthlibOAuthServer:
             return await self._authorizations.open(parameters, browser=browser, who=who)
 
     async def decide(self, request: AuthorizationRequest, who: SignedIn, decision: Approved | Declined) -> str:
-        """See `OAuthServer`."""
+        """See `OAuthServer`. A request of another door is decided by whoever stands in `doors` for it."""
         with _database():
-            return await self._authorizations.decide(request, who, decision)
+            return await self.doors[request.door].decide(request, who, decision)
 
     async def push_authorization(self, request: OAuthRequest) -> OAuthAnswer:
         """See `OAuthServer`."""

@@ -56,6 +56,14 @@ class OAuthRefusal(Exception):
         return OAuthAnswer(self.status, body, {**self.headers, **(headers or {})})
 
 
+class Decides(Protocol):
+    """Whoever turns a merchant's decision into what an app is answered with."""
+
+    async def decide(self, request: AuthorizationRequest, who: SignedIn, decision: Approved | Declined) -> str:
+        """As `OAuthServer.decide`."""
+        ...
+
+
 class OAuthServer(Protocol):
     """An authorization server. Its methods never raise for what a caller sent; they answer.
 

@@ -20,6 +20,8 @@ from platform_core.kernel.errors import declare
 from platform_core.kernel.i18n import Text
 
 DECISION_WITHIN: Final = timedelta(minutes=10)
+OAUTH: Final = "oauth"
+"""The door of requests that came to `/oauth/authorize`."""
 ACR_VALUES: Final = (ACR_MFA, ACR_PASSWORD)
 BROWSER_COOKIE: Final = "__Host-arsenal_browser"
 """Names the browser that opened `/oauth/authorize`, before and after anybody signs in there."""
@@ -72,6 +74,7 @@ class AuthorizationRequest:
     grant_id: str | None
     par_id: str | None
     opened_at: datetime  # aware, UTC; of the page, not of the push
+    door: str = OAUTH  # who answers the app once the merchant has decided
 
     def is_open(self, now: datetime) -> bool:
         """Whether a decision still counts."""

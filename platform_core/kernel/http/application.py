@@ -53,8 +53,8 @@ class Application(FastAPI):
             )
         )
 
-    def wrap(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
-        """Put one more layer around all others."""
+    def surround(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Put a layer outside of all others; it gets everything else as the application that it stands around."""
         self._outermost = layer(self._outermost)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

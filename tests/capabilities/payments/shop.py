@@ -125,13 +125,13 @@ class Shop(World):
 
 
 @asynccontextmanager
-async def open_shop(database_url: str, *, clock: ManualClock, home: Path) -> AsyncIterator[Shop]:
-    """A shop on a migrated database."""
+async def open_shop(database_url: str, *, clock: ManualClock, home: Path, **more: Any) -> AsyncIterator[Shop]:
+    """A shop on a migrated database; `more`: settings."""
     first, second = Acquirer(clock), Acquirer(clock)
     plain = DirectProvider("plain_acquirer", first, lacks="split")
     told = [DirectProvider("simulated_acquirer", first), DirectProvider("second_acquirer", second)]
     registry = registry_of([*told, plain])
-    settings = Settings(home=home, public_origin=ORIGIN)
+    settings = Settings(home=home, public_origin=ORIGIN, **more)
     urls, plugins = DatabaseUrls(owner=database_url), ScriptedPlugins()
     async with open_platform(settings, urls, clock=clock, registry=registry, plugins=plugins) as platform:
         app = create_app(None, public_origin=ORIGIN, ids=platform.ids)  # type: ignore[arg-type]  # attached by hand

@@ -14,9 +14,14 @@ from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.bootstrap.sandbox import mount as mount_sandbox
+from platform_core.capabilities.payments.disputes.router import LARGER_BODIES as DISPUTE_BODIES
+from platform_core.capabilities.payments.disputes.router import router as disputes_router
+from platform_core.capabilities.payments.payouts.router import router as payouts_router
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
 from platform_core.capabilities.payments.router import router as payments_router
+from platform_core.capabilities.payments.settlement.router import router as settlements_router
+from platform_core.capabilities.payments.splits.router import router as splits_router
 from platform_core.consoles.consent.router import consent_router
 from platform_core.consoles.device.router import device_router
 from platform_core.contracts.versions import versions
@@ -69,7 +74,7 @@ def create_app(
         versions=versions(),
         hooks=hooks,
         direct=PAYMENTS_DIRECT,
-        larger_bodies={UPLOAD_PATH: BUNDLE_BYTES_MAX},
+        larger_bodies={UPLOAD_PATH: BUNDLE_BYTES_MAX, **DISPUTE_BODIES},
         title="Arsenal",
         version="0.1.0",
         description=DESCRIPTION,
@@ -81,6 +86,10 @@ def create_app(
     app.state.hooks = hooks
     app.include_router(payments_router)
     app.include_router(receipts_router)
+    app.include_router(disputes_router)
+    app.include_router(settlements_router)
+    app.include_router(payouts_router)
+    app.include_router(splits_router)
     return app
 
 

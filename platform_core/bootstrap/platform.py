@@ -26,6 +26,7 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentRepository
 from platform_core.capabilities.payments.screening import Plugins
 from platform_core.capabilities.payments.setup import PaymentSetup
+from platform_core.capabilities.payments.splits.repository import SplitRepository
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.plugin import HoldsConnections
 from platform_core.contracts.rar import check_catalogue
@@ -49,6 +50,7 @@ from platform_core.identity.oauth.grants.device_code import DeviceCode
 from platform_core.identity.oauth.grants.token_exchange import TokenExchange
 from platform_core.identity.operations import Operations
 from platform_core.identity.parties import Parties
+from platform_core.identity.payout_destinations import PayoutDestinations
 from platform_core.identity.processes import ServerProcesses
 from platform_core.identity.proof_tools import ProofTools
 from platform_core.identity.rate_limits import RateLimits
@@ -252,7 +254,14 @@ def assemble(
     people = make_people(
         deps, parties, apps, proofs.keys, refusals=refusals, cursors=cursors, public_origin=settings.public_origin
     )
-    payments = payments_assembly.assemble(tools, ledger, cursors, parties=PartyBranches(database).branches())
+    payments = payments_assembly.assemble(
+        tools,
+        ledger,
+        cursors,
+        splits=SplitRepository(database),
+        destinations=PayoutDestinations(deps),
+        parties=PartyBranches(database).branches(),
+    )
     host.gate.operations.offer(plugin_operations(payments))
     return Platform(
         settings=settings,

@@ -104,6 +104,28 @@ _catalogue: dict[str, HookSpec] = {}
 CATALOGUE: Final[Mapping[str, HookSpec]] = MappingProxyType(_catalogue)
 """Hookspecs by name, of the contract modules imported so far."""
 
+_besides: dict[str, list[type]] = {}
+
+
+def promise_besides(hook_name: str, protocol: type) -> None:
+    """Enter a Protocol whose methods the object of a `register_` hook may have besides those that it must have.
+
+    A Protocol of its own keeps every object that was written before it what the hookspec promises.
+    """
+    known = _besides.setdefault(hook_name, [])
+    if protocol not in known:
+        known.append(protocol)
+
+
+def promised_methods(spec: HookSpec) -> Mapping[str, Callable[..., object]]:
+    """The methods of the object that a `register_` hook hands over by name: those that it must have, then others."""
+    found: dict[str, Callable[..., object]] = {}
+    for protocol in (spec.result, *_besides.get(spec.name, ())):
+        for name, method in inspect.getmembers(protocol, inspect.isfunction):
+            if not name.startswith("_"):
+                found.setdefault(name, method)
+    return found
+
 
 def hook(
     kind: HookKind,

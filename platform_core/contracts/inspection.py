@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_type_hints
 
-from platform_core.contracts.hooks import PROJECT, HookSpec
+from platform_core.contracts.hooks import PROJECT, HookSpec, promised_methods
 
 _MARK: Final = f"{PROJECT}_impl"
 _REFUSED_OPTIONS: Final = ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
@@ -112,7 +112,8 @@ def fault_of_object(made: object, hook: HookSpec) -> str | None:
     """What keeps an object from being what the hookspec's return annotation promises; None when it is.
 
     The object must have every method of that Protocol, async where the Protocol's is, callable with as many
-    arguments; its `describe()` must give the promised type with an `id` of lower-case letters, digits and `_`.
+    arguments, and so must be what it has of the methods besides; its `describe()` must give the promised type with an
+    `id` of lower-case letters, digits and `_`.
     """
     promised = get_type_hints(hook.function)["return"]
     if inspect.isawaitable(made):
@@ -124,6 +125,10 @@ def fault_of_object(made: object, hook: HookSpec) -> str | None:
             fault = _fault_of_method(getattr(made, name, None), wanted)
             if fault is not None:
                 return f"{type(made).__name__}.{name} {fault}"
+    for name, perhaps in promised_methods(hook).items():
+        fault = _fault_of_method(getattr(made, name), perhaps) if hasattr(made, name) else None
+        if fault is not None:
+            return f"{type(made).__name__}.{name} {fault}"
     return _fault_of_description(made, promised)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -16,7 +15,7 @@ from packaging.version import Version
 
 from platform_core.contracts import catalogue, rar, scopes
 from platform_core.contracts.fields import paths_of
-from platform_core.contracts.hooks import CONTRACT, HookSpec
+from platform_core.contracts.hooks import CONTRACT, HookSpec, promised_methods
 from platform_core.contracts.manifest import (
     About,
     Authorization,
@@ -233,9 +232,8 @@ def check_providers(declared: Declared, report: Report) -> None:
 
 
 def methods_of(spec: HookSpec) -> frozenset[str]:
-    """Public methods of what a `register_` hookspec promises."""
-    promised = get_type_hints(spec.function)["return"]
-    return frozenset(name for name, _ in inspect.getmembers(promised, inspect.isfunction) if not name.startswith("_"))
+    """Public methods of what a `register_` hookspec promises, and of what its object may have besides."""
+    return frozenset(promised_methods(spec))
 
 
 def _check_methods(use: ProviderUse, known: frozenset[str], *, at: Path, report: Report) -> None:

@@ -145,6 +145,15 @@ class PayoutDestinations:
         plain = json.loads(self.deps.vault.open(row.id, row.sealed))
         return Destination(id=row.id, currency=currency, **plain)
 
+    async def confirmed(self, merchant_id: str, destination_id: str) -> Destination | None:
+        """A destination that is in force, or was: for a payout that began while it was."""
+        async with self.deps.database.read(merchant_id) as connection:
+            row = await repository.read_destination(connection, destination_id, merchant_id=merchant_id)
+        if row is None or row.state not in ("active", "replaced"):
+            return None
+        plain = json.loads(self.deps.vault.open(row.id, row.sealed))
+        return Destination(id=row.id, currency=row.currency, **plain)
+
     def _event(self, kind: str, destination: DestinationRead) -> Event:
         return Event(
             id=self.deps.ids.mint("evt"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,6 +48,22 @@ class AccountRecord:
     def account(self) -> Account:
         """The account as a transfer names it."""
         return Account(self.merchant_id, self.unit, self.owner, self.role, self.bucket, self.guard)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSums:
+    """What one kind of movement took from an account and brought to it, posted."""
+
+    debits: int
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountActivity:
+    """An account and everything that ever moved on it, by the transfers' code; both as of one moment."""
+
+    account: AccountRecord
+    by_code: Mapping[str, CodeSums]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    text,
     tuple_,
     union,
     union_all,
@@ -25,9 +26,11 @@ from platform_core.kernel.database.tables import table_of
 from platform_core.ledger.accounts import METER, Guard
 from platform_core.ledger.models import LedgerAccount, LedgerPending, LedgerTransfer
 from platform_core.ledger.records import (
+    AccountActivity,
     AccountKey,
     AccountName,
     AccountRecord,
+    CodeSums,
     DuePending,
     StatementPosition,
     StatementRow,
@@ -52,6 +55,21 @@ _ACCOUNT_COLUMNS: tuple[Any, ...] = (
     _A.c.credits_posted,
     _A.c.debits_pending,
     _A.c.credits_pending,
+)
+_ACTIVITY = text(
+    f"""
+    SELECT {", ".join(f"a.{column.name}" for column in _ACCOUNT_COLUMNS)}, m.code, m.debits, m.credits
+    FROM ledger_account a LEFT JOIN LATERAL (
+      SELECT code, sum(debit) AS debits, sum(credit) AS credits FROM (
+        SELECT code, amount AS debit, 0 AS credit FROM ledger_transfer
+        WHERE debit_account = a.id AND kind IN ('transfer', 'post')
+        UNION ALL
+        SELECT code, 0, amount FROM ledger_transfer
+        WHERE credit_account = a.id AND kind IN ('transfer', 'post')
+      ) AS moved GROUP BY code
+    ) AS m ON true
+    WHERE a.unit = :unit AND a.owner = :owner AND a.role = :role AND a.bucket = :bucket
+    """
 )
 
 
@@ -95,6 +113,31 @@ async def accounts_by_keys(connection: AsyncConnection, keys: Sequence[AccountKe
     wanted = [(key.unit, key.owner, key.role, key.bucket) for key in keys]
     query = select(*_ACCOUNT_COLUMNS).where(tuple_(_A.c.unit, _A.c.owner, _A.c.role, _A.c.bucket).in_(wanted))
     return [_account(row) for row in await connection.execute(query)]
+
+
+async def activity_of(connection: AsyncConnection, key: AccountKey) -> AccountActivity | None:
+    """An account and what moved on it by code: one statement, so one snapshot. Reads all of the account's history."""
+    values = {"unit": key.unit, "owner": key.owner, "role": key.role, "bucket": key.bucket}
+    rows = (await connection.execute(_ACTIVITY, values)).all()
+    if not rows:
+        return None
+    by_code = {code: CodeSums(int(debits), int(credits)) for *_, code, debits, credits in rows if code is not None}
+    return AccountActivity(_account(rows[0][:-3]), by_code)
+
+
+async def accounts_by_last_part(
+    connection: AsyncConnection, merchant_id: str, *, role: str, unit: str, last_part: str, limit: int
+) -> list[AccountRecord]:
+    """Accounts of a role whose bucket ends in `/<last_part>` and on which something stands, by age."""
+    query = select(*_ACCOUNT_COLUMNS).where(
+        _A.c.merchant_id == merchant_id,
+        _A.c.role == role,
+        literal_column("substring(bucket from '[^/]*$')") == last_part,
+        _A.c.bucket.like("%/%"),
+        _A.c.unit == unit,
+        _A.c.credits_posted != _A.c.debits_posted,
+    )
+    return [_account(row) for row in await connection.execute(query.order_by(_A.c.id).limit(limit))]
 
 
 async def transfer_with_accounts(

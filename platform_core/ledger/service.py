@@ -15,6 +15,7 @@ from platform_core.ledger import repository
 from platform_core.ledger.accounts import Transfer, Void
 from platform_core.ledger.errors import ACCOUNT_NOT_FOUND, TRANSFER_NOT_FOUND, TRANSFER_NOT_REVERSIBLE
 from platform_core.ledger.records import (
+    AccountActivity,
     AccountKey,
     AccountRecord,
     AccountStatement,
@@ -59,6 +60,20 @@ class LedgerService:
         async with self._database.read(merchant_id) as connection:
             found = await repository.accounts_by_keys(connection, keys)
         return {AccountKey(record.unit, record.owner, record.role, record.bucket): record for record in found}
+
+    async def activity(self, merchant_id: str, key: AccountKey) -> AccountActivity | None:
+        """An account with what moved on it by code, as of one moment; for accounts of a day, whose history is short."""
+        async with self._database.read(merchant_id) as connection:
+            return await repository.activity_of(connection, key)
+
+    async def accounts_by_last_part(
+        self, merchant_id: str, *, role: str, unit: str, last_part: str, limit: int
+    ) -> list[AccountRecord]:
+        """Accounts of a role with something on them whose bucket ends in `/<last_part>`, such as a day; by age."""
+        async with self._database.read(merchant_id) as connection:
+            return await repository.accounts_by_last_part(
+                connection, merchant_id, role=role, unit=unit, last_part=last_part, limit=limit
+            )
 
     async def transfers(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 from platform_core.contracts import blobs
-from platform_core.contracts.hooks import CONTRACT, PROVIDER_CALL_MS, HookSpec
+from platform_core.contracts.hooks import CONTRACT, PROVIDER_CALL_MS, HookSpec, promised_methods
 from platform_core.contracts.plugin import HookContext, PluginContext
 from platform_core.contracts.runtime import Answered, Binding, Fault, FaultKind, OutsideCall, Pending
 from platform_core.plugin_host.answers import Answer, HookSeen, degraded_by
@@ -109,7 +108,7 @@ class _Method:
 @cache
 def method_of(hook: HookSpec, method: str) -> _Method:
     """How a method's argument and result travel; the Protocol is what the hookspec returns."""
-    hints = get_type_hints(inspect.getattr_static(hook.result, method), include_extras=True)
+    hints = get_type_hints(promised_methods(hook)[method], include_extras=True)
     result: TypeAdapter[Any] = TypeAdapter(hints.pop("return"))
     argument = next(iter(hints.values()), None)
     if argument is None:

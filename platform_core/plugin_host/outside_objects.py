@@ -12,12 +12,17 @@ from platform_core.contracts.messages import ChannelDescription, MessageCall, Me
 from platform_core.contracts.payments import (
     Bill,
     BillRequest,
+    DisputeCall,
+    DisputeNotice,
+    DisputeWord,
     ErrorClass,
     Notice,
     NoticeOutcome,
     NoticeRefused,
+    PayoutCall,
     ProviderCall,
     ProviderDescription,
+    ProviderError,
     ProviderResult,
 )
 from platform_core.contracts.runtime import Fault, FaultKind
@@ -26,7 +31,7 @@ from platform_core.plugin_host.installed import Release
 from platform_core.plugin_host.object_calls import Make, MethodCall, ObjectTools, OutsideObject, is_refusal
 from platform_core.plugin_host.problems import Problem, ProblemKind
 
-MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund"})
+MOVES: Final = frozenset({"create", "pay", "authorize", "capture", "void", "refund", "settle", "payout"})
 """Methods whose failure may be told as `not_sent`. What asks or undoes stays unknown: an answer `failed` would be about
 the transaction, not about the question."""
 REFUSALS: Final = frozenset({"bad_signature", "stale", "malformed", "not_supported"})
@@ -92,7 +97,31 @@ class OutsidePaymentProvider:
         """The provider's word on a refund."""
         return await self._ask("query_refund", call)
 
-    async def parse_notice(self, notice: Notice) -> NoticeOutcome:
+    async def settle(self, call: ProviderCall) -> ProviderResult:
+        """Give shares to their receivers."""
+        return await self._ask("settle", call)
+
+    async def payout(self, call: PayoutCall) -> ProviderResult:
+        """Send money to a merchant's bank."""
+        return await self._ask("payout", call)
+
+    async def query_payout(self, call: PayoutCall) -> ProviderResult:
+        """The provider's word on a payout."""
+        return await self._ask("query_payout", call)
+
+    async def query_dispute(self, call: DisputeCall) -> DisputeWord | ProviderError:
+        """How a dispute stands there."""
+        return await self._ask_about("query_dispute", call)
+
+    async def submit_evidence(self, call: DisputeCall) -> DisputeWord | ProviderError:
+        """Hand a document over."""
+        return await self._ask_about("submit_evidence", call)
+
+    async def accept_dispute(self, call: DisputeCall) -> DisputeWord | ProviderError:
+        """Give in."""
+        return await self._ask_about("accept_dispute", call)
+
+    async def parse_notice(self, notice: Notice) -> NoticeOutcome | DisputeNotice:
         """Verify and read a notice. Raises NoticeRefused; PluginDidNotAnswer, so that the provider repeats it."""
         asked = MethodCall(
             method="parse_notice",
@@ -106,7 +135,7 @@ class OutsidePaymentProvider:
             if is_refusal(outcome) and outcome.detail.startswith("NoticeRefused"):
                 raise NoticeRefused(_refusal_code(outcome), "The provider's plugin does not believe the notice.")
             raise PluginDidNotAnswer(f"{self.made_of.plugin_id}: {outcome.kind.value}")
-        said: NoticeOutcome = outcome.value
+        said: NoticeOutcome | DisputeNotice = outcome.value
         return said
 
     async def fetch_bill(self, request: BillRequest) -> Bill:
@@ -126,14 +155,14 @@ class OutsidePaymentProvider:
         bill: Bill = outcome.value
         return bill
 
-    async def _ask(self, method: str, call: ProviderCall) -> ProviderResult:
+    async def _ask(self, method: str, call: ProviderCall | PayoutCall) -> ProviderResult:
         asked = MethodCall(
             method=method,
             argument=call,
             deadline_s=call.deadline_s,
             now=call.now,
             idempotency_key=call.idempotency_key,
-            store_id=call.store_id,
+            store_id=None if isinstance(call, PayoutCall) else call.store_id,
         )
         said = await self.made_of.call(asked, is_new=method in BEGINS)
         if not isinstance(said.outcome, Fault):
@@ -143,6 +172,21 @@ class OutsidePaymentProvider:
         if method in MOVES and not said.has_left:
             return ProviderResult.failed(ErrorClass.NOT_SENT, code, words)
         return ProviderResult.unknown(code, words)
+
+    async def _ask_about(self, method: str, call: DisputeCall) -> DisputeWord | ProviderError:
+        """One question about a dispute; every fault leaves it open."""
+        asked = MethodCall(
+            method=method,
+            argument=call,
+            deadline_s=call.deadline_s,
+            now=call.now,
+            idempotency_key=call.idempotency_key,
+        )
+        outcome = (await self.made_of.call(asked, is_new=False)).outcome
+        if isinstance(outcome, Fault):
+            return ProviderError(ErrorClass.UNKNOWN, outcome.kind.value, "The provider's plugin gave no answer.")
+        word: DisputeWord | ProviderError = outcome.value
+        return word
 
 
 def _refusal_code(fault: Fault) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,7 +11,12 @@ from platform_core.contracts.payments import (
     ALREADY_PAID,
     CUSTOMER_PAYING,
     NOT_FOUND,
+    PAYOUT_RETURNED,
+    PAYOUT_SENT,
+    DisputeStatus,
+    DisputeWord,
     ErrorClass,
+    ProviderError,
     ProviderResult,
     RefundBounce,
     ShowQr,
@@ -56,7 +62,30 @@ class NoticeBody(AnswerBody):
     """A notice is an answer nobody asked for, with an id."""
 
     notice_id: str = Field(min_length=1, max_length=64)
-    kind: Literal["authorize", "sale", "capture", "void", "refund", "refund_bounce"]
+    kind: Literal["authorize", "sale", "capture", "void", "refund", "refund_bounce", "settle"]
+
+
+class DisputeBody(BaseModel):
+    """How a dispute stands, in an answer or notice. Fields that the acquirer adds later are tolerated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["dispute"]
+    reference: str = Field(min_length=1, max_length=64)
+    key: str = Field(min_length=1)
+    status: Literal["OPENED", "WON", "LOST"]
+    is_withdrawn: bool
+    amount_minor: Annotated[int, Field(strict=True, ge=1)]
+    currency: str
+    reason: str = Field(max_length=64)
+    due_at: AwareDatetime
+    occurred_at: AwareDatetime
+
+
+class DisputeNoticeBody(DisputeBody):
+    """A notice of a dispute."""
+
+    notice_id: str = Field(min_length=1, max_length=64)
 
 
 class BillRowBody(BaseModel):
@@ -64,7 +93,7 @@ class BillRowBody(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["sale", "capture", "cancel", "refund", "refund_bounce"]
+    kind: Literal["sale", "capture", "cancel", "refund", "refund_bounce", "dispute_withdrawn", "dispute_won"]
     key: str
     reference: str
     amount_minor: Amount
@@ -94,6 +123,38 @@ def read_answer(raw: bytes, *, key: str, currency: str) -> AnswerBody:
     if not is_refusal and (answer.key != key or answer.currency not in {None, currency}):
         raise AnswerLost("answer_unreadable", "The acquirer answered about another key or currency.")
     return answer
+
+
+_STATUSES: Final[Mapping[str, DisputeStatus]] = {"OPENED": "opened", "WON": "won", "LOST": "lost"}
+
+
+def word_of(body: DisputeBody) -> DisputeWord:
+    """The word on a dispute that an answer or notice states. ValueError for one that contradicts itself."""
+    return DisputeWord(
+        provider_reference=body.reference,
+        idempotency_key=body.key,
+        status=_STATUSES[body.status],
+        is_withdrawn=body.is_withdrawn,
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        reason=body.reason,
+        occurred_at=body.occurred_at,
+        due_at=body.due_at,
+    )
+
+
+def read_dispute(raw: bytes, *, reference: str) -> DisputeWord | ProviderError:
+    """A verified body as an answer about a dispute. Raises AnswerLost when it speaks of something else."""
+    try:
+        body = DisputeBody.model_validate_json(raw)
+    except ValidationError:
+        refusal = read_answer(raw, key="", currency="")
+        if refusal.status != "FAILED":
+            raise AnswerLost("answer_unreadable", "The acquirer's answer is not of its protocol.") from None
+        return ProviderError(CLASS_OF.get(refusal.code, ErrorClass.UNKNOWN), refusal.code, refusal.message)
+    if body.reference != reference:
+        raise AnswerLost("answer_unreadable", "The acquirer answered about another dispute.")
+    return word_of(body)
 
 
 def result_of(answer: AnswerBody) -> ProviderResult:
@@ -127,6 +188,19 @@ def created_of(answer: AnswerBody) -> ProviderResult:
     if answer.status not in {"PENDING", "SUCCESS"} or answer.qr_code is None or answer.expires_at is None:
         return result_of(answer)
     return _success(answer, ShowQr(answer.qr_code, answer.expires_at))
+
+
+def paid_out_of(answer: AnswerBody) -> ProviderResult:
+    """The result of a payout: the bank's answer is waited for, and what the bank sent back is a failure of its own."""
+    if answer.status == "PENDING":
+        return ProviderResult.unknown(
+            PAYOUT_SENT, answer.message, provider_reference=answer.reference, poll_after_s=POLL_AFTER_S
+        )
+    if answer.status == "FAILED" and answer.code == "PAYOUT_RETURNED":
+        return ProviderResult.failed(
+            ErrorClass.DECLINED_FINAL, PAYOUT_RETURNED, answer.message, provider_reference=answer.reference
+        )
+    return result_of(answer)
 
 
 def closed_of(answer: AnswerBody) -> ProviderResult:

@@ -17,6 +17,8 @@ CLASS_OF: Final[Mapping[str, ErrorClass]] = MappingProxyType(
         "BALANCE_NOT_ENOUGH": ErrorClass.DECLINED_FINAL,
         "PAYER_BLOCKED": ErrorClass.DECLINED_FINAL,
         "AUTH_CODE_INVALID": ErrorClass.DECLINED_FINAL,
+        "PAYEE_REFUSED": ErrorClass.DECLINED_FINAL,
+        "PAYOUT_RETURNED": ErrorClass.DECLINED_FINAL,
         "REFUND_REFUSED": ErrorClass.DECLINED_FINAL,
         "AMOUNT_EXCEEDED": ErrorClass.DECLINED_FINAL,
         "ORDER_CLOSED": ErrorClass.DECLINED_FINAL,
@@ -29,5 +31,7 @@ CLASS_OF: Final[Mapping[str, ErrorClass]] = MappingProxyType(
         "TIMESTAMP_STALE": ErrorClass.CONFIGURATION,
         "ORDER_PAID": ErrorClass.DUPLICATE,
         "KEY_REUSED": ErrorClass.DUPLICATE,
+        "DISPUTE_UNKNOWN": ErrorClass.INVALID_REQUEST,
+        "EVIDENCE_REFUSED": ErrorClass.DECLINED_FINAL,
     }
 )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from platform_core.contracts import blobs as beside
 from platform_core.contracts.fields import as_sent
-from platform_core.contracts.hooks import HookSpec
+from platform_core.contracts.hooks import HookSpec, promised_methods
 from platform_core.contracts.plugin import HookContext, PluginContext
 from sandbox.runtime.frames import Frame, Id, Name
 
@@ -105,13 +105,12 @@ def hook_shape(hook: HookSpec) -> Shape:
 def promised(hook: HookSpec) -> Mapping[str, tuple[Any, TypeAdapter[Any]]]:
     """The methods of the object that a `register_` hook hands over: type of the argument, and the result."""
     methods: dict[str, tuple[Any, TypeAdapter[Any]]] = {}
-    for name, function in inspect.getmembers(hook.result, inspect.isfunction):
-        if not name.startswith("_"):
-            hints = get_type_hints(function)
-            result = hints.pop("return")
-            argument = next(iter(hints.values()), None)
-            _reader(_NO_ARGUMENT if argument is None else parts_of(argument))
-            methods[name] = (argument, TypeAdapter(result))
+    for name, function in promised_methods(hook).items():
+        hints = get_type_hints(function)
+        result = hints.pop("return")
+        argument = next(iter(hints.values()), None)
+        _reader(_NO_ARGUMENT if argument is None else parts_of(argument))
+        methods[name] = (argument, TypeAdapter(result))
     return methods
 
 
@@ -149,7 +148,9 @@ def provider_targets(hook: HookSpec, object_id: str, made: object) -> dict[str, 
     targets: dict[str, Target] = {}
     for method, (argument, result) in promised(hook).items():
         name = f"{hook.name}/{object_id}.{method}"
-        bound = getattr(made, method)
+        bound = getattr(made, method, None)
+        if bound is None:
+            continue  # one that it need not have
         targets[name] = Target(
             name=name,
             invoke=_without_argument(bound) if argument is None else _with_argument(bound, argument),

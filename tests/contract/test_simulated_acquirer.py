@@ -19,6 +19,7 @@ from sandbox.testbed.provider_suite import (
     NoticeSuite,
     RemoteProviderSuite,
     ShownCodeSuite,
+    SplitSuite,
     is_success,
 )
 from tests.contract.conftest import AcquirerHarness
@@ -26,7 +27,7 @@ from tests.contract.conftest import AcquirerHarness
 pytestmark = pytest.mark.contract
 
 
-class TestSimulatedAcquirer(RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite):
+class TestSimulatedAcquirer(RemoteProviderSuite, NoticeSuite, ShownCodeSuite, FrozenMoneySuite, SplitSuite):
     """The whole contract; the fixture stands in conftest."""
 
 

@@ -160,7 +160,7 @@ async def test_all_but_the_context_travels_and_the_result_comes_back(stages: Sta
     assert one.leftovers.committed == [(MERCHANT, (f"row of {PLUGIN}",))]
 
 
-MOVING = ["create", "pay", "authorize", "capture", "void", "refund"]
+MOVING = ["create", "pay", "authorize", "capture", "void", "refund", "settle"]
 ASKING = ["query", "query_refund", "cancel", "close"]
 
 

@@ -27,9 +27,12 @@ SCOPES = (
     "payments:read",
     "refunds:write",
     "refunds:read",
+    "splits:write",
     "ledger:read",
     "merchant:read",
     "stores:read",
+    "disputes:read",
+    "disputes:write",
 )
 ACQUIRER_KEY = b"0123456789abcdef0123456789abcdef"
 _numbers = itertools.count(1)

@@ -11,6 +11,8 @@ from rich.progress import Progress
 
 from platform_core.bootstrap.environment import load_settings, migrated_database, quiet_logs, reached
 from platform_core.bootstrap.terminal import CliFailure, JsonOption, Terminal, reporting
+from platform_core.capabilities.payments.folds import Difference, check
+from platform_core.capabilities.payments.splits import check as split_check
 from platform_core.kernel.clock import SystemClock
 from platform_core.kernel.database.pools import Database, DatabaseUrls
 from platform_core.ledger.verify import LedgerReport, verify
@@ -54,6 +56,37 @@ def verify_ledger(*, is_json: JsonOption = False) -> None:
         f"{report.accounts} accounts, {report.transfers} transfers, {report.pending} pending: every rule holds."
     )
     terminal.document(told)
+
+
+@app.command("check")
+@reporting
+def check_folds(*, is_json: JsonOption = False) -> None:
+    """Recompute the amounts that payments keep as columns, on one snapshot; exit 1 names the first row of each rule.
+
+    Checked are splits: what stands with receivers and in the hold by the transfers, the sums of each split and of each
+    payment. Reads all of history and writes nothing.
+    """
+    terminal = Terminal(is_json=is_json)
+    quiet_logs()
+    differences = reached(_check(migrated_database(load_settings())))
+    told = {"is_clean": not differences, "differences": [asdict(each) for each in differences]}
+    if differences:
+        raise CliFailure(
+            "Payments differ from the ledger: " + " ".join(map(str, differences)),
+            "Stop payouts and splits, keep a copy of the database, and read docs/how-to/cli.md, section ledger check.",
+            code="cli.folds_differ",
+            facts={"report": told},
+        )
+    terminal.say("Every amount is what its parts and the ledger say.")
+    terminal.document(told)
+
+
+async def _check(urls: DatabaseUrls) -> list[Difference]:
+    database = Database(urls, application_name="arsenal-check")
+    try:
+        return await check(database, [split_check.differences])
+    finally:
+        await database.close()
 
 
 async def _verify(urls: DatabaseUrls, heard: Callable[[str, int, int], None]) -> LedgerReport:

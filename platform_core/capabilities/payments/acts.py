@@ -38,6 +38,9 @@ from platform_core.capabilities.payments.refusals import conflict, exceeds, lack
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
 from platform_core.capabilities.payments.service import Reply
+from platform_core.capabilities.payments.splits.answers import returns_answer
+from platform_core.capabilities.payments.splits.returns import Refunded, Returns, Standing, everything, take_back
+from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.identity.limits import Meter
 from platform_core.identity.principal import Principal
 from platform_core.kernel.commit import Duplicate, Event, Insert, Plan, PlanRefused
@@ -58,12 +61,22 @@ class Intent:
     left: list[object] = field(default_factory=list)  # what calls of plugins left, if it is in the plan
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a refund's money comes from, how its payment's shares stand, and what plugins left for the plan."""
+
+    is_settled: bool
+    standing: Standing | None
+    parts: list[object]
+
+
 class PaymentActs:
     """Follow-ups. Every act may be repeated under its Idempotency-Key or its out_request_no without doing it twice."""
 
-    def __init__(self, desk: Desk, questions: Questions) -> None:
+    def __init__(self, desk: Desk, questions: Questions, returns: Returns) -> None:
         self._desk = desk
         self._questions = questions
+        self._returns = returns
 
     async def capture(
         self, principal: Principal, payment_id: str, request: CaptureCreate, idempotent: IdempotentRequest
@@ -149,26 +162,32 @@ class PaymentActs:
                 return
             if payment.capturing_minor:
                 raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
-            if payment.refunded_minor or payment.refunding_minor or _is_captured_authorization(file):
-                raise conflict(payment, "cancel", "a sale without refunds, authorized, processing, created")
+            is_going_back = payment.refunded_minor or payment.refunding_minor or payment.disputed_minor
+            if is_going_back or _is_captured_authorization(file):
+                raise conflict(
+                    payment, "cancel", "a sale without refunds and disputes, authorized, processing, created"
+                )
             if payment.state in ("created", "in_review"):
                 draft.set(state="canceled", canceled_at=draft.now, next_action=None)
                 draft.unexpire()
                 draft.emit("payment.canceled")
                 return
-            self._begin_cancel(file, draft, intent, is_settled=is_settled)
+            self._begin_cancel(file, draft, intent, is_settled=is_settled, standing=standing)
 
         is_settled = False
+        merchant_id = str(principal.merchant_id)
+        standing = await self._returns.standing(merchant_id, payment_id, merchant_covers=False)
         try:
             return await self._act(principal, payment_id, idempotent, intend)
         except PlanRefused as refused:
             if not isinstance(refused.refusal, GuardRefused):
                 raise
             is_settled = True  # the day was settled, or its other money is gone: what is available may carry it
+            standing = await self._returns.standing(merchant_id, payment_id, merchant_covers=False)
         try:
             return await self._act(principal, payment_id, idempotent, intend)
         except PlanRefused as refused:
-            payment = (await self._desk.file(str(principal.merchant_id), payment_id)).payment
+            payment = (await self._desk.file(merchant_id, payment_id)).payment
             raise unfunded(refused, payment.currency) from refused
 
     async def cancel_by_number(self, principal: Principal, out_trade_no: str, idempotent: IdempotentRequest) -> Reply:
@@ -202,17 +221,22 @@ class PaymentActs:
         if description is None or feature not in description.features:
             raise conflict(payment, act, f"a provider with {feature}, which {transaction.provider_id} is not")
 
-    def _begin_cancel(self, file: PaymentFile, draft: Draft, intent: Intent, *, is_settled: bool) -> None:
+    def _begin_cancel(
+        self, file: PaymentFile, draft: Draft, intent: Intent, *, is_settled: bool, standing: Standing | None
+    ) -> None:
         payment = file.payment
         original = _latest(file, ("sale", "authorize"))
         self._declares(original, "cancel", payment, "cancel")
         holds: list[str] = []
+        returned: list[dict[str, Any]] = []
         if payment.captured_minor:
             books = books_of(draft, original.channel_account_id, original.id)
-            transfers = books.hold_refund(
-                payment.captured_minor, payment.fee_minor, receipt_of(original, books, is_settled=is_settled)
-            )
+            receipt = receipt_of(original, books, is_settled=is_settled)
+            work = SplitWork(draft, file.splits, file.shares)
+            returned = take_back(work, file, standing, everything(file), target=receipt)
+            transfers = books.hold_refund(payment.captured_minor, payment.fee_minor, receipt)
             draft.add(*transfers)
+            work.finish()
             holds = [transfer.id for transfer in transfers]
             draft.set(refunding_minor=payment.captured_minor, fee_returned_minor=payment.fee_minor)
         count = sum(transaction.kind == "cancel" for transaction in file.transactions)
@@ -225,6 +249,7 @@ class PaymentActs:
             holds=holds,
             reason=original.kind,
         )
+        row["split_parts"] = returned or None
         _begin(draft, row, intent, "cancel")
 
     async def refund(
@@ -264,10 +289,10 @@ class PaymentActs:
         """From the day's money while it is not settled, else from what is available."""
 
         async def act(*, is_settled: bool) -> Reply:
-            parts = judged.parts
-            return await self._refund(
-                principal, payment.id, request, idempotent, meter=meter, is_settled=is_settled, parts=parts
-            )
+            covers = request.merchant_covers_splits
+            standing = await self._returns.standing(payment.merchant_id, payment.id, merchant_covers=covers)
+            source = _Source(is_settled, standing, judged.parts)
+            return await self._refund(principal, payment.id, request, idempotent, meter=meter, source=source)
 
         if not await self._desk.is_settled(payment.merchant_id, payment.booking_day, payment.currency):
             try:
@@ -289,10 +314,9 @@ class PaymentActs:
         idempotent: IdempotentRequest,
         *,
         meter: Meter | None,
-        is_settled: bool,
-        parts: list[object],
+        source: _Source,
     ) -> Reply:
-        desk = self._desk
+        desk, parts = self._desk, source.parts
         terms = await desk.terms(str(principal.merchant_id))
 
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
@@ -312,7 +336,8 @@ class PaymentActs:
             if amount < original.amount_minor:
                 self._declares(original, "partial_refund", payment, "partial refund")
             books = books_of(draft, original.channel_account_id, original.id)
-            transfers = books.hold_refund(amount, fee_back, receipt_of(original, books, is_settled=is_settled))
+            receipt = receipt_of(original, books, is_settled=source.is_settled)
+            transfers = books.hold_refund(amount, fee_back, receipt)
             tries = 1 if earlier is None else earlier.tries + 1
             row = new_transaction(
                 draft,
@@ -326,6 +351,11 @@ class PaymentActs:
             )
             if meter is not None:
                 _charge(meter, draft, row)
+            work = SplitWork(draft, file.splits, file.shares)
+            gone = payment.refunded_minor + payment.refunding_minor + amount
+            refunded = Refunded(amount, fee_back, gone, request.split_returns)
+            returned = take_back(work, file, source.standing, refunded, target=receipt)
+            row["split_parts"] = returned or None
             draft.add(*transfers, *parts)
             intent.left = parts
             draft.set(
@@ -342,6 +372,7 @@ class PaymentActs:
                 idempotent=idempotent,
                 tries=tries,
             )
+            work.finish()
 
         return await self._act(
             principal,
@@ -372,6 +403,7 @@ class PaymentActs:
                 transaction_id=row["id"],
                 tries=tries,
                 fee_returned_minor=row["fee_minor"],
+                split_returns=returns_answer(row["split_parts"] or ()),
                 last_error=None,
             )
             return earlier.id
@@ -389,6 +421,7 @@ class PaymentActs:
             "reason": request.reason,
             "tries": tries,
             "last_error": None,
+            "split_returns": returns_answer(row["split_parts"] or ()),
             "version": 1,
             "created_at": draft.now,
             "updated_at": draft.now,

@@ -28,6 +28,9 @@ JSON_COLUMNS = (
     "risk",
     "degraded",
     "channel_account_ids",
+    "split_wish",
+    "split_parts",
+    "split_returns",
 )
 _encode = msgspec.json.encode
 
@@ -51,12 +54,13 @@ def capturable(row: Row) -> int:
 
 def refundable(row: Row) -> int:
     """What may still be refunded."""
-    return int(row["captured_minor"] - row["refunded_minor"] - row["refunding_minor"])
+    return int(row["captured_minor"] - row["refunded_minor"] - row["refunding_minor"] - row["disputed_minor"])
 
 
 def payment_answer(row: Row) -> dict[str, Any]:
     """`PaymentRead`."""
     fee = row["fee_minor"] - row["fee_returned_minor"]
+    net = row["captured_minor"] - row["refunded_minor"] - row["disputed_minor"] - fee - row["split_minor"]
     return {
         "id": row["id"],
         "object": "payment",
@@ -78,8 +82,10 @@ def payment_answer(row: Row) -> dict[str, Any]:
             "captured_minor": row["captured_minor"],
             "refunded_minor": row["refunded_minor"],
             "refundable_minor": refundable(row),
+            "disputed_minor": row["disputed_minor"],
             "fee_minor": fee,
-            "net_minor": row["captured_minor"] - row["refunded_minor"] - fee,
+            "split_minor": row["split_minor"],
+            "net_minor": net,
         },
         "discounts": row["discounts"] or [],
         "next_action": row["next_action"],
@@ -110,6 +116,7 @@ def refund_answer(row: Row) -> dict[str, Any]:
         "amount_minor": row["amount_minor"],
         "currency": row["currency"],
         "fee_returned_minor": row["fee_returned_minor"],
+        "split_returns": row["split_returns"] or [],
         "reason": row["reason"],
         "last_error": row["last_error"],
         "created_at": row["created_at"],
@@ -132,20 +139,6 @@ def transaction_answer(row: Row) -> dict[str, Any]:
         "out_request_no": row["request_key"].partition(".")[0] if numbered else None,
         "created_at": row["created_at"],
         "finished_at": row["finished_at"],
-    }
-
-
-def settlement_answer(row: Row) -> dict[str, Any]:
-    """`SettlementRead`."""
-    return {
-        "id": row["id"],
-        "object": "settlement",
-        "merchant_id": row["merchant_id"],
-        "day": row["day"],
-        "currency": row["currency"],
-        "part": row["part"],
-        "net_minor": row["net_minor"],
-        "settled_at": row["settled_at"],
     }
 
 

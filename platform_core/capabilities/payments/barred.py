@@ -29,6 +29,8 @@ def never_seen(desk: Desk, merchant_id: str, out_trade_no: str, idempotent: Idem
         "sequence": 1,
         "currency": "XXX",
         "attempts": 0,
+        "split_count": 0,
+        "disputes": 0,
         "created_at": now,
         "updated_at": now,
         "expires_at": now,

@@ -23,13 +23,15 @@ from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.repository import PaymentFile, PaymentRepository
 from platform_core.capabilities.payments.route_success import BEGINNINGS, ENDS, RouteSuccess
 from platform_core.capabilities.payments.screening import Plugins
+from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.capabilities.payments.terms import Account, MerchantTerms
+from platform_core.capabilities.payments.windows import finish_due
 from platform_core.contracts import payments as contract
 from platform_core.identity.directory import MerchantDirectory, MerchantFacts
 from platform_core.identity.feed_cache import FeedCache
 from platform_core.identity.limits import Limits
 from platform_core.kernel.clock import Clock
-from platform_core.kernel.commit import Committer, Plan, PlanRefused, VersionConflict
+from platform_core.kernel.commit import Committer, Due, Plan, PlanRefused, VersionConflict
 from platform_core.kernel.ids import Ids
 
 DECISIONS_MAX = 3
@@ -80,6 +82,7 @@ class Desk:
         self.success = RouteSuccess(tools.clock)
         self._locks = KeyedLocks()
         self._scheduled: set[tuple[str, str, date]] = set()  # booking days whose settlement is a due row for certain
+        self._finished: set[tuple[str, date]] = set()  # days whose payments' end is a due row for certain
 
     @property
     def now(self) -> datetime:
@@ -137,12 +140,31 @@ class Desk:
         account = terms.channel_accounts.get(transaction.channel_account_id)
         if account is None:
             return contract.ProviderResult.unknown("account_missing", "The channel account is gone.")
-        call = self.call(payment.model_dump(), transaction.model_dump(), account, original=_original(file, transaction))
+        call = self.call(
+            payment.model_dump(),
+            transaction.model_dump(),
+            account,
+            original=_original(file, transaction),
+            shares=_shares(file, transaction),
+        )
         return await self.tools.providers.call(transaction.provider_id, method, call)
 
     async def is_settled(self, merchant_id: str, day: date | None, currency: str) -> bool:
         """Whether the money of a booking day has moved to available; that of a till never does."""
         return day is not None and await self.tools.repository.is_settled(merchant_id, day, currency)
+
+    def finish_due(self, merchant_id: str, day: date, time_zone: str) -> Due | None:
+        """The due row that finishes what is captured on a day; None when it stands for certain."""
+        is_known = (merchant_id, day) in self._finished
+        return None if is_known else finish_due(merchant_id, day, time_zone)
+
+    def is_scheduled(self, due: Due | None) -> None:
+        """What `finish_due` gave was committed."""
+        if due is not None:
+            if len(self._finished) >= SCHEDULED_KEPT_MAX:
+                self._finished.clear()
+            merchant_id, day = due.subject_id.split("/")
+            self._finished.add((merchant_id, date.fromisoformat(day)))
 
     def call(
         self,
@@ -152,6 +174,7 @@ class Desk:
         *,
         original: Transaction | None = None,
         auth_code: str | None = None,
+        shares: tuple[contract.ReceiverShare, ...] = (),
     ) -> contract.ProviderCall:
         """The question as the provider gets it, from the rows of a payment and of one transaction on it."""
         tools = self.tools
@@ -180,6 +203,7 @@ class Desk:
             store_id=payment["store_id"],
             terminal_id=payment["terminal_id"],
             operator_id=payment["operator_id"],
+            shares=shares,
         )
 
     async def conclude(
@@ -199,6 +223,7 @@ class Desk:
         terms = await self.terms(merchant_id)
 
         days: list[tuple[str, str, date]] = []
+        finishes: list[Due] = []
         announced: list[str] = []
         ended: list[str] = []
 
@@ -211,6 +236,7 @@ class Desk:
             ended[:] = [case.transaction.channel_account_id] if is_end else []
             if case.settle in plan.parts:
                 days[:] = [(merchant_id, file.payment.currency, case.booking_day)]
+            finishes[:] = [case.finish] if case.finish is not None and case.finish in plan.parts else []
             finish(file, draft, plan)
             return plan
 
@@ -218,6 +244,8 @@ class Desk:
         if len(self._scheduled) >= SCHEDULED_KEPT_MAX:
             self._scheduled.clear()
         self._scheduled.update(days)
+        for due in finishes:
+            self.is_scheduled(due)
         metrics.count_events(announced)
         for account_id in ended:
             self.success.ended(account_id, result)
@@ -235,9 +263,14 @@ class Desk:
             attempt=file.attempt(transaction.attempt_id),
             transaction=transaction,
             terms=fee_terms(file.payment, terms),
+            work=SplitWork(draft, file.splits, file.shares),
             booking_day=day[2],
             is_till=description is not None and description.is_local,
+            time_zone=facts.time_zone,
+            tells_splits=description is not None and "split" in description.features,
+            bound=frozenset(id_ for id_, receiver in file.receivers.items() if receiver.bound_as is not None),
             settle=None if day in self._scheduled else settle_due(*day, facts.time_zone),
+            finish=self.finish_due(file.payment.merchant_id, day[2], facts.time_zone),
             refund=next((refund for refund in file.refunds if refund.transaction_id == transaction_id), None),
             open_cancel=file.open_one("cancel"),
             is_doubted_elsewhere=any(
@@ -262,6 +295,24 @@ def fee_terms(payment: Payment, terms: MerchantTerms) -> FeeTerms:
 
 def _original(file: PaymentFile, transaction: Transaction) -> Transaction | None:
     return None if transaction.original_id is None else file.transaction(transaction.original_id)
+
+
+def _shares(file: PaymentFile, transaction: Transaction) -> tuple[contract.ReceiverShare, ...]:
+    """What a `settle` is about: the shares that it settles, as the provider gets them."""
+    if transaction.kind != "settle":
+        return ()
+    shares = {share.id: share for share in file.shares}
+    return tuple(
+        contract.ReceiverShare(
+            receiver_id=(share := shares[part["share_id"]]).receiver_id,
+            receiver_type=file.receivers[share.receiver_id].type,
+            account=file.receivers[share.receiver_id].account,
+            name=file.receivers[share.receiver_id].name,
+            amount_minor=part["amount"],
+            note=share.note,
+        )
+        for part in transaction.split_parts
+    )
 
 
 def _as_original(transaction: Transaction) -> contract.Original:

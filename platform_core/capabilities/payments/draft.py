@@ -31,6 +31,8 @@ class Draft:
         self._events: list[tuple[str, Mapping[str, Any] | None]] = []
         self._parts: list[object] = []
         self._refunds: dict[str, tuple[Refund, dict[str, Any]]] = {}
+        self.splits: dict[str, dict[str, Any]] = {}
+        """`SplitRead` by id of the splits that this decision changes, as they will stand."""
 
     def __getitem__(self, name: str) -> Any:  # of the column's type
         return self._row[name]

@@ -16,6 +16,8 @@ from platform_core.capabilities.payments.answers import (
 )
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
 from platform_core.capabilities.payments.repository import PaymentRepository
+from platform_core.capabilities.payments.splits.answers import split_answer
+from platform_core.capabilities.payments.splits.models import Split, SplitShare
 from platform_core.identity.principal import Principal
 from platform_core.kernel.http.expand import Branch, Document, Load
 
@@ -31,6 +33,7 @@ class PaymentExpansion:
             "attempts": Branch("payments:read", self._parts(Attempt, attempt_answer)),
             "transactions": Branch("payments:read", self._parts(Transaction, transaction_answer)),
             "refunds": Branch("refunds:read", self._parts(Refund, refund_answer)),
+            "splits": Branch("splits:write", self._splits),
             **parties,
         }
         self.refunds: Mapping[str, Branch] = {"payment": Branch("payments:read", self._payments, self.payments)}
@@ -47,6 +50,17 @@ class PaymentExpansion:
             return [parts[id_] for id_ in ids]
 
         return load
+
+    async def _splits(self, who: Principal, documents: Sequence[Document]) -> list[list[dict[str, Any]]]:
+        merchant_id, ids = str(who.merchant_id), [document["id"] for document in documents]
+        shares: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for share in await self._repository.parts(SplitShare, merchant_id, ids):
+            shares[share.split_id].append(share.model_dump())
+        splits: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for split in await self._repository.parts(Split, merchant_id, ids):
+            ordered = sorted(shares[split.id], key=lambda share: int(share["number"]))
+            splits[split.payment_id].append(split_answer(split.model_dump(), ordered))
+        return [splits[id_] for id_ in ids]
 
     async def _payments(self, who: Principal, documents: Sequence[Document]) -> list[dict[str, Any] | None]:
         ids = {document["payment_id"] for document in documents}

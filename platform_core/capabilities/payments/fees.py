@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from platform_core.kernel.money import round_half_up_bp
 
@@ -33,6 +34,17 @@ class FeeTerms:
         if self.is_kept_on_refund:
             return 0
         return self.fee(gross_minor) - self.fee(gross_minor - refunded_minor)
+
+
+def terms_record(terms: FeeTerms) -> dict[str, Any]:
+    """The fee plan's values as the payment keeps them."""
+    return {
+        "rate_bp": terms.rate_bp,
+        "fixed_minor": terms.fixed_minor,
+        "fee_minor_min": terms.fee_minor_min,
+        "fee_minor_max": terms.fee_minor_max,
+        "is_kept_on_refund": terms.is_kept_on_refund,
+    }
 
 
 NO_FEE = FeeTerms()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,22 +9,19 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 from sqlmodel import SQLModel, col
 
-from platform_core.capabilities.payments.answers import payment_answer, refund_answer, settlement_answer
-from platform_core.capabilities.payments.errors import NOT_FOUND
-from platform_core.capabilities.payments.models import Payment, Refund, Settlement
+from platform_core.capabilities.payments.answers import payment_answer, refund_answer
+from platform_core.capabilities.payments.models import Payment, Refund
 from platform_core.capabilities.payments.repository import PaymentRepository
-from platform_core.capabilities.payments.service import quoted
 from platform_core.identity.principal import Principal
 from platform_core.kernel.database.tables import table_of
 from platform_core.kernel.pagination import Cursors, Position
 
 Bounds = tuple[datetime | int | None, datetime | int | None]  # from, and up to but without
-SETTLEMENT_ID = re.compile(r"set_[0-9a-z]{26}")
 Table = TypeVar("Table", bound=SQLModel)
 
 
 class PaymentLists:
-    """Pages of payments, refunds and settlements."""
+    """Pages of payments and refunds."""
 
     def __init__(self, repository: PaymentRepository, cursors: Cursors) -> None:
         self._repository = repository
@@ -83,29 +79,6 @@ class PaymentLists:
             cursor=cursor,
         )
 
-    async def settlements(self, principal: Principal, *, limit: int, cursor: str | None) -> dict[str, Any]:
-        """Settlements, newest first."""
-        bound = {"list": "settlements"}
-        return await self._page(
-            Settlement,
-            principal,
-            conditions=[],
-            bound=bound,
-            show=settlement_answer,
-            is_ascending=False,
-            limit=limit,
-            cursor=cursor,
-        )
-
-    async def settlement(self, principal: Principal, settlement_id: str) -> Settlement:
-        """One settlement. Raises 404 `payments.not_found`."""
-        found = None
-        if SETTLEMENT_ID.fullmatch(settlement_id):
-            found = await self._repository.settlement(str(principal.merchant_id), settlement_id)
-        if found is None:
-            raise NOT_FOUND.error({"kind": "settlement", "id": quoted(settlement_id)})
-        return found
-
     async def _page(
         self,
         table: type[Table],
@@ -140,8 +113,7 @@ class PaymentLists:
 
 
 def _position(row: SQLModel) -> Position:
-    moment = row.settled_at if isinstance(row, Settlement) else row.created_at  # type: ignore[attr-defined]  # all others have it
-    return Position(moment, row.id)  # type: ignore[attr-defined]  # every table has it
+    return Position(row.created_at, row.id)  # type: ignore[attr-defined]  # every table has them
 
 
 def _equal(table: type[SQLModel], filters: Mapping[str, Any]) -> list[Any]:

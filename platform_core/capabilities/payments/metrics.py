@@ -21,6 +21,12 @@ JANITOR_STUCK = counter(
 GUARD_REFUSALS = counter(
     "arsenal.payments.guard_refusals", unit="{refusal}", description="Plans refused by an account's guard, by role."
 )
+AMENDERS_DROPPED = counter(
+    "arsenal.payments.amenders_dropped",
+    unit="{amender}",
+    description="Capabilities left out of a settlement, by capability and fault.",
+)
+PAYOUTS = counter("arsenal.payments.payouts", unit="{payout}", description="Payouts that moved on, by their state.")
 
 
 def count_events(types: Iterable[str]) -> None:

@@ -36,7 +36,7 @@ class Payment(SQLModel, table=True):
 
     `version` is what plans expect and raise; `sequence` counts the events. `authorized - captured - voided -
     capturing` can still be
-    captured, `captured - refunded - refunding` can still be refunded.
+    captured, `captured - refunded - refunding - disputed` can still be refunded.
     """
 
     __tablename__ = "pay_payment"
@@ -62,6 +62,7 @@ class Payment(SQLModel, table=True):
     captured_minor: int = _amount()
     refunding_minor: int = _amount()
     refunded_minor: int = _amount()
+    disputed_minor: int = _amount()  # held for disputes that were not won
     fee_minor: int = _amount()
     fee_returned_minor: int = _amount()
     fee_plan: Any = _json()
@@ -80,7 +81,13 @@ class Payment(SQLModel, table=True):
     discounts: Any = _json()  # what plugins took off: list of plugin, rule_id, label, line_id, funder, amount_minor
     risk: Any = _json()  # the last verdict of `check_payment`: verdict, score, reasons; None if nobody was asked
     degraded: Any = _json()  # decisions made without a plugin's answer: list of plugin, version, hook, fault
+    split_minor: int = _amount()  # stands with receivers, or frozen for them
+    splitting_minor: int = _amount()  # waits for a provider's word on a split
+    split_count: int = 0
+    split_mode: str | None = _text(nullable=True)
+    split_wish: Any = _json()  # the order's own splits: cap_bp as it stood, and the shares
     attempts: int
+    disputes: int
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
     expires_at: datetime = _moment()
@@ -133,7 +140,8 @@ class Transaction(SQLModel, table=True):
     channel_account_id: str = _text()
     provider_reference: str | None = _text(nullable=True)
     holds: Any = _json(nullable=False)
-    charge: Any = _json()  # of a refund, of the grant's limits
+    charge: Any = _json()  # of a refund or split, of the grant's limits
+    split_parts: Any = _json()  # of settle: what is held for which share; of refund and cancel: what was taken back
     fee_minor: int = _amount()
     reason: str = _text()
     booking_day: date | None = None
@@ -160,6 +168,7 @@ class Refund(SQLModel, table=True):
     reason: str = _text()
     tries: int
     last_error: Any = _json()
+    split_returns: Any = _json()  # which shares came back with it
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
@@ -213,23 +222,6 @@ class FeePlan(SQLModel, table=True):
     is_kept_on_refund: bool
     valid_from: datetime = _moment()
     valid_until: datetime | None = _moment(nullable=True)
-
-
-class Settlement(SQLModel, table=True):
-    """One move of a booking day's money from pending to available.
-
-    `part` counts from 1: what was held on the day follows.
-    """
-
-    __tablename__ = "pay_settlement"
-
-    id: str = Field(sa_column=Column(Text, primary_key=True))
-    merchant_id: str = _text()
-    day: date
-    currency: str = _text()
-    part: int
-    net_minor: int = _amount()
-    settled_at: datetime = _moment()
 
 
 class NoticeSeen(SQLModel, table=True):
@@ -297,7 +289,6 @@ REFUNDS = DocumentTable(Refund, version="version", unique=[("payment_id", "out_r
 CHANNEL_ACCOUNTS = DocumentTable(ChannelAccount)
 ROUTING_RULES = DocumentTable(RoutingRule)
 FEE_PLANS = DocumentTable(FeePlan)
-SETTLEMENTS = DocumentTable(Settlement, unique=[("merchant_id", "day", "currency", "part")])
 RECEIPTS = DocumentTable(Receipt, version="version", unique=[("payment_id", "media_type", "locale")])
 RECEIPT_BLOBS = DocumentTable(ReceiptBlob)
 NOTICES = DocumentTable(NoticeSeen, unique=[("channel_account_id", "notice_id")])

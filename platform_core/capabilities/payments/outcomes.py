@@ -15,8 +15,10 @@ from typing import Any
 from platform_core.capabilities.payments.answers import capturable
 from platform_core.capabilities.payments.books import Books
 from platform_core.capabilities.payments.draft import Draft
-from platform_core.capabilities.payments.fees import FeeTerms
+from platform_core.capabilities.payments.fees import FeeTerms, terms_record
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
+from platform_core.capabilities.payments.splits import outcomes as split_outcomes
+from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.contracts.payments import (
     AMOUNT_DIFFERS,
     CUSTOMER_PAYING,
@@ -49,9 +51,14 @@ class Case:
     attempt: Attempt
     transaction: Transaction
     terms: FeeTerms
+    work: SplitWork  # the payment's splits
     booking_day: date
     is_till: bool  # the merchant holds the money himself
+    time_zone: str  # the merchant's, IANA name
+    tells_splits: bool = False  # the provider is told of splits and has its say
+    bound: frozenset[str] = frozenset()  # those of the payment's receivers that are bound now
     settle: Due | None = None  # the booking day's settlement, unless this process has scheduled it before
+    finish: Due | None = None  # the end of what is captured today, likewise
     refund: Refund | None = None
     open_cancel: Transaction | None = None  # of this payment, if its outcome is still to come
     is_doubted_elsewhere: bool = False  # another capture or void of the payment is unknown
@@ -101,6 +108,8 @@ def apply(case: Case, result: ProviderResult) -> None:
     )
     case.draft.asked(transaction.id)
     (_SUCCEEDED if is_success else _FAILED)[transaction.kind](case, result)
+    split_outcomes.follow(case, is_success=is_success)
+    case.work.finish()
 
 
 def _plausible(case: Case, result: ProviderResult) -> ProviderResult:
@@ -213,6 +222,9 @@ def _unknown(case: Case, result: ProviderResult) -> None:
         if case.refund is not None and case.refund.state != "unknown":
             draft.change_refund(case.refund, None, state="unknown", last_error=error_of(result))
         return
+    if transaction.kind == "settle":
+        split_outcomes.settle_unknown(case, result)
+        return
     if transaction.kind == "late_return" or draft["state"] in ("unknown", "closed", "canceled"):
         return
     if transaction.kind in ("sale", "authorize") and case.attempt.state != "unknown":
@@ -255,6 +267,8 @@ def _received(case: Case, *, captured: int, fee: int) -> None:
     draft = case.draft
     if case.settle is not None and not case.is_till:
         draft.add(case.settle)
+    if case.finish is not None:
+        draft.add(case.finish)
     day = None if case.is_till else case.booking_day
     draft.change_transaction(case.transaction.id, booking_day=day)
     draft.set(
@@ -266,17 +280,6 @@ def _received(case: Case, *, captured: int, fee: int) -> None:
         next_action=None,
         last_error=None,
     )
-
-
-def terms_record(terms: FeeTerms) -> dict[str, Any]:
-    """The fee plan's values as the payment keeps them."""
-    return {
-        "rate_bp": terms.rate_bp,
-        "fixed_minor": terms.fixed_minor,
-        "fee_minor_min": terms.fee_minor_min,
-        "fee_minor_max": terms.fee_minor_max,
-        "is_kept_on_refund": terms.is_kept_on_refund,
-    }
 
 
 def _late_money(case: Case, *, is_frozen: bool = False) -> None:
@@ -328,6 +331,7 @@ def new_transaction(
         "provider_reference": None,
         "holds": holds or [],
         "charge": None,
+        "split_parts": None,
         "fee_minor": fee_minor,
         "reason": reason,
         "booking_day": None,
@@ -574,6 +578,7 @@ _SUCCEEDED = {
     "cancel": _cancel_succeeded,
     "close": _close_succeeded,
     "late_return": _late_return_succeeded,
+    "settle": split_outcomes.settle_succeeded,
 }
 _FAILED = {
     "sale": _sale_failed,
@@ -584,4 +589,5 @@ _FAILED = {
     "cancel": _cancel_failed,
     "close": _close_failed,
     "late_return": _late_return_failed,
+    "settle": split_outcomes.settle_failed,
 }

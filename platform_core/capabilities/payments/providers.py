@@ -12,9 +12,11 @@ from platform_core.capabilities.payments.metrics import CALL_SECONDS
 from platform_core.contracts.payments import (
     ErrorClass,
     PaymentProvider,
+    PayoutCall,
     ProviderCall,
     ProviderDescription,
     ProviderResult,
+    not_supported,
 )
 from platform_core.contracts.plugin import PluginContext
 from platform_core.kernel.deadline import within
@@ -57,7 +59,7 @@ class Providers:
         """The provider itself, for notices."""
         return self._providers.get(provider_id)
 
-    async def call(self, provider_id: str, method: str, call: ProviderCall) -> ProviderResult:
+    async def call(self, provider_id: str, method: str, call: ProviderCall | PayoutCall) -> ProviderResult:
         """Ask a provider. Late, broken and raising answers are unknown; a success for another amount is, too."""
         provider = self._providers.get(provider_id)
         if provider is None:
@@ -72,9 +74,12 @@ class Providers:
         return result
 
     async def _ask(
-        self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall
+        self, provider: PaymentProvider, provider_id: str, method: str, call: ProviderCall | PayoutCall
     ) -> ProviderResult:
-        ask: Callable[[ProviderCall], Coroutine[Any, Any, ProviderResult]] = getattr(provider, method)
+        ask: Callable[[ProviderCall | PayoutCall], Coroutine[Any, Any, ProviderResult]] | None
+        ask = getattr(provider, method, None)
+        if ask is None:  # of a Protocol besides, whose feature it declares without having it
+            return not_supported(method)
         try:
             result = await within(ask(call), call.deadline_s)
         except TimeoutError:

@@ -21,7 +21,14 @@ from platform_core.contracts.payments import (
 )
 from platform_core.kernel.commit import Plan
 
-REPEATED = ("close", "cancel", "capture", "void", "refund")  # sent again under their own key when nobody there saw them
+REPEATED = (
+    "close",
+    "cancel",
+    "capture",
+    "void",
+    "refund",
+    "settle",
+)  # sent again under their own key when nobody there saw them
 NOT_SEEN_TRIES = 2  # after so many questions about a sale that nobody there has seen, the attempt is canceled there
 HEAL_AFTER = timedelta(seconds=POLL_S)
 ASKED_KEPT_MAX = 50_000
@@ -60,7 +67,7 @@ class Questions:
         Raises nothing for a payment that is not there: whoever acts on it will.
         """
         desk = self._desk
-        if payment is not None and payment.state not in ("processing", "unknown") and not payment.refunding_minor:
+        if payment is not None and not _may_be_open(payment):
             return False
         file = await desk.tools.repository.file(merchant_id, payment_id)
         if file is None:
@@ -155,6 +162,11 @@ class Questions:
             file = await desk.file(merchant_id, payment.id)
             result = await desk.ask(file, file.transaction(begun[0]), "cancel")
             await desk.conclude(merchant_id, payment.id, begun[0], result)
+
+
+def _may_be_open(payment: Payment) -> bool:
+    """Whether anything on it may wait for a provider's word."""
+    return payment.state in ("processing", "unknown") or payment.refunding_minor + payment.splitting_minor > 0
 
 
 def _is_paying(result: ProviderResult) -> bool:

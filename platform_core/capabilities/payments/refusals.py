@@ -8,6 +8,8 @@ from typing import Any
 from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.errors import DENIED_BY_RISK, REFUND_UNFUNDED, STATE_CONFLICT
 from platform_core.capabilities.payments.models import Payment
+from platform_core.capabilities.payments.splits.books import AVAILABLE, PENDING
+from platform_core.capabilities.payments.splits.errors import RECEIVER_UNFUNDED
 from platform_core.kernel.commit import PlanRefused
 from platform_core.kernel.money import Money
 from platform_core.ledger.accounts import METER, GuardRefused
@@ -45,6 +47,16 @@ def unfunded(refused: PlanRefused, currency: str) -> Exception:
     if not lacks_money(refused) or not isinstance(refusal, GuardRefused):
         return refused
     metrics.GUARD_REFUSALS.add(1, {"role": refusal.role})
+    if refusal.role in (PENDING, AVAILABLE):
+        return _receiver_unfunded(refusal, currency)
     asked, available = Money(refusal.asked, currency), Money(max(0, refusal.available), currency)
     error: Exception = REFUND_UNFUNDED.error({"asked": asked, "available": available})
+    return error
+
+
+def _receiver_unfunded(refusal: GuardRefused, currency: str) -> Exception:
+    """409 `payments.receiver_insufficient_balance`; the account reads `unit:owner:role/receiver[/day]`."""
+    receiver_id = refusal.account.partition("/")[2].partition("/")[0]
+    asked, available = Money(refusal.asked, currency), Money(max(0, refusal.available), currency)
+    error: Exception = RECEIVER_UNFUNDED.error({"asked": asked, "available": available, "receiver_id": receiver_id})
     return error

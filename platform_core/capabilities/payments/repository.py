@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel, col
 
+from platform_core.capabilities.payments.disputes.models import Dispute
 from platform_core.capabilities.payments.models import (
     Attempt,
     ChannelAccount,
@@ -21,9 +22,9 @@ from platform_core.capabilities.payments.models import (
     ReceiptBlob,
     Refund,
     RoutingRule,
-    Settlement,
     Transaction,
 )
+from platform_core.capabilities.payments.splits.models import Split, SplitReceiver, SplitShare
 from platform_core.capabilities.payments.terms import Account, MerchantTerms, account_of, plan_of, rule_of
 from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.database.pools import Database
@@ -35,12 +36,17 @@ Table = TypeVar("Table", bound=SQLModel)
 
 @dataclass(frozen=True, slots=True)
 class PaymentFile:
-    """A payment with all that was tried on it, oldest first, and its refunds."""
+    """A payment with all that was tried on it, oldest first, its refunds and disputes."""
 
     payment: Payment
     attempts: Sequence[Attempt]
     transactions: Sequence[Transaction]
     refunds: Sequence[Refund]
+    disputes: Sequence[Dispute] = ()
+    splits: Sequence[Split] = ()
+    shares: Sequence[SplitShare] = ()
+    receivers: Mapping[str, SplitReceiver] = field(default_factory=dict)
+    """Of the shares, and of those that the order wished for; by id, bound or not."""
 
     def attempt(self, attempt_id: str) -> Attempt:
         """One of the attempts."""
@@ -56,6 +62,7 @@ class PaymentFile:
         return found[-1] if found else None
 
 
+CAPTURED_WITHIN: Final = timedelta(days=90)
 _HAS_REFUND = text(
     "SELECT 1 FROM pay_refund WHERE merchant_id = :merchant_id AND payment_id = :payment_id "
     "AND out_request_no = :out_request_no"
@@ -71,6 +78,11 @@ class PaymentRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def database(self) -> Database:
+        """For the repositories of payments' nouns."""
+        return self._database
 
     async def payment_id(self, merchant_id: str, out_trade_no: str) -> str | None:
         """The payment with the merchant's own number."""
@@ -89,11 +101,25 @@ class PaymentRepository:
             attempts = await connection.fetch(_OF_PAYMENT[Attempt], merchant_id, payment_id)
             transactions = await connection.fetch(_OF_PAYMENT[Transaction], merchant_id, payment_id)
             refunds = await connection.fetch(_OF_PAYMENT[Refund], merchant_id, payment_id)
+            disputes = []
+            if row["disputes"]:  # of most payments there are none, and nobody waits for a question about them
+                disputes = await connection.fetch(_OF_PAYMENT[Dispute], merchant_id, payment_id)
+            splits = shares = receivers = []
+            if row["split_count"] or row["split_wish"] is not None:
+                splits = await connection.fetch(_OF_PAYMENT[Split], merchant_id, payment_id)
+                shares = await connection.fetch(_OF_PAYMENT[SplitShare], merchant_id, payment_id)
+                wished = (row["split_wish"] or {}).get("shares", ())
+                ids = {share["receiver_id"] for share in (*shares, *wished)}
+                receivers = await connection.fetch(_RECEIVERS, merchant_id, sorted(ids))
         return PaymentFile(
             Payment(**row),
             [Attempt(**row) for row in attempts],
             [Transaction(**row) for row in transactions],
             [Refund(**row) for row in refunds],
+            disputes=[Dispute(**row) for row in disputes],
+            splits=[Split(**row) for row in splits],
+            shares=[SplitShare(**row) for row in shares],
+            receivers={row["id"]: SplitReceiver(**row) for row in receivers},
         )
 
     async def payment(self, merchant_id: str, payment_id: str) -> Payment | None:
@@ -117,6 +143,27 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             return await _all(connection, table, query.order_by(columns.created_at, columns.id))
 
+    async def captured_between(
+        self, merchant_id: str, since: datetime, until: datetime, *, after: str, limit: int
+    ) -> list[str]:
+        """Ids of captured payments whose last capture was in [since, until), in order, from behind `after` on."""
+        query = (
+            select(col(Payment.id))
+            .where(
+                col(Payment.merchant_id) == merchant_id,
+                col(Payment.created_at) >= since - CAPTURED_WITHIN,  # for the index; no capture comes later than that
+                col(Payment.created_at) < until,
+                col(Payment.captured_at) >= since,
+                col(Payment.captured_at) < until,
+                col(Payment.state) == "captured",
+                col(Payment.id) > after,
+            )
+            .order_by(col(Payment.id))
+            .limit(limit)
+        )
+        async with self._database.read(merchant_id) as connection:
+            return list((await connection.execute(query)).scalars())
+
     async def refund(self, merchant_id: str, refund_id: str) -> Refund | None:
         """One refund."""
         async with self._database.read(merchant_id) as connection:
@@ -134,11 +181,6 @@ class PaymentRepository:
         async with self._database.read(merchant_id) as connection:
             count, total = (await connection.execute(_REFUNDS_SINCE, values)).one()
             return int(count), int(total)
-
-    async def settlement(self, merchant_id: str, settlement_id: str) -> Settlement | None:
-        """One settlement."""
-        async with self._database.read(merchant_id) as connection:
-            return await _one(connection, Settlement, _own(Settlement, merchant_id, settlement_id))
 
     async def receipt(self, merchant_id: str, receipt_id: str) -> Receipt | None:
         """One receipt, without its document."""
@@ -202,12 +244,16 @@ class PaymentRepository:
     ) -> list[Table]:
         """A page by keyset (created_at, id), one row more than asked so that the caller knows of a next page."""
         columns = table_of(table).c
-        moment = columns.settled_at if table is Settlement else columns.created_at
+        moment = columns.created_at
         query = select(table_of(table)).where(columns.merchant_id == merchant_id, *filters)
         if after is not None:
             key = tuple_(moment, columns.id)
             query = query.where(key > after if is_ascending else key < after)
-        order = (moment.asc(), columns.id.asc()) if is_ascending else (moment.desc(), columns.id.desc())
+        order = (
+            (columns.created_at.asc(), columns.id.asc())
+            if is_ascending
+            else (columns.created_at.desc(), columns.id.desc())
+        )
         async with self._database.read(merchant_id) as connection:
             return await _all(connection, table, query.order_by(*order).limit(limit + 1))
 
@@ -245,14 +291,6 @@ class PaymentRepository:
         async with self._database.read_all() as connection:
             return (await connection.execute(query)).first() is not None
 
-    async def settlement_parts(self, merchant_id: str, day: date, currency: str) -> int:
-        """How often a booking day was settled already."""
-        query = select(col(Settlement.part)).where(
-            col(Settlement.merchant_id) == merchant_id, col(Settlement.day) == day, col(Settlement.currency) == currency
-        )
-        async with self._database.read_all() as connection:
-            return len((await connection.execute(query)).all())
-
 
 def _columns(table: type[SQLModel]) -> str:
     return ", ".join(f'"{column.name}"' for column in table_of(table).columns)
@@ -262,8 +300,11 @@ _FIND_PAYMENT: Final = f"SELECT {_columns(Payment)} FROM pay_payment WHERE merch
 _OF_PAYMENT: Final[Mapping[type[SQLModel], str]] = {
     table: f"SELECT {_columns(table)} FROM {table_of(table).name} WHERE merchant_id = $1 AND payment_id = $2 "
     "ORDER BY created_at, id"
-    for table in (Attempt, Transaction, Refund)
+    for table in (Attempt, Transaction, Refund, Dispute, Split, SplitShare)
 }
+_RECEIVERS: Final = (
+    f"SELECT {_columns(SplitReceiver)} FROM pay_split_receiver WHERE merchant_id = $1 AND id = ANY($2::text[])"
+)
 _FIND_SETTLEMENT: Final = "SELECT 1 FROM pay_settlement WHERE merchant_id = $1 AND day = $2 AND currency = $3 LIMIT 1"
 
 

@@ -14,6 +14,7 @@ import structlog
 from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.acts import Intent, close_intent
 from platform_core.capabilities.payments.desk import Desk
+from platform_core.capabilities.payments.disputes.service import DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import NOT_FOUND, NOTICE_REFUSED
 from platform_core.capabilities.payments.models import NOTICES, Transaction
@@ -21,6 +22,7 @@ from platform_core.capabilities.payments.outcomes import ASK_AFTER_S, POLL_S, as
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.contracts.payments import (
+    DisputeNotice,
     Notice,
     NoticeAnswer,
     NoticeOutcome,
@@ -39,9 +41,10 @@ log = structlog.get_logger(__name__)
 class Resolution:
     """Brings open transactions to an end, by the provider's own word."""
 
-    def __init__(self, desk: Desk, questions: Questions) -> None:
+    def __init__(self, desk: Desk, questions: Questions, disputes: DisputeService) -> None:
         self._desk = desk
         self._questions = questions
+        self._disputes = disputes
 
     async def ask(self, work: DueWork) -> None:
         """One question about one open transaction (due kind `payments.ask`); sets the time of the next one itself."""
@@ -151,7 +154,8 @@ class Resolution:
             raise NOTICE_REFUSED.error({"reason": refused.code}) from refused
         if await desk.tools.repository.has_notice(channel_account_id, said.notice_id):
             return said.answer
-        owner = await desk.tools.repository.owner_of_transaction(said.idempotency_key)
+        transaction_id = said.word.idempotency_key if isinstance(said, DisputeNotice) else said.idempotency_key
+        owner = await desk.tools.repository.owner_of_transaction(transaction_id)
         if owner is None or owner[0] != account.merchant_id:
             raise NOTICE_REFUSED.error({"reason": "unknown transaction"})
         stored = Insert(
@@ -161,24 +165,31 @@ class Resolution:
                 "merchant_id": account.merchant_id,
                 "channel_account_id": channel_account_id,
                 "notice_id": said.notice_id,
-                "transaction_id": said.idempotency_key,
+                "transaction_id": transaction_id,
                 "raw_body": body,
                 "received_at": desk.now,
             },
         )
-        merchant_id, payment_id = owner
+        try:
+            await self._believe(said, owner, stored)
+        except PlanRefused as refused:
+            if not (isinstance(refused.refusal, Duplicate) and refused.refusal.table == NOTICES.name):
+                raise
+        return said.answer
+
+    async def _believe(self, said: NoticeOutcome | DisputeNotice, owner: tuple[str, str], stored: Insert) -> None:
+        """Put a genuine notice to the books, and keep it, in one commit."""
+        desk, (merchant_id, payment_id) = self._desk, owner
+        if isinstance(said, DisputeNotice):
+            await self._disputes.hear(merchant_id, payment_id, said.word, parts=[stored])
+            return
         file = await desk.file(merchant_id, payment_id)
         result = _checked(said, file.transaction(said.idempotency_key))
 
         def finish(file: PaymentFile, draft: Draft, plan: Plan) -> None:
             plan.add(stored)
 
-        try:
-            await desk.conclude(merchant_id, payment_id, said.idempotency_key, result, finish=finish)
-        except PlanRefused as refused:
-            if not (isinstance(refused.refusal, Duplicate) and refused.refusal.table == NOTICES.name):
-                raise
-        return said.answer
+        await desk.conclude(merchant_id, payment_id, said.idempotency_key, result, finish=finish)
 
     async def _forget(self, work: DueWork) -> None:
         await self._desk.tools.committer.commit(Plan(work.merchant_id, [DueDone(work.kind, work.subject_id)]))

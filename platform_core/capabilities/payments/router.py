@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel
 
 from platform_core.capabilities.payments import errors
-from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer, settlement_answer
+from platform_core.capabilities.payments.answers import json_text, payment_answer, refund_answer
 from platform_core.capabilities.payments.assembly import Payments
 from platform_core.capabilities.payments.lists import Bounds
 from platform_core.capabilities.payments.schemas import (
@@ -27,12 +27,11 @@ from platform_core.capabilities.payments.schemas import (
     RefundList,
     RefundRead,
     ReviewDecide,
-    SettlementList,
-    SettlementRead,
     VoidCreate,
 )
 from platform_core.capabilities.payments.service import Reply
-from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING
+from platform_core.capabilities.payments.splits import errors as split_errors
+from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING, SCOPE_MISSING
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, require_scopes, requires
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
@@ -50,6 +49,13 @@ router = APIRouter(prefix="/v1", tags=["payments"])
 JSON = "application/json"
 COMMITTING = (COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN, errors.BUSY)
 METERED = (LIMIT_EXCEEDED, LIMIT_MISSING)
+ORDER_SPLITS = (
+    split_errors.ORDER_SPLITS_METERED,
+    split_errors.RECEIVER_NOT_BOUND,
+    split_errors.SPLIT_NEEDS_CHANNEL,
+    SCOPE_MISSING,
+)
+SPLIT_RETURNS = (split_errors.SPLIT_RETURN_EXCEEDS, split_errors.RECEIVER_UNFUNDED)
 Body = TypeVar("Body", bound=BaseModel)
 Writer = Annotated[Principal, requires("payments:write")]
 Reader = Annotated[Principal, requires("payments:read")]
@@ -108,6 +114,7 @@ async def _act(
             errors.NO_ROUTE,
             errors.OUT_TRADE_NO_TAKEN,
             errors.PAYABLE_CHANGED,
+            *ORDER_SPLITS,
             errors.STORE_UNKNOWN,
             errors.SUMS_DIFFER,
             errors.EXPIRES_IN_PAST,
@@ -168,7 +175,7 @@ async def cancel_by_number(request: Request, principal: Writer) -> Response:
     **documented(answer=PaymentExpandedRead, errors=(errors.NOT_FOUND,), has_etag=True),
 )
 async def read_payment(request: Request, payment_id: str, principal: Reader, expand: Expand = None) -> Response:
-    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, merchant, store."""
+    """By id, or by `out_trade_no:<value>`. `expand`: attempts, transactions, refunds, splits, merchant, store."""
     payments = payments_of(request)
     expansion = _expansion(principal, expand, payments.expansion.payments)
     payment = await payments.service.read(principal, payment_id)
@@ -406,6 +413,7 @@ async def close_payment(request: Request, payment_id: str, principal: Writer) ->
             errors.STATE_CONFLICT,
             errors.OUTCOME_UNKNOWN,
             errors.OUT_REQUEST_NO_TAKEN,
+            *SPLIT_RETURNS,
             *METERED,
         ),
     ),
@@ -463,39 +471,6 @@ async def list_refunds(
     )
     await expansion.fill(principal, page["data"])
     return Response(json_text(page), media_type=JSON)
-
-
-@router.get(
-    "/settlements",
-    operation_id="settlements.list",
-    summary="List settlements",
-    tags=["ledger"],
-    **documented(answer=SettlementList),
-)
-async def list_settlements(
-    request: Request,
-    principal: Annotated[Principal, requires("ledger:read")],
-    limit: PageLimit = LIMIT_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
-) -> Response:
-    """What moved from pending to available, newest first."""
-    page = await payments_of(request).lists.settlements(principal, limit=limit, cursor=cursor)
-    return Response(json_text(page), media_type=JSON)
-
-
-@router.get(
-    "/settlements/{settlement_id}",
-    operation_id="settlements.get",
-    summary="Read a settlement",
-    tags=["ledger"],
-    **documented(answer=SettlementRead, errors=(errors.NOT_FOUND,)),
-)
-async def read_settlement(
-    request: Request, settlement_id: str, principal: Annotated[Principal, requires("ledger:read")]
-) -> Response:
-    """One settlement."""
-    settlement = await payments_of(request).lists.settlement(principal, settlement_id)
-    return Response(json_text(settlement_answer(settlement.model_dump())), media_type=JSON)
 
 
 @router.post(

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from platform_core.capabilities.payments.splits.schemas import OrderShares, SplitRead, SplitReturn, SplitReturnRead
 from platform_core.identity.schemas import MerchantRead, StoreRead
 from platform_core.kernel.errors import declare
 from platform_core.kernel.fields import field_error
@@ -161,6 +162,7 @@ class PaymentCreate(Request):
     return_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2048)] | None = None
     metadata: Labels | None = None
     risk_context: RiskContext | None = None
+    splits: OrderShares | None = None
 
     @property
     def order_total_minor(self) -> int:
@@ -242,6 +244,8 @@ class RefundCreate(Request):
     is_full: bool = False
     reason: Reason = ""
     review: RefundReview | None = None
+    split_returns: Annotated[list[SplitReturn], Field(min_length=1, max_length=50)] | None = None
+    merchant_covers_splits: bool = False
 
     @model_validator(mode="after")
     def _says_how_much(self) -> RefundCreate:
@@ -270,7 +274,9 @@ class Amounts(BaseModel):
     captured_minor: int
     refunded_minor: int
     refundable_minor: int
+    disputed_minor: int
     fee_minor: int
+    split_minor: int
     net_minor: int
 
 
@@ -394,6 +400,7 @@ class RefundRead(BaseModel):
     amount_minor: int
     currency: str
     fee_returned_minor: int
+    split_returns: list[SplitReturnRead]
     reason: str
     last_error: ErrorRead | None
     created_at: datetime
@@ -442,6 +449,7 @@ class PaymentExpandedRead(PaymentRead):
     attempts: list[AttemptRead] = Field(default_factory=list)
     transactions: list[TransactionRead] = Field(default_factory=list)
     refunds: list[RefundRead] = Field(default_factory=list)
+    splits: list[SplitRead] = Field(default_factory=list)
     merchant: MerchantRead | None = None
     store: StoreRead | None = None
 
@@ -463,24 +471,4 @@ class RefundList(BaseModel):
     """Refunds, newest first unless asked otherwise."""
 
     data: list[RefundExpandedRead]
-    next_cursor: str | None
-
-
-class SettlementRead(BaseModel):
-    """One move from pending to available."""
-
-    id: str
-    object: Literal["settlement"]
-    merchant_id: str
-    day: str
-    currency: str
-    part: int
-    net_minor: int
-    settled_at: datetime
-
-
-class SettlementList(BaseModel):
-    """Settlements, newest first."""
-
-    data: list[SettlementRead]
     next_cursor: str | None

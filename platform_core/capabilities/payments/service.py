@@ -18,16 +18,17 @@ from platform_core.capabilities.payments.answers import (
     refund_answer,
 )
 from platform_core.capabilities.payments.books import Books
-from platform_core.capabilities.payments.desk import Desk
+from platform_core.capabilities.payments.desk import Desk, local_day
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import (
     NO_ROUTE,
     NOT_FOUND,
     OUT_TRADE_NO_TAKEN,
 )
+from platform_core.capabilities.payments.fees import terms_record
 from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import ATTEMPTS, PAYMENTS, TRANSACTIONS, Payment, Refund, Transaction
-from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, terms_record
+from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refusals import denied
 from platform_core.capabilities.payments.repository import PaymentFile
@@ -35,6 +36,7 @@ from platform_core.capabilities.payments.routing import Route, Wish, routes, wis
 from platform_core.capabilities.payments.rows import attempt_rows, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.capabilities.payments.screening import Rechecked, Screening, Standing, Word, context_of
+from platform_core.capabilities.payments.splits.wishes import Wishes
 from platform_core.capabilities.payments.terms import MerchantTerms
 from platform_core.contracts.payments import RETRY_RULES, ErrorClass, Outcome, ProviderResult
 from platform_core.identity.errors import LIMIT_EXCEEDED
@@ -75,9 +77,10 @@ class _Order:
 class PaymentService:
     """Creates payments and tries them at providers."""
 
-    def __init__(self, desk: Desk, questions: Questions) -> None:
+    def __init__(self, desk: Desk, questions: Questions, wishes: Wishes) -> None:
         self._desk = desk
         self._questions = questions
+        self._wishes = wishes
 
     @property
     def clock(self) -> Clock:
@@ -102,6 +105,8 @@ class PaymentService:
         now = desk.now
         order_minor = admit(principal, request, facts, now)
         row = payment_row(desk.tools.ids, merchant_id, request, idempotent, order_minor=order_minor, now=now)
+        if request.splits is not None:
+            row["split_wish"] = await self._wishes.of(principal, request)
         order = await self._screened(row, request, terms, idempotent)
         with forsaken_unless_written(desk.tools.plugins, order.parts):
             if order.word == "deny":
@@ -120,7 +125,7 @@ class PaymentService:
             if order.word == "review":
                 return await self._hold(order, charge=charge)
             if order.route.description.is_local:
-                return await self._take_locally(order, terms, charge=charge)
+                return await self._take_locally(order, terms, charge=charge, zone=zone)
             return await self._take(order, request.auth_code, charge=charge)
 
         limits = desk.tools.limits
@@ -226,7 +231,7 @@ class PaymentService:
         metrics.count_events(("payment.created", "payment.review_started"))
         return reply
 
-    async def _take_locally(self, order: _Order, terms: MerchantTerms, *, charge: Charge | None) -> Reply:
+    async def _take_locally(self, order: _Order, terms: MerchantTerms, *, charge: Charge | None, zone: str) -> Reply:
         """No network: intent and outcome are one plan."""
         desk, row, route = self._desk, order.row, order.route
         now = row["created_at"]
@@ -253,6 +258,7 @@ class PaymentService:
             "provider_reference": result.provider_reference,
             "fee_minor": 0,
         }
+        finish = desk.finish_due(row["merchant_id"], local_day(now, zone), zone)
         books = Books(row["merchant_id"], row["currency"], route.account.id, transaction["id"], desk.tools.ids)
         answer = json_text(payment_answer(row))
         plan = Plan(row["merchant_id"], answer=Reply(201, answer))
@@ -267,10 +273,12 @@ class PaymentService:
             *books.sale(amount, fee, books.till()),
             Event(desk.tools.ids.mint("evt"), "payment.created", row["id"], 1, now, answer),
             Event(desk.tools.ids.mint("evt"), "payment.captured", row["id"], 2, now, answer),
+            *([finish] if finish is not None else ()),
             *order.parts,
         )
         reply: Reply = await desk.tools.committer.commit(plan)
         order.parts.clear()
+        desk.is_scheduled(finish)
         metrics.count_events(("payment.created", "payment.captured"))
         return reply
 

@@ -1,5 +1,7 @@
 """Payments as a plugin sees them: providers in `provider`, hooks with their payloads in `hooks`."""
 
+from platform_core.contracts.payments.dispute_provider import DisputeCall, DisputeProvider, EvidenceFile
+from platform_core.contracts.payments.disputes import DisputeMove, DisputeStatus, DisputeWord
 from platform_core.contracts.payments.hooks import (
     FORMS,
     Basket,
@@ -24,6 +26,13 @@ from platform_core.contracts.payments.hooks import (
     on_refund_succeeded,
     render_receipt,
 )
+from platform_core.contracts.payments.payout_provider import (
+    PAYOUT_RETURNED,
+    PAYOUT_SENT,
+    Payee,
+    PayoutCall,
+    PayoutProvider,
+)
 from platform_core.contracts.payments.provider import (
     ALREADY_PAID,
     AMOUNT_DIFFERS,
@@ -36,6 +45,7 @@ from platform_core.contracts.payments.provider import (
     BillRequest,
     BillRow,
     ChannelAccount,
+    DisputeNotice,
     ErrorClass,
     Feature,
     Form,
@@ -52,6 +62,7 @@ from platform_core.contracts.payments.provider import (
     ProviderDescription,
     ProviderError,
     ProviderResult,
+    ReceiverShare,
     Redirect,
     RefundBounce,
     RetryRule,
@@ -61,6 +72,7 @@ from platform_core.contracts.payments.provider import (
     not_supported,
     register_payment_provider,
 )
+from platform_core.contracts.payments.split_provider import SplitProvider
 
 __all__ = [
     "ALREADY_PAID",
@@ -69,6 +81,8 @@ __all__ = [
     "FORMS",
     "NOT_FOUND",
     "NOT_SUPPORTED",
+    "PAYOUT_RETURNED",
+    "PAYOUT_SENT",
     "RETRY_RULES",
     "AmountLimit",
     "Basket",
@@ -77,7 +91,14 @@ __all__ = [
     "BillRequest",
     "BillRow",
     "ChannelAccount",
+    "DisputeCall",
+    "DisputeMove",
+    "DisputeNotice",
+    "DisputeProvider",
+    "DisputeStatus",
+    "DisputeWord",
     "ErrorClass",
+    "EvidenceFile",
     "Feature",
     "Form",
     "FormSeen",
@@ -91,15 +112,19 @@ __all__ = [
     "NoticeRefused",
     "Original",
     "Outcome",
+    "Payee",
     "PaymentCaptured",
     "PaymentProvider",
     "PaymentToCheck",
+    "PayoutCall",
+    "PayoutProvider",
     "ProviderCall",
     "ProviderDescription",
     "ProviderError",
     "ProviderResult",
     "ReceiptLine",
     "ReceiptToRender",
+    "ReceiverShare",
     "Redirect",
     "RefundBounce",
     "RefundSucceeded",
@@ -108,6 +133,7 @@ __all__ = [
     "RouteOffer",
     "RoutingQuestion",
     "ShowQr",
+    "SplitProvider",
     "Tender",
     "TransactionKind",
     "Wait",

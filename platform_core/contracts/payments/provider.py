@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 from platform_core.contracts.blobs import Blob
 from platform_core.contracts.hooks import hook
+from platform_core.contracts.payments.disputes import DisputeMove, DisputeWord
 
 if TYPE_CHECKING:
     from platform_core.contracts.plugin import PluginContext
@@ -24,7 +25,9 @@ Form = Literal["merchant_scan", "customer_scan", "sticker", "page", "wap", "app"
 """How a customer pays (payments.md section 3)."""
 Feature = Literal["partial_capture", "partial_refund", "cancel", "split", "dispute", "bill", "payout"]
 """What a provider can do beyond its forms; what is not declared is never called."""
-TransactionKind = Literal["authorize", "sale", "capture", "void", "cancel", "close", "refund", "refund_bounce"]
+TransactionKind = Literal[
+    "authorize", "sale", "capture", "void", "cancel", "close", "refund", "refund_bounce", "settle"
+]
 """One thing asked of a provider. `create` and `pay` begin a sale; a bounce is only ever told, never asked for."""
 
 CUSTOMER_PAYING: Final = "customer_paying"
@@ -199,6 +202,20 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverShare:
+    """One receiver's share of a `settle`."""
+
+    receiver_id: str
+    receiver_type: str
+    """platform_merchant, channel_merchant, channel_user, channel_login or channel_open_id."""
+    account: str = field(repr=False)
+    """As the channel names it; a merchant's id for platform_merchant."""
+    name: str = field(repr=False)
+    amount_minor: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderCall:
     """One question to a provider.
 
@@ -238,6 +255,8 @@ class ProviderCall:
     store_id: str | None = None
     terminal_id: str | None = None
     operator_id: str | None = None
+    shares: tuple[ReceiverShare, ...] = ()
+    """For `settle`: who gets how much; they add up to `amount_minor`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,6 +403,15 @@ class NoticeOutcome:
     answer: NoticeAnswer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeNotice:
+    """What a genuine notice says of a dispute."""
+
+    notice_id: str
+    word: DisputeWord
+    answer: NoticeAnswer
+
+
 class NoticeRefused(Exception):
     """The notice is not genuine, is stale, or cannot be read: nothing of it may be believed."""
 
@@ -406,10 +434,11 @@ class BillRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillRow:
-    """One movement of money by the provider's book; refunds and cancels are positive amounts of their kind."""
+    """One movement of money by the provider's book; what goes back is a positive amount of its kind."""
 
-    kind: TransactionKind
+    kind: TransactionKind | DisputeMove
     idempotency_key: str
+    """The transaction's; for a dispute's money that of the disputed one, and the reference is the dispute's."""
     provider_reference: str
     amount_minor: int
     cost_minor: int
@@ -425,7 +454,7 @@ class Bill:
     rows: tuple[BillRow, ...]
     count: int
     total_minor: Mapping[str, int]
-    """Net by currency: sales and captures less refunds and cancels, bounces added."""
+    """Net by currency: sales and captures less refunds, cancels and withdrawals; bounces and won disputes added."""
     raw: Blob
 
 
@@ -437,7 +466,9 @@ class PaymentProvider(Protocol):
     broken answer is returned as unknown; an exception counts as unknown too. Only a failure before the first byte
     left is `not_sent`. Which methods are called follows from forms and features: `pay` from merchant_scan and local,
     `create` from the forms that show something, `authorize`, `capture` and `void` from preauth, `cancel` and
-    `fetch_bill` from the features of those names (bill); the rest always. Others answer `not_supported`.
+    `fetch_bill` from the features of those names (bill), those of `DisputeProvider` from dispute, those of
+    `PayoutProvider` from payout, `settle` of `SplitProvider` from split; the rest always. Others answer
+    `not_supported`.
     """
 
     def describe(self) -> ProviderDescription:
@@ -490,8 +521,10 @@ class PaymentProvider(Protocol):
         """The provider's word on the refund `idempotency_key`. Moves nothing."""
         ...
 
-    async def parse_notice(self, notice: Notice) -> NoticeOutcome:
-        """Verify and read a notice. Raises NoticeRefused; sends nothing."""
+    async def parse_notice(self, notice: Notice) -> NoticeOutcome | DisputeNotice:
+        """Verify and read a notice; one of a dispute only with the feature `dispute`. Raises NoticeRefused; sends
+        nothing.
+        """
         ...
 
     async def fetch_bill(self, request: BillRequest) -> Bill:

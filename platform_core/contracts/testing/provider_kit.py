@@ -9,7 +9,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import TypeAdapter
 
-from platform_core.contracts.hooks import HookSpec
+from platform_core.contracts.hooks import HookSpec, promised_methods
 from platform_core.contracts.inspection import fault_of_object
 from platform_core.contracts.messages import Delivery, MessageResult
 from platform_core.contracts.payments import ChannelAccount, ErrorClass, Notice, NoticeRefused, Outcome, ProviderResult
@@ -20,7 +20,7 @@ from platform_core.contracts.testing.host import FakeHost
 from platform_core.contracts.testing.loaded import LoadedPlugin
 
 _ONLY_AT_TYPING: Final = {"HookContext": HookContext, "PluginContext": HookContext}
-_READS: Final = frozenset({"query", "query_refund", "describe", "fetch_bill"})
+_READS: Final = frozenset({"query", "query_refund", "query_payout", "describe", "fetch_bill"})
 
 
 def argument_of(method: Callable[..., object], told: Mapping[str, Any], *, ctx: HookContext) -> object:
@@ -65,7 +65,7 @@ def ask(made: object, hook: HookSpec, *, one: Mapping[str, Any], host: FakeHost)
     """One call of one method. Raises what it raises."""
     method = getattr(made, one["method"])
     ctx = host.context(hook, idempotency_key=one["call"]["idempotency_key"])
-    promised = getattr(get_type_hints(hook.function)["return"], one["method"])
+    promised = promised_methods(hook)[one["method"]]
     told = dict(one["call"])
     if "settings" in told:
         told["settings"] = dict(host.config)

@@ -52,12 +52,29 @@ async def act_once(
     meaning = b"" if model is NoBody else canonical(document)
     idempotent = read_idempotency(request, client_id=client_id, body=meaning)
 
+    async def do() -> Response:
+        return await act(validated(model, raw, document), idempotent)
+
+    return await do_once(idempotent, do, look=look, clock=clock, present=present, sleep=sleep)
+
+
+async def do_once(
+    idempotent: IdempotentRequest,
+    act: Callable[[], Awaitable[Response]],
+    *,
+    look: Look,
+    clock: Clock,
+    present: Present = never_in_flight,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Response:
+    """`act_once` of a request whose body was read already, such as one with files."""
+
     async def replay(record: Replayed) -> Response:
         again = partial(look, idempotent)
         return await answer_replay(record, idempotent, look=again, present=present, clock=clock, sleep=sleep)
 
     try:
-        return await act(validated(model, raw, document), idempotent)
+        return await act()
     except PlanRefused as refused:
         if isinstance(refused.refusal, Replayed):
             return await replay(refused.refusal)

@@ -19,20 +19,30 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.simulators.acquirer.bills import ZONE, bill_of_day
-from sandbox.simulators.acquirer.book import Book
+from sandbox.simulators.acquirer.book import TOLD_ONLY, Book
 from sandbox.simulators.acquirer.buyers import Buyer
+from sandbox.simulators.acquirer.disputes import view
 from sandbox.simulators.acquirer.notices import BACKOFF_S, NoticeSender
+from sandbox.simulators.acquirer.replies import Payload, Reply, encoded
 from sandbox.simulators.acquirer.requests import (
     BillOfDay,
     BuyerSetting,
+    Claim,
     ClockSetting,
+    DisputeAct,
+    DisputeQuestion,
+    DisputeStep,
+    Evidence,
     FollowUp,
     Merchant,
     Order,
     Part,
+    PayoutOrder,
+    PayoutReturn,
     Question,
     Scan,
     Script,
+    Settle,
 )
 from sandbox.simulators.acquirer.scenarios import SUCCESS, UnknownScenario, named
 from sandbox.simulators.acquirer.signing import (
@@ -46,10 +56,11 @@ from sandbox.simulators.acquirer.signing import (
     request_text,
     sign,
 )
-from sandbox.simulators.acquirer.wallet import Payload, Reply, Wallet, encoded
+from sandbox.simulators.acquirer.wallet import Wallet
 
 _BUYER_ID: Final = re.compile(r"[a-z0-9_-]{1,32}")
 BODY_MAX: Final = 64 * 1024
+EVIDENCE_BODY_MAX: Final = 7 * 1024 * 1024 + BODY_MAX
 DROP: Final = "acquirer.drop"
 """In the scope, put there by the server: a function that cuts the connection."""
 
@@ -95,10 +106,16 @@ class Acquirer:
             "capture": lambda who, body: self.wallet.capture(who, _read(Part, body)),
             "void": lambda who, body: self.wallet.void(who, _read(Part, body)),
             "refund": lambda who, body: self.wallet.refund(who, _read(Part, body)),
+            "settle": lambda who, body: self.wallet.settle(who, _read(Settle, body)),
             "cancel": lambda who, body: self.wallet.cancel(who, _read(FollowUp, body)),
             "close": lambda who, body: self.wallet.close(who, _read(FollowUp, body)),
             "query": lambda who, body: self.wallet.query(who, _read(Question, body)),
             "query_refund": lambda who, body: self.wallet.query(who, _read(Question, body)),
+            "query_dispute": lambda who, body: self.wallet.disputes.query(who, _read(DisputeQuestion, body)),
+            "submit_evidence": lambda who, body: self.wallet.disputes.submit(who, _read(Evidence, body)),
+            "accept_dispute": lambda who, body: self.wallet.disputes.accept(who, _read(DisputeAct, body)),
+            "payout": lambda who, body: self.wallet.payout(who, _read(PayoutOrder, body)),
+            "query_payout": lambda who, body: self.wallet.query(who, _read(Question, body)),
             "bill": lambda who, body: self._bill(who, _read(BillOfDay, body)),
         }
 
@@ -108,7 +125,8 @@ class Acquirer:
 
     async def operate(self, request: Request) -> Response:
         """`POST /v1/{operation}`: verify, do, answer; the scenario may spoil the answer on its way out."""
-        body = await _body_of(request)
+        is_evidence = request.path_params["operation"] == "submit_evidence"
+        body = await _body_of(request, EVIDENCE_BODY_MAX if is_evidence else BODY_MAX)
         merchant_no = request.headers.get(MERCHANT, "")
         key = self.book.merchants().get(merchant_no)
         if key is None:
@@ -211,10 +229,45 @@ class Acquirer:
         self.book.add_script(**script.model_dump())
         return _json({"code": "OK"})
 
+    async def dispute(self, request: Request) -> Response:
+        """`POST /_disputes`: a buyer's bank disputes what was paid."""
+        claim = _read(Claim, await _body_of(request))
+        entry = self.book.entry(claim.merchant_no, claim.key)
+        if entry is None:
+            raise _Refused(404, "NOT_FOUND", "Nothing is known under this key.")
+        with self.book.transaction():
+            opened = self.wallet.disputes.open(
+                entry, amount_minor=claim.amount_minor, reason=claim.reason, decides=claim.decides
+            )
+        if not opened:
+            raise _Refused(409, "AMOUNT_EXCEEDED", "It was not paid, or less of it is left.")
+        self.sender.wake()
+        return _json({"code": "OK", "reference": opened})
+
+    async def step_dispute(self, request: Request) -> Response:
+        """`POST /_disputes/{reference}`: the acquirer takes the money, or decides."""
+        step = _read(DisputeStep, await _body_of(request))
+        dispute = self.book.dispute(step.merchant_no, request.path_params["reference"])
+        if dispute is None:
+            raise _Refused(404, "DISPUTE_UNKNOWN", "There is no dispute of this reference.")
+        with self.book.transaction():
+            self.wallet.disputes.step(dispute, step.step)
+        self.sender.wake()
+        return _json(view(dispute))
+
     async def register(self, request: Request) -> Response:
         """`POST /_merchants`: a merchant and its key."""
         merchant = _read(Merchant, await _body_of(request))
         self.book.add_merchant(merchant.merchant_no, bytes.fromhex(merchant.key))
+        return _json({"code": "OK"})
+
+    async def give_back_payout(self, request: Request) -> Response:
+        """`POST /_payout_returns`: a merchant's bank sends a payout back."""
+        back = _read(PayoutReturn, await _body_of(request))
+        with self.book.transaction():
+            is_back = self.wallet.payouts.give_back(back.merchant_no, back.key)
+        if not is_back:
+            raise _Refused(404, "NOT_FOUND", "No payout was paid under this key.")
         return _json({"code": "OK"})
 
     async def set_clock(self, request: Request) -> Response:
@@ -228,13 +281,14 @@ class Acquirer:
         moved: dict[str, int] = {}
         movements = self.book.movements()
         for movement in movements:
-            if movement.kind != "refund_bounce":
+            if movement.kind not in TOLD_ONLY:
                 moved[movement.key] = moved.get(movement.key, 0) + 1
         return _json(
             {
                 "entries": [asdict(entry) for entry in self.book.entries()],
                 "movements": [asdict(movement) for movement in movements],
                 "moved": moved,
+                "disputes": [asdict(dispute) for dispute in self.book.disputes()],
                 "notices_open": len(self.book.open_notices()),
             }
         )
@@ -277,22 +331,25 @@ def create_app(
             route("/v1/{operation}", Acquirer.operate, "POST"),
             route("/buyer/scan", Acquirer.scan, "POST"),
             route("/_script", Acquirer.script, "POST"),
+            route("/_disputes", Acquirer.dispute, "POST"),
+            route("/_disputes/{reference}", Acquirer.step_dispute, "POST"),
             route("/_merchants", Acquirer.register, "POST"),
             route("/_buyers", Acquirer.list_buyers, "GET"),
             route("/_buyers/{buyer}", Acquirer.set_buyer, "POST"),
             route("/_buyers/{buyer}/codes", Acquirer.show_code, "POST"),
+            route("/_payout_returns", Acquirer.give_back_payout, "POST"),
             route("/_clock", Acquirer.set_clock, "POST"),
             route("/_book", Acquirer.show, "GET"),
         ],
     )
 
 
-async def _body_of(request: Request) -> bytes:
+async def _body_of(request: Request, bytes_max: int = BODY_MAX) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_MAX:
-            raise _Refused(413, "TOO_LARGE", f"A body has at most {BODY_MAX} bytes.")
+        if len(body) > bytes_max:
+            raise _Refused(413, "TOO_LARGE", f"A body has at most {bytes_max} bytes.")
     return body
 
 

@@ -11,7 +11,15 @@ from sandbox.simulators.acquirer.book import Book, Movement
 ZONE: Final = ZoneInfo("Asia/Shanghai")
 COST_BP: Final = 38
 """What the acquirer keeps of each sale and capture, basis points, halves rounded up; returned on nothing."""
-_SIGNS: Final = {"sale": 1, "capture": 1, "refund": -1, "cancel": -1, "refund_bounce": 1}
+_SIGNS: Final = {
+    "sale": 1,
+    "capture": 1,
+    "refund": -1,
+    "cancel": -1,
+    "refund_bounce": 1,
+    "dispute_withdrawn": -1,
+    "dispute_won": 1,
+}
 
 
 def bill_of_day(book: Book, *, merchant_no: str, day: date) -> dict[str, object]:

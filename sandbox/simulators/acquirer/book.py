@@ -48,6 +48,29 @@ class Entry:
     """What is still to be sent once the status is final, separated by commas."""
     is_final: int = 0
     is_bounced: int = 0
+    disputed: str = ""
+    """Whether the buyer disputes it as soon as it is paid: open, or how the acquirer decides then: won, lost."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DisputeEntry:
+    """One dispute about one sale or capture."""
+
+    merchant_no: str
+    reference: str
+    key: str
+    status: str
+    """OPENED, WON or LOST, seen from the merchant's side."""
+    is_withdrawn: int
+    amount_minor: int
+    currency: str
+    reason: str
+    due_at: str
+    changed_at: str
+    notify_url: str
+    decides: str
+    evidence: str = ""
+    """Keys of the documents that came, separated by commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +97,13 @@ class StoredNotice:
     body: bytes
 
 
+TOLD_ONLY: Final = frozenset({"payout_return", "refund_bounce", "dispute_withdrawn", "dispute_won"})
+"""Kinds of movements that no merchant asked for."""
 _ENTRY_COLUMNS: Final = tuple(field.name for field in fields(Entry))
+_DISPUTE_COLUMNS: Final = tuple(field.name for field in fields(DisputeEntry))
 _SCHEMA: Final = f"""
+CREATE TABLE IF NOT EXISTS dispute ({", ".join(_DISPUTE_COLUMNS)}, PRIMARY KEY (merchant_no, reference));
+CREATE INDEX IF NOT EXISTS dispute_key ON dispute (merchant_no, key);
 CREATE TABLE IF NOT EXISTS merchant (merchant_no TEXT PRIMARY KEY, signing_key BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS entry ({", ".join(_ENTRY_COLUMNS)}, PRIMARY KEY (merchant_no, key));
 CREATE INDEX IF NOT EXISTS entry_original ON entry (merchant_no, original_key);
@@ -193,6 +221,30 @@ class Book:
     def movements(self) -> list[Movement]:
         """All movements in order."""
         return [Movement(*row) for row in self._db.execute("SELECT * FROM movement ORDER BY number")]
+
+    def save_dispute(self, dispute: DisputeEntry) -> None:
+        """Write a dispute, new or changed."""
+        places = ", ".join("?" * len(_DISPUTE_COLUMNS))
+        self._db.execute(f"INSERT OR REPLACE INTO dispute VALUES ({places})", astuple(dispute))
+
+    def dispute(self, merchant_no: str, reference: str) -> DisputeEntry | None:
+        """The dispute of a reference."""
+        found = self._disputes("merchant_no = ? AND reference = ?", (merchant_no, reference))
+        return found[0] if found else None
+
+    def disputes(self) -> list[DisputeEntry]:
+        """All disputes in order of arrival."""
+        return self._disputes("1", ())
+
+    def disputed_minor(self, entry: Entry) -> int:
+        """What of an entry is claimed, or was lost."""
+        found = self._disputes("merchant_no = ? AND key = ?", (entry.merchant_no, entry.key))
+        return sum(dispute.amount_minor for dispute in found if dispute.status != "WON")
+
+    def _disputes(self, where: str, values: tuple[str, ...]) -> list[DisputeEntry]:
+        sql = f"SELECT {', '.join(_DISPUTE_COLUMNS)} FROM dispute WHERE {where} ORDER BY rowid"
+        rows = self._db.execute(sql, values).fetchall()
+        return [DisputeEntry(**dict(zip(_DISPUTE_COLUMNS, row, strict=True))) for row in rows]
 
     def add_script(self, *, operation: str, subject: str, scenario: str, times: int) -> None:
         """The next `times` calls of the operation (empty: any) about the subject (empty: any) go by the scenario."""

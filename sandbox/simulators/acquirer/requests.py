@@ -36,6 +36,21 @@ class Part(FollowUp):
     notify_url: str = ""
 
 
+class Share(BaseModel):
+    """What one receiver gets of a settle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    account: str = Field(min_length=1, max_length=128)
+    amount_minor: Amount
+
+
+class Settle(Part):
+    """Gives shares of `original_key` to receivers; `amount_minor` is their sum."""
+
+    shares: list[Share] = Field(min_length=1, max_length=50)
+
+
 class Order(Question):
     """Money a merchant wants: pay, authorize, precreate."""
 
@@ -47,6 +62,72 @@ class Order(Question):
     expires_at: AwareDatetime | None = None
     notify_url: str = ""
     scenario: str = ""
+
+
+class DisputeQuestion(BaseModel):
+    """Asks about a dispute by the acquirer's own reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: str = Field(min_length=1, max_length=64)
+
+
+class DisputeAct(DisputeQuestion):
+    """Does something in a dispute, once for its key."""
+
+    key: Key
+
+
+class Evidence(DisputeAct):
+    """A document that speaks for the merchant, in base64."""
+
+    name: str = Field(max_length=256)
+    media_type: str = Field(pattern="^(image/jpeg|image/png|application/pdf)$")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    content: str = Field(max_length=7 * 1024 * 1024)
+
+
+class Claim(BaseModel):
+    """The buyer of what stands under `key` disputes an amount, all that is left by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    merchant_no: str
+    key: Key
+    amount_minor: int = Field(default=0, ge=0)
+    reason: str = Field(default="not_received", pattern="^[a-z_]{1,40}$")
+    decides: Literal["", "won", "lost"] = ""
+
+
+class DisputeStep(BaseModel):
+    """What the acquirer does next in a dispute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    merchant_no: str
+    step: Literal["withdrawn", "won", "lost"]
+
+
+class PayoutOrder(Question):
+    """Money that a merchant wants in its bank account."""
+
+    amount_minor: Amount
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    out_payout_no: str = Field(max_length=64)
+    holder: str = Field(min_length=1, max_length=200)
+    bank: str = Field(min_length=1, max_length=200)
+    account: str = Field(min_length=1, max_length=64)
+    note: str = Field(default="", max_length=64)
+    scenario: str = ""
+
+
+class PayoutReturn(BaseModel):
+    """The merchant's bank sends back what was paid out under `key`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    merchant_no: str
+    key: Key
 
 
 class BillOfDay(BaseModel):

@@ -33,6 +33,8 @@ class Scenario:
     notices: tuple[str, ...] = ("FINAL",)
     """What is sent, in order; FINAL: the status as it is, PENDING: a stale word that comes too late."""
     is_bounced: bool = False
+    disputed: Literal["", "open", "won", "lost"] = ""
+    """Whether the buyer disputes what was paid at once, and how the acquirer decides when evidence came."""
 
 
 _ROWS: Final = (
@@ -42,6 +44,7 @@ _ROWS: Final = (
     Scenario("decline_code", "refused", "AUTH_CODE_INVALID"),
     Scenario("decline_limit", "refused", "WALLET_LIMIT"),
     Scenario("decline_channel", "refused", "CHANNEL_CLOSED"),
+    Scenario("payee_refused", "refused", "PAYEE_REFUSED"),
     Scenario("invalid", "refused", "INVALID_PARAMETER"),
     Scenario("misconfigured", "refused", "MERCHANT_DISABLED"),
     Scenario("unlisted", "refused", "E_7741"),
@@ -62,6 +65,9 @@ _ROWS: Final = (
     Scenario("duplicate_callback", notices=("FINAL", "FINAL", "FINAL")),
     Scenario("unordered_callback", notices=("FINAL", "PENDING")),
     Scenario("refund_bounced", is_bounced=True),
+    Scenario("disputed", disputed="open"),
+    Scenario("disputed_won", disputed="won"),
+    Scenario("disputed_lost", disputed="lost"),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType({row.name: row for row in _ROWS})
 SUCCESS: Final = SCENARIOS["success"]
@@ -82,6 +88,9 @@ MAGIC_AMOUNTS: Final[Mapping[int, str]] = MappingProxyType(
         990_012: "refund_bounced",
         990_013: "busy",
         990_014: "paying_never",
+        990_020: "disputed",
+        990_021: "disputed_won",
+        990_022: "disputed_lost",
     }
 )
 """Scenario by amount in minor units, whatever the operation."""

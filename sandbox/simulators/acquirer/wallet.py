@@ -6,15 +6,16 @@ Every operation that moves money does so once for its key; a repeat is answered 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sandbox.simulators.acquirer.book import Book, Entry, stamp
 from sandbox.simulators.acquirer.buyers import Buyer, Buyers
-from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, Question, Scan
+from sandbox.simulators.acquirer.disputes import Disputes
+from sandbox.simulators.acquirer.payouts import Payouts
+from sandbox.simulators.acquirer.replies import Payload, Reply, encoded, words
+from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, PayoutOrder, Question, Scan, Settle
 from sandbox.simulators.acquirer.scenarios import (
     MAGIC_AMOUNTS,
     NEVER,
@@ -24,28 +25,7 @@ from sandbox.simulators.acquirer.scenarios import (
     named,
 )
 
-Payload = dict[str, object]
 ORDER_LIFE: Final = timedelta(hours=2)
-_MESSAGES: Final = {
-    "OK": "Done.",
-    "CUSTOMER_PAYING": "The customer has not finished.",
-    "NOT_FOUND": "Nothing is known under this key.",
-    "KEY_REUSED": "This key stands for another request.",
-    "ORDER_PAID": "The order is paid.",
-    "ORDER_CLOSED": "The order is closed.",
-    "ORDER_CANCELED": "The order was canceled.",
-    "ORDER_EXPIRED": "The order has expired.",
-    "AMOUNT_EXCEEDED": "More than is left of the original.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What to answer, and how the scenario spoils it."""
-
-    payload: Payload
-    scenario: Scenario = SUCCESS
-    status: int = 200
 
 
 class Wallet:
@@ -56,6 +36,8 @@ class Wallet:
         self._book = book
         self._now = now
         self.buyers = Buyers(book.connection, now)
+        self.payouts = Payouts(book, now)
+        self.disputes = Disputes(book, now, self._left_of)
 
     def pay(self, merchant_no: str, order: Order) -> Reply:
         """Take the money with the customer's one-use code."""
@@ -80,6 +62,10 @@ class Wallet:
     def refund(self, merchant_no: str, part: Part) -> Reply:
         """Return money."""
         return self._part(merchant_no, part, operation="refund")
+
+    def settle(self, merchant_no: str, settle: Settle) -> Reply:
+        """Give shares of what was taken to receivers."""
+        return self._part(merchant_no, settle, operation="settle")
 
     def _order(self, merchant_no: str, order: Order, *, operation: str, kind: str) -> Reply:
         repeated = self._repeat(merchant_no, order)
@@ -141,7 +127,23 @@ class Wallet:
         entry.original_key = part.original_key
         entry.notify_url = part.notify_url
         entry.is_final = int(part.is_final and operation == "capture")
-        self._begin(entry, scenario, self._refusal_of_part(entry, original))
+        self._begin(entry, scenario, self._refusal_of_part(entry, original, part))
+        self._book.save(entry)
+        return self._reply(entry, scenario)
+
+    def payout(self, merchant_no: str, order: PayoutOrder) -> Reply:
+        """Send money to a merchant's bank account."""
+        repeated = self._repeat(merchant_no, order)
+        if repeated is not None:
+            return repeated
+        subjects = (order.key, order.out_payout_no)
+        asked, amount = order.scenario, order.amount_minor
+        scenario = self._scenario("payout", subjects=subjects, auth_code="", amount_minor=amount, asked=asked)
+        if scenario.effect == "nothing":
+            return self._nothing(scenario, order.key)
+        entry = self._entry(merchant_no, order, kind="payout", amount_minor=amount, currency=order.currency)
+        entry.out_trade_no = order.out_payout_no
+        self._begin(entry, scenario, "")
         self._book.save(entry)
         return self._reply(entry, scenario)
 
@@ -207,7 +209,7 @@ class Wallet:
         if scenario.effect == "nothing":
             return self._nothing(scenario, ask.key)
         if entry is None:
-            return Reply(_words("NOT_FOUND", "UNKNOWN", ask.key), scenario)
+            return Reply(words("NOT_FOUND", "UNKNOWN", ask.key), scenario)
         if entry.queries_left > 0:
             entry.queries_left -= 1
             if entry.queries_left == 0 and entry.status == "PENDING":
@@ -221,21 +223,21 @@ class Wallet:
         """The buyer scans and pays. A refusal leaves the order open for another try."""
         entry = self._book.entry_of_qr(scan.qr_code)
         if entry is None:
-            return Reply(_words("NOT_FOUND", "FAILED", ""))
+            return Reply(words("NOT_FOUND", "FAILED", ""))
         if entry.status != "PENDING":
-            return Reply(_words("ORDER_PAID" if entry.status == "SUCCESS" else "ORDER_CLOSED", "FAILED", entry.key))
+            return Reply(words("ORDER_PAID" if entry.status == "SUCCESS" else "ORDER_CLOSED", "FAILED", entry.key))
         if stamp(self._now()) >= entry.expires_at:
-            return Reply(_words("ORDER_EXPIRED", "FAILED", entry.key))
+            return Reply(words("ORDER_EXPIRED", "FAILED", entry.key))
         scenario = named(scan.scenario)
         if scan.buyer:
             buyer = self.buyers.find(scan.buyer)
             if buyer is None:
-                return Reply(_words("NOT_FOUND", "FAILED", entry.key))
+                return Reply(words("NOT_FOUND", "FAILED", entry.key))
             scenario, refusal = self._of_buyer(buyer, entry, scenario)
             if refusal:
-                return Reply(_words(refusal, "FAILED", entry.key))
+                return Reply(words(refusal, "FAILED", entry.key))
         if scenario.effect in {"refused", "nothing"}:
-            return Reply(_words(scenario.code, "FAILED", entry.key))
+            return Reply(words(scenario.code, "FAILED", entry.key))
         self._begin(entry, scenario, "")
         self._book.save(entry)
         return Reply(_view(entry))
@@ -250,6 +252,7 @@ class Wallet:
         entry.queries_left = scenario.queries
         entry.shown_as, entry.ends, entry.end_code = scenario.shown_as, scenario.ends, scenario.code
         entry.is_bounced = int(scenario.is_bounced)
+        entry.disputed = scenario.disputed
         if scenario.effect == "done":
             self._settle(entry)
 
@@ -271,6 +274,9 @@ class Wallet:
                     entry, kind="refund_bounce", amount_minor=entry.amount_minor, now=now, reference=_bounce(entry)
                 )
         self._tell(entry)
+        if entry.disputed and entry.status == "SUCCESS":
+            self._book.save(entry)
+            self.disputes.open(entry, decides=entry.disputed.removeprefix("open").removeprefix("_"))
 
     def _into_wallet(self, entry: Entry) -> int:
         """What a buyer gets by an entry that has just moved money; negative what is taken."""
@@ -294,7 +300,7 @@ class Wallet:
         for word in told:
             body = _view(entry) | {"notice_id": final_id}
             if word == "PENDING":
-                body |= _words("CUSTOMER_PAYING", "PENDING", entry.key) | {"notice_id": f"{final_id}s"}
+                body |= words("CUSTOMER_PAYING", "PENDING", entry.key) | {"notice_id": f"{final_id}s"}
             self._store_notice(entry, body)
         if entry.is_bounced and entry.status == "SUCCESS":
             body = _view(entry) | {"notice_id": f"{final_id}b", "kind": "refund_bounce", "reference": _bounce(entry)}
@@ -303,7 +309,7 @@ class Wallet:
     def _store_notice(self, entry: Entry, body: Payload) -> None:
         self._book.add_notice(merchant_no=entry.merchant_no, url=entry.notify_url, body=encoded(body))
 
-    def _refusal_of_part(self, entry: Entry, original: Entry | None) -> str:
+    def _refusal_of_part(self, entry: Entry, original: Entry | None, part: Part) -> str:
         kinds = {"authorize"} if entry.kind in {"capture", "void"} else {"sale", "capture"}
         if original is None or original.kind not in kinds:
             return "NOT_FOUND"
@@ -311,14 +317,25 @@ class Wallet:
             return "ORDER_CLOSED"
         if original.currency != entry.currency:
             return "INVALID_PARAMETER"
-        return "AMOUNT_EXCEEDED" if entry.amount_minor > self._left_of(original) else ""
+        if isinstance(part, Settle) and sum(share.amount_minor for share in part.shares) != part.amount_minor:
+            return "INVALID_PARAMETER"
+        left = self._unshared(original) if entry.kind == "settle" else self._left_of(original)
+        return "AMOUNT_EXCEEDED" if entry.amount_minor > left else ""
+
+    def _unshared(self, original: Entry) -> int:
+        """What may still be shared: shares leave what can be refunded as it is, the merchant answers for both."""
+        shared = [
+            e for e in self._book.follow_ups(original) if e.kind == "settle" and e.status in {"SUCCESS", "PENDING"}
+        ]
+        return original.amount_minor - sum(e.amount_minor for e in shared)
 
     def _left_of(self, original: Entry) -> int:
-        """What is not yet captured, voided or refunded; what is pending counts as gone."""
-        used = [e for e in self._book.follow_ups(original) if e.status in {"SUCCESS", "PENDING"}]
+        """What is not yet captured, voided, refunded or disputed; what is pending counts as gone."""
+        used = [e for e in self._book.follow_ups(original) if e.status in {"SUCCESS", "PENDING"} and e.kind != "settle"]
         if any(e.is_final for e in used):
             return 0
-        return original.amount_minor - sum(e.amount_minor for e in used if not e.is_bounced)
+        disputed = self._book.disputed_minor(original)
+        return original.amount_minor - disputed - sum(e.amount_minor for e in used if not e.is_bounced)
 
     def _repeat(self, merchant_no: str, request: Question) -> Reply | None:
         """The answer to a key that is known; None for a new one."""
@@ -326,7 +343,7 @@ class Wallet:
         if entry is None:
             return None
         if entry.fingerprint and entry.fingerprint != _fingerprint(request):
-            return Reply(_words("KEY_REUSED", "FAILED", entry.key), status=409)
+            return Reply(words("KEY_REUSED", "FAILED", entry.key), status=409)
         return self._reply(entry, SUCCESS)
 
     def _scenario(
@@ -358,20 +375,10 @@ class Wallet:
         )
 
     def _nothing(self, scenario: Scenario, key: str) -> Reply:
-        return Reply(_words(scenario.code, "FAILED", key), scenario, scenario.http_status)
+        return Reply(words(scenario.code, "FAILED", key), scenario, scenario.http_status)
 
     def _reply(self, entry: Entry, scenario: Scenario) -> Reply:
         return Reply(_view(entry), scenario)
-
-
-def encoded(payload: Payload) -> bytes:
-    """The bytes that are sent and signed."""
-    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _words(code: str, status: str, key: str) -> Payload:
-    message = _MESSAGES.get(code, "Refused.")
-    return {"code": code, "message": message, "status": status, "key": key}
 
 
 def _bounce(entry: Entry) -> str:
@@ -382,7 +389,7 @@ def _view(entry: Entry) -> Payload:
     """An entry in the protocol's words; while queries are left the truth stays hidden."""
     status = entry.status if entry.queries_left == 0 else entry.shown_as
     code = {"PENDING": "CUSTOMER_PAYING", "UNKNOWN": "SYSTEM_UNSURE"}.get(status, entry.code)
-    shown: Payload = _words(code, status, entry.key) | {
+    shown: Payload = words(code, status, entry.key) | {
         "kind": entry.kind,
         "reference": entry.reference,
         "amount_minor": entry.amount_minor,

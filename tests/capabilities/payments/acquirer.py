@@ -14,8 +14,8 @@ from typing import Any
 
 from platform_core.contracts.hooks import hookimpl
 from platform_core.contracts.payments import (
+    DisputeNotice,
     Notice,
-    NoticeAnswer,
     NoticeOutcome,
     NoticeRefused,
     ProviderDescription,
@@ -24,13 +24,25 @@ from platform_core.kernel.clock import Clock
 from platform_core.plugin_host.discovery import Plugin
 from platform_core.plugin_host.registry import Registry, build
 from plugins import cash
-from plugins.simulated_acquirer.answers import NoticeBody, result_of
 from plugins.simulated_acquirer.client import AnswerLost, Channel, NotSent
-from plugins.simulated_acquirer.provider import SimulatedAcquirerProvider
-from sandbox.simulators.acquirer.book import Book, StoredNotice
-from sandbox.simulators.acquirer.requests import FollowUp, Order, Part, Question, Scan
+from plugins.simulated_acquirer.provider import SimulatedAcquirerProvider, notice_of
+from sandbox.simulators.acquirer.book import TOLD_ONLY, Book, StoredNotice
+from sandbox.simulators.acquirer.disputes import Step
+from sandbox.simulators.acquirer.replies import Reply, encoded
+from sandbox.simulators.acquirer.requests import (
+    DisputeAct,
+    DisputeQuestion,
+    Evidence,
+    FollowUp,
+    Order,
+    Part,
+    PayoutOrder,
+    Question,
+    Scan,
+    Settle,
+)
 from sandbox.simulators.acquirer.scenarios import named
-from sandbox.simulators.acquirer.wallet import Wallet, encoded
+from sandbox.simulators.acquirer.wallet import Wallet
 
 REQUESTS = {
     "pay": Order,
@@ -39,11 +51,18 @@ REQUESTS = {
     "capture": Part,
     "void": Part,
     "refund": Part,
+    "settle": Settle,
     "cancel": FollowUp,
     "close": FollowUp,
     "query": Question,
     "query_refund": Question,
+    "payout": PayoutOrder,
+    "query_payout": Question,
+    "query_dispute": DisputeQuestion,
+    "submit_evidence": Evidence,
+    "accept_dispute": DisputeAct,
 }
+DISPUTES = {"query_dispute": "query", "submit_evidence": "submit", "accept_dispute": "accept"}
 Interruption = Callable[[], Awaitable[None]]
 
 
@@ -68,13 +87,32 @@ class Acquirer:
         if self.is_down:
             raise NotSent("The acquirer could not be reached.")
         await self._interrupt(self.before, operation)
-        self.calls.append((operation, str(body["key"])))
+        self.calls.append((operation, str(body.get("key") or body["reference"])))
         asked = REQUESTS[operation].model_validate_json(json.dumps(body))
         with self.book.transaction():
-            act = "query" if operation == "query_refund" else operation
-            reply = getattr(self.wallet, act)(channel.setting("merchant_no"), asked)
+            reply = self._act(operation)(channel.setting("merchant_no"), asked)
         await self._interrupt(self.after, operation)
         return spoiled(encoded(reply.payload), reply.scenario.answer, reply.payload)
+
+    def _act(self, operation: str) -> Callable[[str, Any], Reply]:
+        act: Callable[[str, Any], Reply]
+        if operation in DISPUTES:
+            act = getattr(self.wallet.disputes, DISPUTES[operation])
+        else:
+            act = getattr(self.wallet, "query" if operation in ("query_refund", "query_payout") else operation)
+        return act
+
+    def dispute(self, key: str, amount_minor: int = 0, *, decides: str = "", reason: str = "not_received") -> str:
+        """A buyer disputes what was paid under a key; returns the reference, empty if nothing is left of it."""
+        with self.book.transaction():
+            entry = next(entry for entry in self.book.entries() if entry.key == key)
+            return self.wallet.disputes.open(entry, amount_minor=amount_minor, decides=decides, reason=reason)
+
+    def step(self, reference: str, step: Step) -> None:
+        """What the acquirer does next in a dispute."""
+        with self.book.transaction():
+            dispute = next(one for one in self.book.disputes() if one.reference == reference)
+            self.wallet.disputes.step(dispute, step)
 
     async def _interrupt(self, at: dict[str, Interruption], operation: str) -> None:
         interruption = at.pop(operation, None)
@@ -106,13 +144,14 @@ class Acquirer:
         """How often each key moved money."""
         moved: dict[str, int] = {}
         for movement in self.book.movements():
-            if movement.kind != "refund_bounce" and (not kinds or movement.kind in kinds):
+            if movement.kind not in TOLD_ONLY and (not kinds or movement.kind in kinds):
                 moved[movement.key] = moved.get(movement.key, 0) + 1
         return moved
 
     def collected(self, keys: set[str]) -> int:
         """What the acquirer owes by its own book for these transactions: taken less returned."""
         signs = {"sale": 1, "capture": 1, "refund": -1, "cancel": -1, "refund_bounce": 1}
+        signs |= {"dispute_withdrawn": -1, "dispute_won": 1}
         entries = {entry.key: entry for entry in self.book.entries()}
         total = 0
         for movement in self.book.movements():
@@ -139,28 +178,23 @@ class DirectProvider(SimulatedAcquirerProvider):
 
     __slots__ = ("_id", "acquirer", "features")
 
-    def __init__(self, id_: str, acquirer: Acquirer) -> None:
+    def __init__(self, id_: str, acquirer: Acquirer, *, lacks: str = "") -> None:
+        """`lacks`: a feature that this one does not have."""
         super().__init__(acquirer)  # type: ignore[arg-type]  # the client's one method that is used
         self._id = id_
         self.acquirer = acquirer
+        self.features = frozenset(super().describe().features - {lacks})
 
     def describe(self) -> ProviderDescription:
         base = super().describe()
         changed: dict[str, Any] = {name: getattr(base, name) for name in base.__dataclass_fields__}
-        return ProviderDescription(**{**changed, "id": self._id})
+        return ProviderDescription(**{**changed, "id": self._id, "features": self.features})
 
-    async def parse_notice(self, notice: Notice) -> NoticeOutcome:
+    async def parse_notice(self, notice: Notice) -> NoticeOutcome | DisputeNotice:
         """Signatures are the real plugin's matter; here the header says whether the notice is genuine."""
         if notice.headers.get("x-genuine") != "yes":
             raise NoticeRefused("bad_signature", "The notice has no valid signature.")
-        body = NoticeBody.model_validate_json(notice.raw_body)
-        return NoticeOutcome(
-            notice_id=body.notice_id,
-            idempotency_key=body.key,
-            kind=body.kind,
-            result=result_of(body),
-            answer=NoticeAnswer(body=b"success"),
-        )
+        return notice_of(notice.raw_body)
 
 
 def registry_of(providers: list[DirectProvider]) -> Registry:

@@ -26,3 +26,18 @@ async def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFact
 async def seller(shop: Shop) -> Till:
     """A merchant of one's own, with cash and the acquirer, fee 60 bp."""
     return await shop.new_till()
+
+
+@pytest.fixture
+async def plain_seller(shop: Shop) -> Till:
+    """A merchant of one's own whose acquirer is told nothing of splits: the platform splits alone."""
+    till = await shop.new_till()
+    till.channel_account_id = await shop.platform.payment_setup.add_channel_account(
+        till.merchant_id,
+        provider_id="plain_acquirer",
+        name="Plain",
+        settings={"gateway_url": shop.acquirer_url, "merchant_no": "M1"},
+        secrets={"signing_key": b"0" * 32},
+    )
+    shop.later(seconds=2)
+    return till

@@ -53,10 +53,10 @@ class Shop(World):
         return done
 
     async def due_rows(self, till: Till) -> list[DueWork]:
-        """The merchant's due rows, the next one first."""
+        """The merchant's due rows, the next one first; but not of the end of a day's payments, a year ahead."""
         sql = (
             "SELECT kind, subject_id, merchant_id, due_at, tries FROM due "
-            "WHERE merchant_id = $1 AND kind LIKE 'payments.%' ORDER BY due_at, kind"
+            "WHERE merchant_id = $1 AND kind LIKE 'payments.%' AND kind <> 'payments.finish' ORDER BY due_at, kind"
         )
         return [DueWork(*row) for row in await self.fetch(sql, till.merchant_id)]
 
@@ -128,7 +128,9 @@ class Shop(World):
 async def open_shop(database_url: str, *, clock: ManualClock, home: Path, **more: Any) -> AsyncIterator[Shop]:
     """A shop on a migrated database; `more`: settings."""
     first, second = Acquirer(clock), Acquirer(clock)
-    registry = registry_of([DirectProvider("simulated_acquirer", first), DirectProvider("second_acquirer", second)])
+    plain = DirectProvider("plain_acquirer", first, lacks="split")
+    told = [DirectProvider("simulated_acquirer", first), DirectProvider("second_acquirer", second)]
+    registry = registry_of([*told, plain])
     settings = Settings(home=home, public_origin=ORIGIN, **more)
     urls, plugins = DatabaseUrls(owner=database_url), ScriptedPlugins()
     async with open_platform(settings, urls, clock=clock, registry=registry, plugins=plugins) as platform:

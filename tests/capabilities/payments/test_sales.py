@@ -51,7 +51,9 @@ async def test_scanned_code_is_captured(shop: Shop, seller: Till) -> None:
         "captured_minor": 8_200,
         "refunded_minor": 0,
         "refundable_minor": 8_200,
+        "disputed_minor": 0,
         "fee_minor": 49,
+        "split_minor": 0,
         "net_minor": 8_151,
     }
     assert await seller.balances(shop.platform) == PAID

@@ -23,7 +23,15 @@ from tests.sandbox.alipay.keys import key
 from tests.sandbox.alipay.scanners import asp_finds, pas_finds
 from tests.support.world import Till
 
-SCOPES = ("payments:write", "payments:read", "refunds:write", "refunds:read", "ledger:read", "testbed:write")
+SCOPES = (
+    "payments:write",
+    "payments:read",
+    "refunds:write",
+    "refunds:read",
+    "splits:write",
+    "ledger:read",
+    "testbed:write",
+)
 _numbers = itertools.count(1)
 
 

@@ -14,8 +14,10 @@ from platform_core.bootstrap.openapi_parts import complete_document
 from platform_core.bootstrap.pages import page_routes
 from platform_core.bootstrap.platform import Platform
 from platform_core.bootstrap.sandbox import mount as mount_sandbox
+from platform_core.capabilities.payments.bills.router import router as bills_router
 from platform_core.capabilities.payments.disputes.router import LARGER_BODIES as DISPUTE_BODIES
 from platform_core.capabilities.payments.disputes.router import router as disputes_router
+from platform_core.capabilities.payments.exports.router import router as exports_router
 from platform_core.capabilities.payments.payouts.router import router as payouts_router
 from platform_core.capabilities.payments.receipt_router import router as receipts_router
 from platform_core.capabilities.payments.router import DIRECT_ROUTES as PAYMENTS_DIRECT
@@ -90,6 +92,8 @@ def create_app(
     app.include_router(settlements_router)
     app.include_router(payouts_router)
     app.include_router(splits_router)
+    app.include_router(bills_router)
+    app.include_router(exports_router)
     return app
 
 
@@ -100,7 +104,11 @@ def attach(app: FastAPI, platform: Platform) -> None:
     register_jobs(platform)
     app.include_router(oauth_router(platform.oauth, _who_at(platform.people.sessions)))
     platform.people.mount(app)
-    app.include_router(ledger_router(platform.ledger, platform.cursors, may_read=requires(LEDGER_SCOPE)))
+    references_of = platform.payments.bills.references_of
+    may_read_ledger = requires(LEDGER_SCOPE)
+    app.include_router(
+        ledger_router(platform.ledger, platform.cursors, may_read=may_read_ledger, references_of=references_of)
+    )
     app.include_router(conventions_router(platform.operations, RequestHistory(platform.database, platform.cursors)))
     app.include_router(webhooks_router(webhook_deps(platform)))
     app.include_router(merchants_router(platform.plugin_life))

@@ -6,6 +6,7 @@ import typer
 
 from platform_core.bootstrap.commands import (
     audit,
+    bill,
     clock,
     events,
     ledger,
@@ -43,6 +44,7 @@ app.command()(migrate)
 app.command()(doctor)
 app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(bill.app, name="bill")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(clock.app, name="clock")
 app.add_typer(sandbox.app, name="sandbox")

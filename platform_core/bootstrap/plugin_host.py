@@ -240,8 +240,8 @@ def make_plugin_host(
     points, unlisted = admitted(discover(), life.deps.allow_list)
     dispatcher = Dispatcher(registry or load_installed(points), life.enablement, tools)
     counts = CallCounts(deps.committer, clock=clock, ids=deps.ids)
-    dispatcher.listeners.add(gate.faults)
-    dispatcher.listeners.add(counts)
+    dispatcher.listeners.count(gate.faults)
+    dispatcher.listeners.count(counts)
     if settings.trace_hooks:
         dispatcher.listeners.add(LogTrace())
     objects = ObjectTools(

@@ -10,6 +10,8 @@ import structlog
 from sqlalchemy import text
 
 from platform_core.bootstrap.platform import Platform
+from platform_core.capabilities.payments.bills.making import FOUND_MAX
+from platform_core.capabilities.payments.exports.retention import PURGED as EXPORTS_KEPT
 from platform_core.capabilities.payments.receipt_retention import purge as purge_receipts
 from platform_core.delivery.plugins.purge import purge as purge_tellings
 from platform_core.delivery.webhooks.purge import purge as purge_deliveries
@@ -31,10 +33,12 @@ log = structlog.get_logger(__name__)
 PURGE: Final = "kernel.purge"
 EXPIRE: Final = "ledger.expire"
 SEAL: Final = "audit.seal"
+BILLS: Final = "payments.bills"
 EVERY: Final[Mapping[str, timedelta]] = {
     PURGE: timedelta(hours=1),
     EXPIRE: timedelta(minutes=1),
     SEAL: timedelta(seconds=1),
+    BILLS: timedelta(hours=1),
 }
 SUBJECT: Final = "platform"
 PURGED_MAX: Final = 5_000
@@ -49,7 +53,7 @@ class Upkeep:
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
-        return {PURGE: self.purge, EXPIRE: self.expire, SEAL: self.seal}
+        return {PURGE: self.purge, EXPIRE: self.expire, SEAL: self.seal, BILLS: self.bills}
 
     async def plan_first(self) -> None:
         """Write the rows that are not there yet; those that are keep their time."""
@@ -75,7 +79,7 @@ class Upkeep:
             deleted["plugin_state"] = await state_sweep.sweep(connection, now=platform.clock.now(), limit=PURGED_MAX)
             removed = await state_sweep.sweep_removed(connection, now=platform.clock.now(), limit=PURGED_MAX)
             deleted["plugin_state_removed"] = removed
-            kept = (*PROBLEMS_KEPT, *COUNTS_KEPT)
+            kept = (*PROBLEMS_KEPT, *COUNTS_KEPT, *EXPORTS_KEPT)
             deleted |= await take_away(connection, kept, now=platform.clock.now(), limit=PURGED_MAX)
             deleted |= await take_away(connection, TRACES_KEPT, now=SystemClock().now(), limit=PURGED_MAX)
         finally:
@@ -101,6 +105,11 @@ class Upkeep:
         platform = self._platform
         await Sealer(platform.database, platform.committer, clock=SystemClock(), ids=platform.ids).seal()
         return self._again(work, EVERY[SEAL])
+
+    async def bills(self, work: DueWork) -> Plan:
+        """Have the next bill made of merchants whose money has moved; again at once while many were found."""
+        found = await self._platform.payments.bill_maker.find_work()
+        return self._again(work, timedelta(seconds=1) if found >= FOUND_MAX else EVERY[BILLS])
 
     def _again(self, work: DueWork, delay: timedelta) -> Plan:
         return Plan(work.merchant_id, [Due(work.kind, work.subject_id, self._platform.clock.now() + delay)])

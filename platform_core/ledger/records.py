@@ -157,10 +157,14 @@ class UnitSums:
 
 @dataclass(frozen=True, slots=True)
 class TransferFilter:
-    """Which transfers a list shows: of accounts in a role, of one reference, booked in [since, until)."""
+    """Which transfers a list shows: of accounts in a role, or in a bucket, or both; of one code; of any of some
+    references; booked in [since, until).
+    """
 
     role: str | None = None
-    reference: str | None = None
+    bucket: str | None = None
+    code: str | None = None
+    references: tuple[str, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
 

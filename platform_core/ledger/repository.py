@@ -79,6 +79,7 @@ async def accounts_of(
     *,
     role: str | None,
     unit: str | None,
+    bucket: str | None,
     after: tuple[str, int],
     limit: int,
 ) -> list[AccountRecord]:
@@ -93,6 +94,8 @@ async def accounts_of(
         query = query.where(_A.c.role == role)
     if unit is not None:
         query = query.where(_A.c.unit == unit)
+    if bucket is not None:
+        query = query.where(_A.c.bucket == bucket)
     if role is None and unit is None:
         query = query.where(_A.c.unit.not_like(f"{METER}%"))
     rows = await connection.execute(query.order_by(_A.c.role, _A.c.id).limit(limit))
@@ -190,13 +193,13 @@ async def transfers_of(
     limit: int,
 ) -> list[TransferRecord]:
     """A merchant's transfers, newest first, older than `before`."""
-    if wanted.role is not None:
-        found = _of_role(merchant_id, wanted, before=before, limit=limit)
-    elif wanted.reference is not None:
+    if wanted.role is not None or wanted.bucket is not None:
+        found = _of_accounts(merchant_id, wanted, before=before, limit=limit)
+    elif wanted.references is not None:
         # A reference has few transfers: find them by it before anything is sorted.
         cte = (
             select(_T)
-            .where(_T.c.reference == wanted.reference)
+            .where(_T.c.reference.in_(wanted.references))
             .cte("found")
             .prefix_with("MATERIALIZED", dialect="postgresql")
         )
@@ -306,8 +309,10 @@ def _filters(
     columns: Any, merchant_id: str, wanted: TransferFilter, *, before: StatementPosition | None
 ) -> Sequence[ColumnElement[bool]]:
     conditions = [columns.merchant_id == merchant_id]
-    if wanted.reference is not None:
-        conditions.append(columns.reference == wanted.reference)
+    if wanted.references is not None:
+        conditions.append(columns.reference.in_(wanted.references))
+    if wanted.code is not None:
+        conditions.append(columns.code == wanted.code)
     if wanted.since is not None:
         conditions.append(columns.created_at >= wanted.since)
     if wanted.until is not None:
@@ -321,9 +326,16 @@ def _newest(query: Select[Any], columns: Any, limit: int) -> Select[Any]:
     return query.order_by(columns.created_at.desc(), columns.position.desc()).limit(limit)
 
 
-def _of_role(merchant_id: str, wanted: TransferFilter, *, before: StatementPosition | None, limit: int) -> Select[Any]:
-    """The newest of each account in the role, by the two indexes, then the newest of those."""
-    accounts = select(_A.c.id).where(_A.c.merchant_id == merchant_id, _A.c.role == wanted.role).subquery()
+def _of_accounts(
+    merchant_id: str, wanted: TransferFilter, *, before: StatementPosition | None, limit: int
+) -> Select[Any]:
+    """The newest of each account in the role and the bucket, by the two indexes, then the newest of those."""
+    chosen = select(_A.c.id).where(_A.c.merchant_id == merchant_id)
+    if wanted.role is not None:
+        chosen = chosen.where(_A.c.role == wanted.role)
+    if wanted.bucket is not None:
+        chosen = chosen.where(_A.c.bucket == wanted.bucket)
+    accounts = chosen.subquery()
     sides = []
     for side in (_T.c.debit_account, _T.c.credit_account):
         conditions = _filters(_T.c, merchant_id, wanted, before=before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Protocol
 
@@ -26,6 +27,15 @@ _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)  # balances are listed by rol
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
 Role = Annotated[str | None, Query(max_length=64, pattern=r"^[a-z][a-z0-9_]*$", description="Accounts in this role.")]
 Unit = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9_:]+$", description="Accounts of this unit.")]
+Bucket = Annotated[
+    str | None, Query(max_length=128, pattern=r"^[!-~]*$", description="Accounts in this bucket, such as a day.")
+]
+Code = Annotated[
+    str | None, Query(max_length=64, pattern=r"^[a-z][a-z0-9_]*$", description="Transfers of this kind of movement.")
+]
+PaymentId = Annotated[
+    str | None, Query(max_length=64, pattern=r"^[!-~]+$", description="Transfers of all that happened to this payment.")
+]
 Reference = Annotated[str | None, Query(max_length=128, pattern=r"^[!-~]+$", description="Transfers of this object.")]
 Since = Annotated[AwareDatetime | None, Query(alias="created_from", description="Booked at this moment or later.")]
 Until = Annotated[AwareDatetime | None, Query(alias="created_to", description="Booked before this moment.")]
@@ -40,8 +50,25 @@ class Caller(Protocol):
         ...
 
 
-def ledger_router(service: LedgerService, cursors: Cursors, *, may_read: Any) -> APIRouter:  # FastAPI's marker
-    """The routes over one service. `may_read`: the dependency `requires(SCOPE)` of identity, which stands beside."""
+ReferencesOf = Callable[[str, str], Awaitable[Sequence[str]]]
+
+
+async def no_references(merchant_id: str, payment_id: str) -> Sequence[str]:
+    """Of a ledger that no payments stand on."""
+    return ()
+
+
+def ledger_router(
+    service: LedgerService,
+    cursors: Cursors,
+    *,
+    may_read: Any,  # FastAPI's marker
+    references_of: ReferencesOf = no_references,
+) -> APIRouter:
+    """The routes over one service. `may_read`: the dependency `requires(SCOPE)` of identity, which stands beside.
+
+    `references_of(merchant_id, payment_id)`: what the transfers of a payment name as their reference.
+    """
     router = APIRouter(prefix="/v1", tags=["ledger"])
 
     @router.get("/balances", operation_id="balances.list")
@@ -50,14 +77,15 @@ def ledger_router(service: LedgerService, cursors: Cursors, *, may_read: Any) ->
         *,
         role: Role = None,
         unit: Unit = None,
+        bucket: Bucket = None,
         limit: PageLimit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[BalanceRead]:
         """Your accounts with what is posted, held and available, by role."""
         merchant_id = _merchant(who)
-        bound_to = {"list": "balances", "merchant": merchant_id, "role": role, "unit": unit}
+        bound_to = {"list": "balances", "merchant": merchant_id, "role": role, "unit": unit, "bucket": bucket}
         after = ("", 0) if cursor is None else _account_position(cursors.read(cursor, bound_to=bound_to))
-        rows = await service.balances(merchant_id, role=role, unit=unit, after=after, limit=limit + 1)
+        rows = await service.balances(merchant_id, role=role, unit=unit, bucket=bucket, after=after, limit=limit + 1)
         return cursors.page(rows, limit=limit, bound_to=bound_to, position_of=_position_of_account, show=show_balance)
 
     @router.get("/transfers", operation_id="transfers.list")
@@ -65,7 +93,10 @@ def ledger_router(service: LedgerService, cursors: Cursors, *, may_read: Any) ->
         who: Caller = may_read,
         *,
         role: Role = None,
+        bucket: Bucket = None,
+        code: Code = None,
         reference: Reference = None,
+        payment_id: PaymentId = None,
         since: Since = None,
         until: Until = None,
         limit: PageLimit = LIMIT_DEFAULT,
@@ -73,12 +104,17 @@ def ledger_router(service: LedgerService, cursors: Cursors, *, may_read: Any) ->
     ) -> Page[TransferRead]:
         """What moved, was held or released on your accounts, newest first."""
         merchant_id = _merchant(who)
-        wanted = TransferFilter(role=role, reference=reference, since=since, until=until)
+        of_payment = None if payment_id is None else await references_of(merchant_id, payment_id)
+        references = _both(reference, of_payment)
+        wanted = TransferFilter(role=role, bucket=bucket, code=code, references=references, since=since, until=until)
         bound_to = {
             "list": "transfers",
             "merchant": merchant_id,
             "role": role,
+            "bucket": bucket,
+            "code": code,
             "reference": reference,
+            "payment": payment_id,
             "from": None if since is None else since.astimezone(UTC).isoformat(),
             "to": None if until is None else until.astimezone(UTC).isoformat(),
         }
@@ -87,6 +123,13 @@ def ledger_router(service: LedgerService, cursors: Cursors, *, may_read: Any) ->
         return cursors.page(rows, limit=limit, bound_to=bound_to, position_of=_position_of_transfer, show=show_transfer)
 
     return router
+
+
+def _both(reference: str | None, of_payment: Sequence[str] | None) -> tuple[str, ...] | None:
+    """What a transfer may name: the one reference, and one of the payment's; None: anything."""
+    if reference is None:
+        return None if of_payment is None else tuple(sorted(of_payment))
+    return (reference,) if of_payment is None or reference in of_payment else ()
 
 
 def _merchant(who: Caller) -> str:

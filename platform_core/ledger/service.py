@@ -43,12 +43,15 @@ class LedgerService:
         *,
         role: str | None = None,
         unit: str | None = None,
+        bucket: str | None = None,
         after: tuple[str, int] = ("", 0),
         limit: int = 100,
     ) -> list[AccountRecord]:
         """A merchant's accounts with their sums, by role and age; `after`: role and id of the last one seen."""
         async with self._database.read(merchant_id) as connection:
-            return await repository.accounts_of(connection, merchant_id, role=role, unit=unit, after=after, limit=limit)
+            return await repository.accounts_of(
+                connection, merchant_id, role=role, unit=unit, bucket=bucket, after=after, limit=limit
+            )
 
     async def account(self, merchant_id: str | None, key: AccountKey) -> AccountRecord | None:
         """One account with its sums; None if it was never opened or the reader may not see it."""

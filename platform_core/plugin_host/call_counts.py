@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,7 +22,7 @@ from platform_core.kernel.database.pools import Database
 from platform_core.kernel.database.retention import Kept
 from platform_core.kernel.errors import PlatformError
 from platform_core.kernel.ids import Ids
-from platform_core.plugin_host.answers import Answer, HookSeen
+from platform_core.plugin_host.answers import Answer
 from platform_core.plugin_host.breakers import COUNTED
 from platform_core.plugin_host.canary import Figures
 from platform_core.plugin_host.models_gate import PLUGIN_CALL_COUNTS
@@ -76,9 +77,9 @@ class CallCounts:
         self._counts: dict[tuple[str, str], _Count] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def saw(self, seen: HookSeen, /) -> None:
+    def answered(self, answers: Sequence[Answer], merchant_id: str, /) -> None:
         """Count what was called. What never began, or failed for the machine's sake, says nothing of the version."""
-        for answer in seen.answers:
+        for answer in answers:
             if answer.call_id and (answer.fault is None or answer.fault.kind in COUNTED):
                 self._count(answer)
 

@@ -323,8 +323,11 @@ class Dispatcher:
     def _decided(self, asking: Asking, result: R, answers: list[Answer]) -> Decision[R]:
         degraded = degraded_by(answers)
         decision = Decision(result, tuple(answers), degraded, tuple(asking.parts))
-        if self.listeners:
-            self.listeners.saw(
+        listeners = self.listeners
+        if answers:
+            listeners.answered(answers, asking.merchant_id)
+        if listeners:
+            listeners.saw(
                 HookSeen(
                     hook=asking.crew.family.newest.name,
                     merchant_id=asking.merchant_id,

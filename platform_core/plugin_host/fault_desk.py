@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from platform_core.contracts.plugin import Severity
 from platform_core.contracts.runtime import Fault, FaultKind
 from platform_core.kernel.i18n import Text
-from platform_core.plugin_host.answers import HookSeen
+from platform_core.plugin_host.answers import Answer
 from platform_core.plugin_host.health_rows import Quarantines
 from platform_core.plugin_host.problem_book import Noted, ProblemBook
 
@@ -183,7 +183,7 @@ WORDS_REMOTE: Final[Mapping[FaultKind, Words]] = {
 
 
 class FaultDesk:
-    """A `contracts.runtime.FaultListener` and a `listening.HookListener`. Never waits, never fails."""
+    """A `contracts.runtime.FaultListener` and a `listening.AnswerListener`. Never waits, never fails."""
 
     def __init__(self, problems: ProblemBook, quarantines: Quarantines) -> None:
         self._problems = problems
@@ -193,16 +193,16 @@ class FaultDesk:
         """A fault outside any call."""
         self._take(plugin_id, version, fault)
 
-    def saw(self, seen: HookSeen, /) -> None:
+    def answered(self, answers: Sequence[Answer], merchant_id: str, /) -> None:
         """The faults among the answers of one asking."""
-        for answer in seen.answers:
+        for answer in answers:
             if answer.fault is not None:
                 self._take(
                     answer.plugin_id,
                     answer.version,
                     answer.fault,
                     words=(WORDS_REMOTE if answer.tier == "remote" else WORDS).get(answer.fault.kind),
-                    merchant_id=seen.merchant_id,
+                    merchant_id=merchant_id,
                     hook=answer.hook,
                     call_id=answer.call_id or None,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -21,15 +21,42 @@ class HookListener(Protocol):
         ...
 
 
+class AnswerListener(Protocol):
+    """Hears of the answers alone: whoever counts on every order, where describing the asking would cost more."""
+
+    def answered(self, answers: Sequence[Answer], merchant_id: str, /) -> None:
+        """Take note. Must not block; what it raises is logged and harms nobody."""
+        ...
+
+
 class Listeners:
-    """All listeners of a process. Nothing is told, and nothing costs, while there are none."""
+    """All listeners of a process. No asking is described while nobody wants to see it."""
 
     def __init__(self) -> None:
         self._listeners: tuple[HookListener, ...] = ()
+        self._counting: tuple[AnswerListener, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
+        """Whether anybody wants to see askings."""
         return bool(self._listeners)
+
+    def count(self, listener: AnswerListener) -> None:
+        """Let somebody hear of answers, for as long as the process lives."""
+        self._counting = (*self._counting, listener)
+
+    def answered(self, answers: Sequence[Answer], merchant_id: str) -> None:
+        """Tell those who count."""
+        for listener in self._counting:
+            try:
+                listener.answered(answers, merchant_id)
+            except Exception as error:  # noqa: BLE001 - an order does not fail because somebody counts
+                log.error(
+                    "plugin.listener_failed",
+                    hook=answers[0].hook,
+                    listener=type(listener).__name__,
+                    error=type(error).__name__,
+                    where=location_of(error.__traceback__),
+                )
 
     def add(self, listener: HookListener) -> Callable[[], None]:
         """Let somebody listen; returns what ends it."""

@@ -300,9 +300,13 @@ class OutsideObject:
     def _tell(self, facts: CallFacts, answer: Answer, took_s: float) -> None:
         """Count it, and show it to whoever watches."""
         measure(answer, took_s)
-        if self.tools.listeners and facts.merchant_id != PLATFORM:
-            answer.is_used = answer.fault is None
-            self.tools.listeners.saw(
+        listeners = self.tools.listeners
+        if facts.merchant_id == PLATFORM:
+            return
+        answer.is_used = answer.fault is None
+        listeners.answered((answer,), facts.merchant_id)
+        if listeners:
+            listeners.saw(
                 HookSeen(
                     hook=facts.operation,
                     merchant_id=facts.merchant_id,

@@ -61,7 +61,9 @@ class ChannelOwner(Protocol):
         ...
 
     def answered(self, call: RunningCall, /) -> None:
-        """A call has its outcome, and the worker is idle: it may be given another one at once, else it is frozen."""
+        """A call has its outcome, and the worker is idle: it may be given another one at once, else see to it that
+        it is frozen soon.
+        """
         ...
 
     def ended(self, fault: Fault | None, call: RunningCall | None, /) -> None:
@@ -85,6 +87,7 @@ class Channel:
         "_body",
         "_call",
         "_inbox",
+        "_is_seen_quiet",
         "_is_stopped",
         "_log",
         "_loop",
@@ -114,6 +117,7 @@ class Channel:
         self._loop = loop
         self._inbox = frames.Inbox()
         self._is_stopped = False
+        self._is_seen_quiet = False
         self._call: RunningCall | None = None
         self._reader: TypeAdapter[Any] = frames.LOCKED
         self._sequence = 0
@@ -142,7 +146,7 @@ class Channel:
         assert self.state is State.IDLE, self.state
         call = running.call
         message = preface + _call_frames(call, deadline_ms=max(1, int((call.deadline - time.monotonic()) * 1000)))
-        if self._poller.poll(0) and not self._is_quiet():
+        if not self._is_seen_quiet and self._poller.poll(0) and not self._is_quiet():
             return False
         self._call = running
         running.holder = self
@@ -159,11 +163,16 @@ class Channel:
             self._signal(signal.SIGCONT)
         return True
 
-    def expire(self) -> None:
-        """The call's deadline has passed: one last look, then the worker ends."""
+    def look(self) -> None:
+        """Take what has come for the call under way, before the loop comes to it."""
         running = self._call
         while running is not None and self._call is running and self._receive():
             pass
+
+    def expire(self) -> None:
+        """The call's deadline has passed: one last look, then the worker ends."""
+        running = self._call
+        self.look()
         if running is not None and self._call is running:
             self.end(Fault(FaultKind.TIMEOUT, "no answer by the deadline"))
 
@@ -257,7 +266,7 @@ class Channel:
             return
         self.state = State.IDLE
         self._owner.ready(frame)
-        self._freeze()
+        self.freeze()
 
     def _advance_call(self) -> bool:
         """Take one frame of a call; False when none is whole yet."""
@@ -328,8 +337,9 @@ class Channel:
         self._call = None
         self._body = None
         running.finish(outcome)
+        self._is_seen_quiet = True  # for a call that waits: it is sent at once
         self._owner.answered(running)
-        self._freeze()
+        self._is_seen_quiet = False
 
     # Capabilities.
 
@@ -400,9 +410,9 @@ class Channel:
         if self._outgoing is None:
             self._loop.remove_writer(self._socket)
 
-    def _freeze(self) -> None:
-        """Stop the worker, unless it has its next call already: to stop it just to wake it costs two switches."""
-        if self.state is State.IDLE:
+    def freeze(self) -> None:
+        """Stop the worker until its next call, unless it has that already. Idempotent."""
+        if self.state is State.IDLE and not self._is_stopped:
             self._is_stopped = True
             self._signal(signal.SIGSTOP)
 

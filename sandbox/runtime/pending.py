@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -64,30 +63,35 @@ class RunningCall:
 
 
 class Deadlines:
-    """One timer of the loop for any number of calls: arming one for each would cost more than sending the call."""
+    """One timer of the loop for any number of calls: arming one for each would cost more than sending the call.
+
+    Nearly every call is over long before its deadline, so that they are kept unsorted: entering one is one assignment,
+    and when the timer fires all are looked at.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._loop = loop
         self._clock = clock
-        self._heap: list[tuple[float, int, RunningCall]] = []
-        self._count = 0
+        self._moments: dict[RunningCall, float] = {}
         self._sweep_at = _SWEEP_AT
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
 
     def add(self, call: RunningCall, when: float) -> None:
-        """Have the call expire at `when`, by the monotonic clock, unless it is over by then."""
-        heap = self._heap
-        self._count += 1
-        heapq.heappush(heap, (when, self._count, call))
-        if len(heap) > self._sweep_at:
+        """Have the call expire at `when`, by the monotonic clock, unless it is over by then.
+
+        A later word on the same call replaces the earlier.
+        """
+        moments = self._moments
+        moments[call] = when
+        if len(moments) > self._sweep_at:
             self._sweep()
         if self._timer is None or when < self._armed_for:
             self._arm(when)
 
     def close(self) -> None:
         """Nothing expires any more."""
-        self._heap.clear()
+        self._moments.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -101,15 +105,15 @@ class Deadlines:
     def _fire(self) -> None:
         self._timer = None
         now = self._clock()
-        while self._heap and (self._heap[0][2].is_over or self._heap[0][0] <= now):
-            call = heapq.heappop(self._heap)[2]
+        left = [(when, call) for call, when in self._moments.items() if not call.is_over]
+        self._moments = {call: when for when, call in left if when > now}
+        for _, call in sorted((one for one in left if one[0] <= now), key=lambda one: one[0]):
             if not call.is_over:
                 call.expire()
-        if self._heap and self._timer is None:
-            self._arm(self._heap[0][0])
+        if self._moments and self._timer is None:
+            self._arm(min(self._moments.values()))
 
     def _sweep(self) -> None:
         """Let go of calls that were over long before their deadline."""
-        self._heap = [entry for entry in self._heap if not entry[2].is_over]
-        heapq.heapify(self._heap)
-        self._sweep_at = max(_SWEEP_AT, 2 * len(self._heap))
+        self._moments = {call: when for call, when in self._moments.items() if not call.is_over}
+        self._sweep_at = max(_SWEEP_AT, 2 * len(self._moments))

@@ -17,6 +17,7 @@ from sandbox.runtime import frames
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.crew import Facts, Key, Version, Worker
 from sandbox.runtime.frames import FrameFault
+from sandbox.runtime.freezer import Freezer
 from sandbox.runtime.limits import PoolLimits
 from sandbox.runtime.pending import Deadlines, RunningCall
 from sandbox.runtime.spawner import ExitStatus, Spawned, SpawnFailed
@@ -74,6 +75,7 @@ class Pool:
         self._watch = watch
         self._loop = loop
         self._deadlines = Deadlines(loop)
+        self._freezer = Freezer(loop)
         self._versions: dict[tuple[str, str], Version] = {}
         self._keys: dict[tuple[str, str, str], Key] = {}
         self._slots = list(range(self.limits.workers_max - 1, -1, -1))
@@ -152,7 +154,8 @@ class Pool:
             deadline = running.call.deadline
             running.wait_until = now + max(0.0, deadline - now) * self.limits.wait_share
             self._deadlines.add(running, running.wait_until)
-            self._pump(version)
+            if version.facts is None or key.size < version.facts.workers_max:
+                self._pump(version)
         if running.is_over:
             self._forget(key)
 
@@ -168,6 +171,10 @@ class Pool:
             return
         if time.monotonic() < call.call.deadline and self._will_be_served(holder):
             self._deadlines.add(call, call.call.deadline)
+            return
+        for worker in [worker for worker in holder.version.workers if worker.key is holder]:
+            worker.channel.look()  # Whatever held the loop up, an answer that lies there frees its worker.
+        if call.holder is not holder or call.is_over:
             return
         self._unqueue(holder, call)
         call.finish(_SATURATED)
@@ -353,6 +360,8 @@ class Pool:
             if not self._serve(key, running):
                 key.waiting.appendleft(running)
                 key.version.thirsty[key] = None
+        if worker.is_idle:
+            self._freezer.add(worker.channel)
 
     def ended(self, worker: Worker, fault: Fault | None, call: RunningCall | None) -> None:
         """A worker is killed, or gone."""
@@ -519,6 +528,7 @@ class Pool:
         while self._tasks:
             await self._settle()
         self._deadlines.close()
+        self._freezer.close()
         self._keys.clear()
         self._versions.clear()
 

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from platform_core.bootstrap.platform import open_platform
-from platform_core.bootstrap.upkeep import EVERY, EXPIRE, PURGE, SEAL, SUBJECT, Upkeep
+from platform_core.bootstrap.upkeep import BILLS, EVERY, EXPIRE, PURGE, SEAL, SUBJECT, Upkeep
 from platform_core.bootstrap.worker import needs_of
 from platform_core.identity.grants import EXPIRE as GRANT_EXPIRE
 from platform_core.identity.limit_windows import SWEEP as LIMIT_SWEEP
@@ -32,12 +32,12 @@ async def test_each_turn_plans_the_next(world: World) -> None:
         assert plan is not None
         await platform.committer.commit(plan)
     await upkeep.plan_first()  # a second worker begins: what is planned keeps its time
-    assert [await world.due(kind) for kind in EVERY] == [[], [], []]
+    assert [await world.due(kind) for kind in EVERY] == [[], [], [], []]
     connection = await platform.database.connect("job")
     rows = await connection.fetch("SELECT kind, subject_id, due_at FROM due WHERE kind = ANY ($1)", list(EVERY))
     await connection.close()
     now = platform.clock.now()
-    assert {tuple(row) for row in rows} == {(kind, SUBJECT, now + EVERY[kind]) for kind in (PURGE, EXPIRE, SEAL)}
+    assert {tuple(row) for row in rows} == {(kind, SUBJECT, now + EVERY[kind]) for kind in (PURGE, EXPIRE, SEAL, BILLS)}
 
 
 async def test_a_pending_transfer_past_its_time_is_released(world: World, database_url: str) -> None:

@@ -27,6 +27,11 @@ CHANNEL = Account("mer_a", "CNY", "mer_a", "channel_receivable", "acquirer")
 PENDING = Account("mer_a", "CNY", "mer_a", "merchant_pending", guard=Guard.GE0)
 
 
+async def of_payment(merchant_id: str, payment_id: str) -> list[str]:
+    """Here a transfer names the payment itself."""
+    return [payment_id] if payment_id != "pay_9" else []
+
+
 @dataclass(frozen=True)
 class Caller:
     merchant_id: str | None
@@ -47,7 +52,7 @@ async def client(
         clock.advance(timedelta(hours=1))
     app = FastAPI()
     service = LedgerService(database, ids=ids)
-    app.include_router(ledger_router(service, Cursors(b"k" * 32), may_read=Depends(caller)))
+    app.include_router(ledger_router(service, Cursors(b"k" * 32), may_read=Depends(caller), references_of=of_payment))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers={"merchant": "mer_a"}) as client:
         yield client
@@ -96,6 +101,17 @@ async def test_transfers_are_paged_and_filtered(client: httpx.AsyncClient) -> No
     ]
     window = {"created_from": (NOON + timedelta(hours=1)).isoformat(), "created_to": "2026-11-22T14:00:00Z"}
     assert [row["id"] for row in (await client.get("/v1/transfers", params=window)).json()["data"]] == ["t1"]
+    for params, ids in (
+        ({"bucket": "acquirer", "code": "capture"}, ["t2", "t1", "t0"]),
+        ({"role": "merchant_pending", "bucket": "acquirer"}, []),
+        ({"code": "refund"}, []),
+        ({"payment_id": "pay_1"}, ["t1"]),
+        ({"payment_id": "pay_1", "reference": "pay_2"}, []),
+        ({"payment_id": "pay_9"}, []),
+    ):
+        assert [row["id"] for row in (await client.get("/v1/transfers", params=params)).json()["data"]] == ids
+    held = (await client.get("/v1/balances", params={"bucket": "acquirer"})).json()["data"]
+    assert [row["role"] for row in held] == ["channel_receivable"]
     by_reference = (await client.get("/v1/transfers", params={"reference": "pay_2"})).json()
     assert [row["id"] for row in by_reference["data"]] == ["t2"]
 

@@ -141,10 +141,15 @@ async def test_transfers_newest_first_by_role_reference_and_time(
     assert await listed() == ["t4", "t3", "t2", "t1"]
     assert await listed(role="merchant_pending") == ["t4", "t2", "t1"]
     assert await listed(role="merchant_available") == ["t3", "t2"]
-    assert await listed(reference="pay_1") == ["t1"]
+    assert await listed(bucket="acquirer") == ["t4", "t1"]
+    assert await listed(role="merchant_pending", bucket="acquirer") == []
+    assert await listed(references=("pay_1", "top_1")) == ["t3", "t1"]
+    assert await listed(references=()) == []
+    assert await listed(code="move") == ["t4", "t3", "t2", "t1"]
+    assert await listed(code="fee") == []
     assert await listed(since=NOON + HOUR) == ["t4", "t3", "t2"]
     assert await listed(until=NOON + HOUR) == ["t1"]
-    assert await service.transfers("mer_b", wanted=TransferFilter(reference="pay_1")) == []
+    assert await service.transfers("mer_b", wanted=TransferFilter(references=("pay_1",))) == []
     third = (await service.transfers(MERCHANT, wanted=TransferFilter()))[1]
     assert (third.debit, third.credit) == (None, AccountName(MERCHANT, "merchant_available", ""))
     before = StatementPosition(third.created_at, third.position)
@@ -179,7 +184,7 @@ async def test_reversal_moves_back_once(service: LedgerService, committer: Commi
     with pytest.raises(PlanRefused) as caught:
         await committer.commit(await service.reverse(MERCHANT, "t1", reference="cor_1"))
     assert caught.value.refusal == TransferExists("rev:t1", is_same=True)
-    (back,) = await service.transfers(MERCHANT, wanted=TransferFilter(reference="cor_1"))
+    (back,) = await service.transfers(MERCHANT, wanted=TransferFilter(references=("cor_1",)))
     assert (back.reverses, back.amount, back.code) == ("t1", 500, "reversal")
     assert [account.posted for account in await service.balances(MERCHANT)] == [0, 0]
 
@@ -267,7 +272,7 @@ async def test_reads_cost_the_same_however_long_the_history(
         await service.transfers(MERCHANT, wanted=TransferFilter())
         await service.transfers(MERCHANT, wanted=TransferFilter(until=since), before=after)
         await service.transfers(MERCHANT, wanted=TransferFilter(role="merchant_pending"))
-        await service.transfers(MERCHANT, wanted=TransferFilter(reference="pay_777"))
+        await service.transfers(MERCHANT, wanted=TransferFilter(references=("pay_777",)))
     assert len(page.rows) == 10
     queries = [(sql, arguments) for sql, arguments in asked if "ledger_transfer" in sql]
     assert len(queries) == 6

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from platform_core.contracts.runtime import Fault, FaultKind
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.commit.due import DueWork
-from platform_core.plugin_host.answers import Answer, HookSeen
+from platform_core.plugin_host.answers import Answer
 from platform_core.plugin_host.breakers import Opening
 from platform_core.plugin_host.call_counts import LEAST_MS, STEP, CallCounts, CountedHealth, p95_of, step_of
 from platform_core.plugin_host.canary import STAGE_CALLS_MIN, Figures
@@ -48,17 +48,8 @@ def called(
         ms=ms,
         fault=None if fault is None else Fault(fault, ""),
     )
-    seen = HookSeen(
-        hook="check_payment",
-        merchant_id="mer_1",
-        store_id=None,
-        idempotency_key="k",
-        answers=(answer,),
-        degraded=(),
-        result=None,
-    )
     for _ in range(times):
-        counts.saw(seen)
+        counts.answered([answer], "mer_1")
 
 
 @pytest.mark.unit

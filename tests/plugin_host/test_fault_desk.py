@@ -12,27 +12,18 @@ from platform_core.kernel.clock import ManualClock
 from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.ids import Ids
-from platform_core.plugin_host.answers import Answer, HookSeen
+from platform_core.plugin_host.answers import Answer
 from platform_core.plugin_host.fault_desk import WORDS, FaultDesk
 from platform_core.plugin_host.health_rows import HealthDeps, Quarantines
 from platform_core.plugin_host.problem_book import ProblemBook
 from tests.plugin_host.gate_support import PLUGIN
 
 
-def _seen(fault: Fault | None) -> HookSeen:
+def _answers(fault: Fault | None) -> list[Answer]:
     """One asking of one plugin."""
-    answer = Answer(
-        plugin_id=PLUGIN, version="1.0.0", tier="confined", hook="check_payment", call_id="c" * 32, fault=fault
-    )
-    return HookSeen(
-        hook="check_payment",
-        merchant_id="mer_a",
-        store_id=None,
-        idempotency_key="pay_1",
-        answers=(answer,),
-        degraded=(),
-        result=None,
-    )
+    return [
+        Answer(plugin_id=PLUGIN, version="1.0.0", tier="confined", hook="check_payment", call_id="c" * 32, fault=fault)
+    ]
 
 
 @pytest.mark.unit
@@ -53,11 +44,11 @@ async def test_a_fault_is_a_problem_of_its_merchant_and_a_security_fault_is_ever
     quarantines = Quarantines(deps, feed)
     desk = FaultDesk(problems, quarantines)
     for _ in range(3):
-        desk.saw(_seen(Fault(FaultKind.TIMEOUT)))
-    desk.saw(_seen(None))
+        desk.answered(_answers(Fault(FaultKind.TIMEOUT)), "mer_a")
+    desk.answered(_answers(None), "mer_a")
     desk.heard(PLUGIN, "1.0.0", Fault(FaultKind.LOAD, "ImportError"))
     assert not quarantines.holds(PLUGIN, "1.0.0")
-    desk.saw(_seen(Fault(FaultKind.FOREIGN_HANDLE)))
+    desk.answered(_answers(Fault(FaultKind.FOREIGN_HANDLE)), "mer_a")
     assert quarantines.holds(PLUGIN, "1.0.0")
     await asyncio.wait(quarantines._tasks)
     await problems.flush()

@@ -11,7 +11,7 @@ import pytest
 from platform_core.bootstrap.commands.plugin_health import lines
 from platform_core.contracts.runtime import Fault, FaultKind
 from platform_core.kernel.errors import PlatformError
-from platform_core.plugin_host.answers import Answer, HookSeen
+from platform_core.plugin_host.answers import Answer
 from platform_core.plugin_host.fault_desk import FaultDesk
 from platform_core.plugin_host.health import HealthBook, PluginHealth
 from platform_core.plugin_host.health_rows import BreakerRows, HealthDeps, Quarantines
@@ -39,19 +39,10 @@ def book(market: Market) -> HealthBook:
     return HealthBook(market.deps.database, market.deps.real_clock)
 
 
-def seen(plugin_id: str, fault: Fault, merchant_id: str) -> HookSeen:
-    """One asking of one plugin."""
-    answer = Answer(
+def answer(plugin_id: str, fault: Fault) -> Answer:
+    """What came of one call."""
+    return Answer(
         plugin_id=plugin_id, version="1.0.0", tier="confined", hook="check_payment", call_id="c" * 32, fault=fault
-    )
-    return HookSeen(
-        hook="check_payment",
-        merchant_id=merchant_id,
-        store_id=None,
-        idempotency_key="pay_1",
-        answers=(answer,),
-        degraded=(),
-        result=None,
     )
 
 
@@ -85,8 +76,10 @@ async def ill(market: Market, plugin_id: str) -> PluginHealth:
     breakers, quarantines = BreakerRows(deps, market.feed, hear=lambda **_: None), Quarantines(deps, market.feed)
     desk, merchant_id, now = FaultDesk(problems, quarantines), await market.merchant(), market.clock.now()
     for _ in range(3):
-        desk.saw(seen(plugin_id, Fault(FaultKind.EXCEPTION, "IndexError: list index out of 4711"), merchant_id))
-    desk.saw(seen(plugin_id, Fault(FaultKind.FORBIDDEN_CALL, "socket"), merchant_id))
+        desk.answered(
+            [answer(plugin_id, Fault(FaultKind.EXCEPTION, "IndexError: list index out of 4711"))], merchant_id
+        )
+    desk.answered([answer(plugin_id, Fault(FaultKind.FORBIDDEN_CALL, "socket"))], merchant_id)
     for hook, left_s in (("check_payment", 120), ("check_refund", -1)):
         until = now + timedelta(seconds=left_s)
         breakers.opened(Opened(plugin_id, hook, "1.0.0", "5 faults of 9 calls", until, 120))
@@ -137,7 +130,7 @@ async def test_an_exception_without_a_proper_type_is_told_without_it(market: Mar
         database=market.deps.database, committer=market.deps.committer, clock=market.clock, ids=market.deps.ids
     )
     desk = FaultDesk(problems, Quarantines(health, market.feed))
-    desk.saw(seen(RISK, Fault(FaultKind.EXCEPTION, detail), await market.merchant()))
+    desk.answered([answer(RISK, Fault(FaultKind.EXCEPTION, detail))], await market.merchant())
     await problems.flush()
     [problem] = (await book(market).of(RISK)).problems
     assert (problem.message.en, problem.message.zh) == ("The plugin raised an exception.", "插件抛出异常。")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from platform_core.contracts.payments import check_payment
 from platform_core.contracts.results import Rendered, Verdict
 from platform_core.contracts.runtime import Answered, Fault, FaultKind
 from platform_core.kernel.telemetry import bind_instruments
-from platform_core.plugin_host.answers import Decision, HookSeen
+from platform_core.plugin_host.answers import Answer, Decision, HookSeen
 from platform_core.plugin_host.listening import LogTrace, _brief
 from tests.plugin_host.stage import MERCHANT, Stage, Stages, outside, payment
 
@@ -131,3 +132,25 @@ async def test_calls_faults_and_breakers_are_measured_by_plugin_and_hook_and_not
     ]
     assert found["arsenal.plugin.breaker_state"] == [(b, 2)]
     assert [labels for labels, _ in found["arsenal.plugin.call"]] == [a, b]
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.heard: list[tuple[list[str], str]] = []
+
+    def answered(self, answers: Sequence[Answer], merchant_id: str, /) -> None:
+        self.heard.append(([answer.plugin_id for answer in answers], merchant_id))
+
+
+class BrokenCounter:
+    def answered(self, answers: Sequence[Answer], merchant_id: str, /) -> None:
+        raise RuntimeError("the counter is full")
+
+
+async def test_who_counts_hears_of_answers_though_nobody_watches_and_another_fails(stages: Stages) -> None:
+    stage, counter = two(stages), Counter()
+    stage.dispatcher.listeners.count(BrokenCounter())
+    stage.dispatcher.listeners.count(counter)
+    assert not stage.dispatcher.listeners
+    assert (await check(stage)).result.decision == "deny"
+    assert counter.heard == [(["example.acme.a", "example.acme.b"], MERCHANT)]

@@ -6,12 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from platform_core.capabilities.payments.acts import PaymentActs
+from platform_core.capabilities.payments.bills.making import BillMaker
+from platform_core.capabilities.payments.bills.repository import MAKE, BillRepository
+from platform_core.capabilities.payments.bills.service import BillService
+from platform_core.capabilities.payments.bills.verification import BillVerifier
 from platform_core.capabilities.payments.desk import Desk, Tools
 from platform_core.capabilities.payments.disputes.lists import DisputeLists
 from platform_core.capabilities.payments.disputes.repository import DisputeRepository
 from platform_core.capabilities.payments.disputes.service import DISPUTE, DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, SETTLE
 from platform_core.capabilities.payments.expansion import PaymentExpansion
+from platform_core.capabilities.payments.exports.repository import RUN as EXPORT
+from platform_core.capabilities.payments.exports.repository import ExportRepository
+from platform_core.capabilities.payments.exports.running import ExportRunner
+from platform_core.capabilities.payments.exports.service import ExportService
 from platform_core.capabilities.payments.finishing import Finishing
 from platform_core.capabilities.payments.lists import PaymentLists
 from platform_core.capabilities.payments.payouts.repository import PayoutRepository
@@ -68,6 +76,11 @@ class Payments:
     finishing: Finishing
     splits: SplitService
     receivers: Receivers
+    bill_maker: BillMaker
+    bills: BillService
+    bill_verifier: BillVerifier
+    export_runner: ExportRunner
+    exports: ExportService
 
     def due_handlers(self) -> Mapping[str, Callable[[DueWork], Awaitable[Plan | None]]]:
         """Who does which kind of due work."""
@@ -84,6 +97,8 @@ class Payments:
             split_work.ORDER: self.splits.make_ordered,
             split_work.GIVE_BACK: self.splits.give_back,
             split_work.SETTLE_AGAIN: self.splits.settle_again,
+            MAKE: self.bill_maker.make,
+            EXPORT: self.export_runner.run,
         }
 
 
@@ -107,6 +122,10 @@ def assemble(
     payouts = PayoutService(
         desk, ledger, payout_rows, terms=payout_terms, sending=sending, destinations=destinations, cursors=cursors
     )
+    stored_bills = BillRepository(tools.repository.database)
+    bill_maker = BillMaker(desk, stored_bills)
+    stored_exports = ExportRepository(tools.repository.database)
+    bills = BillService(desk, stored_bills, bill_maker, cursors)
     return Payments(
         service=PaymentService(desk, questions, Wishes(splits)),
         acts=PaymentActs(desk, questions, Returns(desk, splits, ledger)),
@@ -128,4 +147,9 @@ def assemble(
         finishing=Finishing(desk),
         splits=SplitService(desk, questions, splits, cursors),
         receivers=Receivers(desk, splits, cursors),
+        bill_maker=bill_maker,
+        bills=bills,
+        bill_verifier=BillVerifier(stored_bills, bills),
+        export_runner=ExportRunner(desk, stored_exports),
+        exports=ExportService(desk, stored_exports, cursors),
     )

@@ -36,6 +36,7 @@ REFUND_EVENTS: Final = ("refund.created", "refund.succeeded", "refund.failed", "
 SPLIT_EVENTS: Final = ("split.frozen", "split.settled", "split.released", "split.returned", "split.failed")
 PAYOUT_EVENTS: Final = ("payout.created", "payout.paid", "payout.failed", "payout.returned")
 SETTLEMENT_EVENTS: Final = ("settlement.completed",)
+BILL_EVENTS: Final = ("bill.published",)
 
 RECEIPT_EVENTS: Final = ("receipt.ready",)
 
@@ -47,4 +48,5 @@ SCOPES_AND_PATHS: Final = {
     **dict.fromkeys(RECEIPT_EVENTS, ("payments:read", "/v1/receipts/{id}")),
     **dict.fromkeys(PAYOUT_EVENTS, ("ledger:read", "/v1/payouts/{id}")),
     **dict.fromkeys(SETTLEMENT_EVENTS, ("ledger:read", "/v1/settlements/{id}")),
+    **dict.fromkeys(BILL_EVENTS, ("ledger:read", "/v1/bills/{id}")),
 }

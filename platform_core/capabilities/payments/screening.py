@@ -53,9 +53,9 @@ class Amended:
     parts: Sequence[object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judged:
-    """A verdict after all plugins."""
+    """A verdict after all plugins. Nobody changes it; made for each order, so that it is not frozen."""
 
     verdict: Verdict
     degraded: Sequence[Mapping[str, str]]

@@ -42,6 +42,8 @@ class Behaviour:
     """The second call is another merchant's."""
     lingers: bool = False
     """What it does after the answer counts."""
+    rests: bool = False
+    """It is called again only once its worker was stopped; one that is called within the millisecond is not."""
     leaves: bool = False
     """The host is asked to leave in the end."""
     boots: int = 0
@@ -183,7 +185,7 @@ _add("wire", "byte_before_answer patch_frames huge_reply lenbomb just_over_limit
 _add("wire", "forged_id duplicate_id", "forged_id", l0="allow")
 _add("wire", "repeat_last_answer", "unsolicited", l0="allow", steps=2)
 _add("wire", "thread_answers", "unsolicited|quarantined", l0="allow", steps=2)
-_add("wire", "answer_on_thaw", "unsolicited|forged_id", l0="allow", steps=2)
+_add("wire", "answer_on_thaw", "unsolicited|forged_id", l0="allow", steps=2, rests=True)
 _add("wire", "double_reply prefetch_reply trailing_byte locked_again ready_again",
      "unsolicited", l0="allow")  # fmt: skip
 _add("wire", "call_to_host", "malformed", l0="allow")

@@ -136,6 +136,8 @@ class Trial:
         else:
             for step in range(1, behaviour.steps + 1):
                 await self._step(step)
+                if behaviour.rests and self._stage.level > Level.L0:
+                    await self._rest()
         if behaviour.lingers:
             await self._linger()
         if behaviour.leaves and self._stage.level == Level.L0:
@@ -188,6 +190,15 @@ class Trial:
         self._texts.append(str(told.get("detail", "")))
         if told.get("extra") or not 0 <= told.get("score", 0) <= 100 or told["outcome"] == "approve":
             self._harm("decision", f"the victim decided by {told}")
+
+    async def _rest(self) -> None:
+        """Wait until every worker of the attacker that is still there is stopped."""
+        async with asyncio.timeout(HEARD_S):
+            while True:
+                pids = (await self._victim.ask("pids", plugin=HOSTILE))["pids"]
+                if all(state_of(pid) in "TZX" for pid in pids):
+                    return
+                await asyncio.sleep(0.005)
 
     async def _linger(self) -> None:
         """See what comes after the answer: for long where it must come, else for `LINGER_S`."""

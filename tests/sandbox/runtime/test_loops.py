@@ -44,6 +44,13 @@ async def story(stage: Stage) -> None:
     assert isinstance(late, RunningCall)
     late.expire()  # As when a loop looks at its timers before its sockets.
     assert isinstance(await late.outcome(), Answered)
+    single = stage.plugin(CODE, resources={"workers_max": 1})
+    assert await stage.say(single, arguments={"subject": ""}) == "0"
+    first, waiting = (stage.begin(single, arguments={"subject": ""}, deadline_s=1.0) for _ in range(2))
+    time.sleep(0.3)  # noqa: ASYNC251 - more than a call may wait; but the worker has been free for long
+    assert isinstance(waiting, RunningCall)
+    waiting.expire()
+    assert [isinstance(await each.outcome(), Answered) for each in (first, waiting)] == [True, True]
     killed = stage.supervisor.pids(other)
     for pid in killed:
         os.kill(pid, 9)

@@ -364,9 +364,11 @@ async def test_a_worker_is_stopped_after_its_answer_unless_its_next_call_waits(
         monkeypatch.setattr(signal, "pidfd_send_signal", noted)
         pending = [stage.begin(plugin, arguments=TEXT) for _ in range(20)]
         assert [type(await each.outcome()) for each in pending] == [Answered] * len(pending)
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
         assert sent == [signal.SIGCONT, signal.SIGSTOP]
         assert stage.supervisor.pids(plugin) == (pid,)
         await stage.say(plugin, arguments=TEXT)
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
         assert sent == [signal.SIGCONT, signal.SIGSTOP] * 2
         monkeypatch.undo()
 

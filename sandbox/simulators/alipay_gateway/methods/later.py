@@ -15,7 +15,6 @@ _ROWS: Final = (
     ("alipay.trade.page.pay", "payments:write", "POST /v1/payments (page)", "forms"),
     ("alipay.trade.wap.pay", "payments:write", "POST /v1/payments (wap)", "forms"),
     ("alipay.trade.app.pay", "payments:write", "POST /v1/payments (app)", "forms"),
-    ("alipay.data.dataservice.bill.downloadurl.query", "ledger:read", "GET /v1/bills/{date}", "bills"),
     ("alipay.marketing.card.template.create", "programmes:write", "POST /v1/card-templates", "membership"),
     ("alipay.marketing.card.open", "members:write", "POST /v1/members", "membership"),
     ("alipay.marketing.card.query", "members:read", "POST /v1/members/lookup", "membership"),

@@ -99,5 +99,5 @@ lock: dev  ## Lock the requirements again (UPGRADE=1: newest versions; UPGRADE=n
 LOCK_UPGRADE = $(if $(filter 1,$(UPGRADE)),--upgrade,$(if $(UPGRADE),--upgrade-package $(UPGRADE)))
 
 clean:  ## Remove .venv, caches and build output; .arsenal (the demo's data) stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
+	rm -rf .venv .venv-clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

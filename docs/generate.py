@@ -308,6 +308,48 @@ def hook_section(spec: Any) -> list[str]:  # Any: contracts.hooks.HookSpec, whic
     return lines
 
 
+def sandbox() -> str:
+    """Everything that a sandbox does on a word: codes, amounts, buyers, faults, scenarios and their format."""
+    acquirer = importlib.import_module("sandbox.simulators.acquirer.scenarios")
+    played = importlib.import_module("sandbox.testbed.trigger_scenarios")
+    lines = heading("Sandbox: magic values and scenarios", source="`sandbox/testbed` and `sandbox/simulators/acquirer`")
+    lines += [
+        "Amounts are minor units of CNY. What each scenario of the acquirer does:",
+        "[simulated-acquirer.md](simulated-acquirer.md#scenarios).",
+        "",
+        "## Codes and amounts",
+        "",
+        "A code `sim:<scenario>[-<number>][:<anything>]` is good once for each `<anything>`.",
+        "",
+        "| scenario | payment code | amount |",
+        "|---|---|---|",
+    ]
+    amounts = {name: amount for amount, name in acquirer.MAGIC_AMOUNTS.items()}
+    lines += [f"| `{name}` | `sim:{name}:1` | {amounts.get(name, '')} |" for name in acquirer.SCENARIOS]
+    lines += ["", "## Test buyers", "", "| buyer | behaves | balance at first |", "|---|---|---|"]
+    for buyer in importlib.import_module("sandbox.simulators.acquirer.buyers").BUYERS:
+        lines.append(f"| `{buyer.id}` | {buyer.temper} | {buyer.balance_minor} |")
+    lines += ["", "## Scripted faults", "", "| effect | argument, by default | what happens |", "|---|---|---|"]
+    for effect, (argument, words) in importlib.import_module("sandbox.testbed.faults").MEANING.items():
+        lines.append(f"| `{effect}` | {argument} | {cell(words)} |")
+    lines += ["", "## Scenarios of `arsenal trigger`", "", "| group | scenario | form | ends as | what happens |"]
+    lines.append("|---|---|---|---|---|")
+    for row in sorted(played.SCENARIOS.values(), key=lambda row: (row.group, row.name)):
+        lines.append(f"| {row.group} | `{row.name}` | `{row.form}` | `{row.expect.state}` | {cell(row.summary)} |")
+    lines += ["", "## Format of a scenario", ""]
+    lines += ["One TOML file in `sandbox/testbed/scenarios`; its name is the scenario's. Unknown keys are refused.", ""]
+    for title, model in (("scenario", played.Scenario), ("`[[before]]`, `[[steps]]`", played.Step),
+                         ("`[expect]`", played.Expect), ("`[[expect.reads]]`", played.Read)):  # fmt: skip
+        lines += [f"### {title}", "", " ".join((model.__doc__ or "").split()), "", "| key | meaning | default |"]
+        lines.append("|---|---|---|")
+        for name, field in model.model_fields.items():
+            default = "needed" if field.is_required() else "" if field.default in ("", None, (), {}) else field.default
+            shown = "" if isinstance(default, played.Expect) else f"`{default}`" if default != "" else ""
+            lines.append(f"| `{name}` | {cell(field.description or '')} | {shown} |")
+        lines.append("")
+    return joined(lines)
+
+
 PAGES: Final = (
     Page("errors.md", "platform_core.kernel.errors", error_codes),
     Page("settings.md", "platform_core.kernel.settings", settings),
@@ -317,6 +359,7 @@ PAGES: Final = (
     Page("scopes.md", "platform_core.contracts.scopes", scopes),
     Page("headers.md", "platform_core.kernel.http.openapi_document", headers),
     Page("hooks.md", "platform_core.contracts.catalogue", hooks),
+    Page("sandbox.md", "sandbox.testbed.trigger_scenarios", sandbox),
     Page("authorization-details.md", "platform_core.contracts.rar", authorization_details),
     Page("alipay-gateway.md", "sandbox.simulators.alipay_gateway.methods", alipay_gateway),
 )

@@ -256,15 +256,22 @@ async def check(scene: Scene, result: DemoResult, failed: Sequence[str]) -> None
     result.checks.append(Check("processes", not dead, words))
 
 
-async def run_demo(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> AsyncGenerator[DemoResult, None]:
-    """The result once everything was played and checked; the platform serves until the iterator is closed."""
-    began = time.monotonic()
+@asynccontextmanager
+async def sandbox(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> AsyncIterator[Scene]:
+    """A scene whose credentials are written for shells."""
     async with scene(settings, urls, watcher) as made:
-        result = DemoResult(made.url, plugin=made.plugin)
         path = settings.home / DEMO_ENV
         write_env(path, made)
         remember(settings, made)
         watcher.serving(made.url, path)
+        yield made
+
+
+async def run_demo(settings: Settings, urls: DatabaseUrls, watcher: Watcher) -> AsyncGenerator[DemoResult, None]:
+    """The result once everything was played and checked; the platform serves until the iterator is closed."""
+    began = time.monotonic()
+    async with sandbox(settings, urls, watcher) as made:
+        result = DemoResult(made.url, plugin=made.plugin)
         watcher.step(f"{ORDERS} orders")
         failed = await play(made, watcher, result)
         watcher.step("checks")

@@ -72,6 +72,7 @@ from platform_core.ledger.service import LedgerService
 from platform_core.plugin_host.assembly import PluginLife
 from platform_core.plugin_host.registry import Registry
 from platform_core.plugin_host.secrets import VaultContexts
+from sandbox.testbed.acquirer_client import AcquirerControls
 from sandbox.testbed.clock import SandboxClock
 
 log = structlog.get_logger(__name__)
@@ -166,6 +167,8 @@ async def open_platform(
         if turned is not None:
             await turned.start(platform.database)
             stack.push_async_callback(turned.stop)
+            if settings.acquirer_url is not None and turned.reading.version:  # it begins at real time
+                await AcquirerControls(settings.acquirer_url).follow(turned.now())
         await platform.nudger.start()
         stack.push_async_callback(platform.nudger.stop)
         await platform.committer.start()

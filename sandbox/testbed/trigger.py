@@ -89,6 +89,10 @@ class Player:
         return self._end_within_s
 
 
+class _NoCode(Exception):
+    """There is nothing that a customer could scan."""
+
+
 class _Playing:
     """One order on its way. `known`: what templates may name."""
 
@@ -126,6 +130,8 @@ class _Playing:
         """Do a step; a refusal that it names is what it wants, and the lack of one is a fault."""
         try:
             await self._do(step, key=key)
+        except _NoCode as no_code:
+            return str(no_code)
         except TillRefused as refused:
             if not step.code:
                 raise
@@ -162,7 +168,10 @@ class _Playing:
             await self._advance(step.span_s, key=key)
 
     def _code(self) -> str:
-        return str(self.payment["next_action"]["code"])
+        action = self.payment.get("next_action") or {}
+        if "code" not in action:
+            raise _NoCode(f"{self._words}: shows no code to scan, it is {self.payment['state']}")
+        return str(action["code"])
 
     async def _control(self, path: str, body: Json) -> None:
         answer = await self._till.client.post(f"{self._player.acquirer_url}{path}", json=body)

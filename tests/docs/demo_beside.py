@@ -22,11 +22,11 @@ STOP_WITHIN_S = 60
 
 
 @contextmanager
-def a_demo(folder: Path) -> Iterator[None]:
+def a_demo(folder: Path, *options: str, until: str = "demo.env") -> Iterator[None]:
     """Inside the block `folder/.arsenal/demo.env` is there, and what it names answers."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("ARSENAL_")}
     demo = subprocess.Popen(
-        [ARSENAL, "demo"],
+        [ARSENAL, "demo", *options],
         cwd=folder,
         env={**others, "ARSENAL_HOME": str(folder / ".arsenal"), "ARSENAL_LISTEN_PORT": "0"},
         stdin=subprocess.DEVNULL,
@@ -38,7 +38,7 @@ def a_demo(folder: Path) -> Iterator[None]:
     said = []
     for line in demo.stdout:
         said.append(line)
-        if "demo.env" in line:
+        if until in line:
             break
     else:
         pytest.fail(f"the demo ended with {demo.wait(STOP_WITHIN_S)}: {''.join(said)}")

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from platform_core.bootstrap.commands.serve import listening
-from platform_core.bootstrap.demo import DemoResult, Watcher, as_document, run_demo
+from platform_core.bootstrap.demo import DemoResult, Watcher, as_document, run_demo, sandbox
 from platform_core.bootstrap.demo_plan import MIX
 from platform_core.bootstrap.environment import leave_on_signal, load_settings, migrated_database, quiet_logs, run_async
 from platform_core.bootstrap.terminal import CliFailure, JsonOption, Terminal, reporting
@@ -33,6 +33,9 @@ _OWN: Final = dict.fromkeys(
 def demo(
     *,
     once: Annotated[bool, typer.Option("--once", help="Exit after the checks: 0 only if every one held.")] = False,
+    no_orders: Annotated[
+        bool, typer.Option("--no-orders", help="Play and check nothing: start everything, seed, and serve.")
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Start everything on this machine, play 200 paid orders over HTTP, check what came of them, keep serving.
@@ -46,9 +49,23 @@ def demo(
     terminal.say("database, migrations")
     urls = migrated_database(settings)
     try:
-        run_async(_show(settings, urls, terminal, is_once=once))
+        run_async(_serve(settings, urls, terminal) if no_orders else _show(settings, urls, terminal, is_once=once))
     except (KeyboardInterrupt, asyncio.CancelledError):
         terminal.say("Stopped. Everything that the demo started has ended.")
+
+
+async def _serve(settings: Settings, urls: DatabaseUrls, terminal: Terminal) -> None:
+    _cancel_on_sigterm()
+    async with sandbox(settings, urls, Board(terminal)) as made:
+        terminal.say(f"Serving on [bold]{made.url}[/] until Ctrl-C.")
+        terminal.document({"url": made.url})
+        await asyncio.Event().wait()
+
+
+def _cancel_on_sigterm() -> None:
+    me = asyncio.current_task()
+    assert me is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
 
 
 def with_free_port(settings: Settings) -> Settings:
@@ -63,9 +80,7 @@ def with_free_port(settings: Settings) -> Settings:
 
 
 async def _show(settings: Settings, urls: DatabaseUrls, terminal: Terminal, *, is_once: bool) -> None:
-    me = asyncio.current_task()
-    assert me is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    _cancel_on_sigterm()
     board = Board(terminal)
     with board:
         async with aclosing(run_demo(settings, urls, board)) as demo:

@@ -119,6 +119,9 @@ async def test_authorising_again_ends_the_older_token_and_refreshing_the_one_bef
     assert second["code"] == "10000", second
     again = await app.ask("alipay.open.auth.token.app", asked)
     assert (again["code"], again["sub_code"]) == ("40002", "isv.refresh-token-invalid")
+    await _let_in(yard, app, till)  # the merchant's word counts, whether the app fetches the new token or not
+    told = await app.ask("alipay.trade.query", {"out_trade_no": "none"}, app_auth_token=second["app_auth_token"])
+    assert told["sub_code"] == "aop.invalid-app-auth-token"
     third = await _token(yard, app, till)
     for node, sub_code in (
         (first, "aop.invalid-app-auth-token"),

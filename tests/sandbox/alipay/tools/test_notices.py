@@ -8,11 +8,15 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from platform_core.kernel.commit import Duplicate, PlanRefused
 from sandbox.simulators.alipay_gateway.faults import Faults
 from sandbox.simulators.alipay_gateway.notices import ACCEPTED, Heard, HttpSender, next_due, signed_form, signed_return
 from sandbox.simulators.alipay_gateway.signing import PlatformKey, is_signed, notice_text
+from sandbox.simulators.serving import running
 from tests.sandbox.alipay.keys import key
 from tests.sandbox.alipay.tools.yard import App, Yard
 
@@ -225,3 +229,21 @@ def test_a_return_is_signed_like_a_notice() -> None:
 async def test_only_this_machine_is_told(address: str, error: str) -> None:
     heard = await HttpSender(["other.example"]).post(address, b"a=1", content_type="text/plain")
     assert (heard.status, heard.error, heard.is_accepted) == (None, error, False)
+
+
+async def test_redirects_are_not_followed_and_the_first_kilobyte_is_kept() -> None:
+    async def answer(request: Request) -> Response:
+        if request.url.path == "/moved":
+            return RedirectResponse("/ok", status_code=302)
+        return PlainTextResponse("x" * 5_000 if request.url.path == "/long" else "success")
+
+    with running([Route("/{path}", answer, methods=["GET", "POST"])]) as url:
+        sent = {
+            path: await HttpSender().post(f"{url}{path}", b"a=1", content_type="text/plain")
+            for path in ("/ok", "/moved", "/long")
+        }
+        gone = url
+    assert (sent["/ok"].status, sent["/ok"].is_accepted) == (200, True)
+    assert (sent["/moved"].status, sent["/moved"].is_accepted) == (302, False)
+    assert (len(sent["/long"].body), sent["/long"].is_accepted) == (1024, False)
+    assert (await HttpSender().post(f"{gone}/ok", b"", content_type="text/plain")).error == "ConnectError"

@@ -17,7 +17,7 @@ from sandbox.simulators.alipay_gateway.authorization import DOOR
 from sandbox.simulators.alipay_gateway.cashier import HttpWallet, Wallet
 from sandbox.simulators.alipay_gateway.notices import Sender
 from sandbox.simulators.alipay_gateway.router_pages import pages_router
-from sandbox.simulators.alipay_gateway.router_play import play_router
+from sandbox.simulators.alipay_gateway.router_play import bill_router, play_router
 from sandbox.simulators.alipay_gateway.router_tools import tools_router
 from sandbox.simulators.alipay_gateway.tools import AlipayTools, ToolGround, make_tools
 
@@ -57,6 +57,8 @@ def alipay_gateway(platform: Platform, tools: AlipayTools, *, wallet: Wallet | N
         access=platform.access,
         payments=platform.payments,
         ledger=platform.ledger,
+        bill_key=platform.vault.seed(b"alipay bills"),
+        origin=platform.settings.public_origin,
         wallet=wallet or HttpWallet(_AcquirerAddresses(platform)),
     )
     return assemble(ground, signatures=tools.signatures, actors=tools.authorizations, open_auth=tools)
@@ -83,5 +85,6 @@ def mount_alipay(app: FastAPI, platform: Platform) -> None:
     app.include_router(pages_router(tools))
     app.include_router(tools_router(tools, alipay.book))
     app.include_router(play_router(alipay.cashier, alipay.faults))
+    app.include_router(bill_router(alipay.services.bills))
     assert isinstance(app, Application), "the platform's own application"
     app.surround(lambda inner: AlipayDoor(inner, alipay.gateway))

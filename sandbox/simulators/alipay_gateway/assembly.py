@@ -11,6 +11,7 @@ from platform_core.kernel.commit import Committer
 from platform_core.kernel.database.pools import Database
 from platform_core.kernel.ids import Ids
 from platform_core.ledger.service import LedgerService
+from sandbox.simulators.alipay_gateway.bill_desk import BillDesk
 from sandbox.simulators.alipay_gateway.calls import Services
 from sandbox.simulators.alipay_gateway.cashier import Cashier, Wallet
 from sandbox.simulators.alipay_gateway.faults import Faults
@@ -32,6 +33,8 @@ class Ground:
     payments: Payments
     ledger: LedgerService
     wallet: Wallet
+    bill_key: bytes
+    origin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,14 @@ def assemble(ground: Ground, *, signatures: Signatures, actors: Actors, open_aut
     """Put everything together; nothing is opened."""
     database, committer, clock = ground.database, ground.committer, ground.clock
     numbers = Numbers(database=database, committer=committer, clock=clock)
+    bills = BillDesk(payments=ground.payments, numbers=numbers, clock=clock, key=ground.bill_key, origin=ground.origin)
     services = Services(
-        payments=ground.payments, ledger=ground.ledger, numbers=numbers, clock=clock, open_auth=open_auth
+        payments=ground.payments,
+        ledger=ground.ledger,
+        numbers=numbers,
+        bills=bills,
+        clock=clock,
+        open_auth=open_auth,
     )
     book = RequestBook(database, committer)
     faults = Faults(database=database, committer=committer, clock=clock, ids=ground.ids)

@@ -21,6 +21,7 @@ from platform_core.kernel.http.body import validated
 from platform_core.kernel.http.expand import parse_expand
 from platform_core.kernel.http.idempotency import IdempotentRequest, canonical, fingerprint
 from platform_core.ledger.service import LedgerService
+from sandbox.simulators.alipay_gateway.bill_desk import BillDesk
 from sandbox.simulators.alipay_gateway.fields import Asked
 from sandbox.simulators.alipay_gateway.numbers import Numbers
 from sandbox.simulators.alipay_gateway.seams import OpenAuth
@@ -41,6 +42,7 @@ class Services:
     payments: Payments
     ledger: LedgerService
     numbers: Numbers
+    bills: BillDesk
     clock: Clock
     open_auth: OpenAuth
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response
 
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import requires
+from sandbox.simulators.alipay_gateway.bill_desk import PATH, BillDesk
 from sandbox.simulators.alipay_gateway.cashier import Act, Buyer, Cashier, WalletAway
 from sandbox.simulators.alipay_gateway.faults import TIMES_MAX, FaultRefused, Faults
 from sandbox.simulators.alipay_gateway.router_tools import ALIPAY_NOT_FOUND, ALIPAY_REFUSED, PREFIX
@@ -96,5 +98,21 @@ def play_router(cashier: Cashier, faults: Faults) -> APIRouter:
     async def clear_faults(who: Who) -> Cleared:
         """Nothing goes wrong any more."""
         return Cleared(cleared=await faults.clear(who.app_id))
+
+    return router
+
+
+def bill_router(bills: BillDesk) -> APIRouter:
+    """Where bills are downloaded: the address is the permission."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(PATH)
+    async def download(ticket: Annotated[str, Query(max_length=1024)]) -> Response:
+        """The ZIP; 404 for an address that is none, or no more."""
+        found = await bills.file(ticket)
+        if found is None:
+            raise ALIPAY_NOT_FOUND.error({"id": "bill"})
+        headers = {"Content-Disposition": f'attachment; filename="{found.name}"', "Cache-Control": "no-store"}
+        return Response(found.content, media_type="application/zip", headers=headers)
 
     return router

@@ -15,7 +15,7 @@ from platform_core.bootstrap.alipay import alipay_gateway, alipay_tools
 from sandbox.simulators.alipay_gateway.app import AlipayDoor
 from sandbox.simulators.alipay_gateway.assembly import AlipayGateway
 from sandbox.simulators.alipay_gateway.keys import public_line
-from sandbox.simulators.alipay_gateway.router_play import play_router
+from sandbox.simulators.alipay_gateway.router_play import bill_router, play_router
 from sandbox.simulators.alipay_gateway.signing import is_signed, request_text, sign
 from sandbox.simulators.alipay_gateway.tools import AlipayTools
 from tests.capabilities.payments.shop import Shop
@@ -23,7 +23,15 @@ from tests.sandbox.alipay.keys import key
 from tests.sandbox.alipay.scanners import asp_finds, pas_finds
 from tests.support.world import Till
 
-SCOPES = ("payments:write", "payments:read", "refunds:write", "refunds:read", "ledger:read", "testbed:write")
+SCOPES = (
+    "payments:write",
+    "payments:read",
+    "refunds:write",
+    "refunds:read",
+    "splits:write",
+    "ledger:read",
+    "testbed:write",
+)
 _numbers = itertools.count(1)
 
 
@@ -139,5 +147,6 @@ def open_bazaar(shop: Shop) -> Bazaar:
     tools = alipay_tools(shop.platform)
     alipay = alipay_gateway(shop.platform, tools, wallet=DirectWallet(shop))
     shop.app.include_router(play_router(alipay.cashier, alipay.faults))
+    shop.app.include_router(bill_router(alipay.services.bills))
     shop.app.surround(lambda app: AlipayDoor(app, alipay.gateway))
     return Bazaar(shop, alipay, tools, key("app"))

@@ -1,16 +1,27 @@
-"""alipay.data.bill.*: what moved on the merchant's account, by the ledger."""
+"""alipay.data.*: what moved on the merchant's account, by the ledger; and where its bills are downloaded."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Annotated, Final
+from datetime import date, datetime, timedelta
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from platform_core.ledger.records import StatementPosition, TransferFilter, TransferRecord
 from sandbox.simulators.alipay_gateway.calls import Call, Method, Node
 from sandbox.simulators.alipay_gateway.envelope import answered
-from sandbox.simulators.alipay_gateway.fields import CURRENCY, Asked, Count, Line, local, moment_of, wrong_field, yuan
+from sandbox.simulators.alipay_gateway.fields import (
+    CURRENCY,
+    Asked,
+    Count,
+    Line,
+    local,
+    moment_of,
+    month_of,
+    wrong_field,
+    yuan,
+)
+from sandbox.simulators.alipay_gateway.protocol import GatewayError
 
 MONEY: Final = ("merchant_pending", "merchant_available")
 """Roles that the protocol sees as the one account of a seller; what moves between them is no entry."""
@@ -92,7 +103,36 @@ def _direction(row: TransferRecord) -> str | None:
     return "收入" if is_in else "支出"
 
 
+class BillAsked(Asked):
+    """alipay.data.dataservice.bill.downloadurl.query: of a day (2026-11-22) or a month (2026-11)."""
+
+    bill_type: Literal["trade", "signcustomer"]
+    bill_date: Line
+
+
+async def bill_address(call: Call, asked: BillAsked) -> Node:
+    """An address that is good for 30 s of the clock. INVAILID_ARGUMENTS is spelt as in production."""
+    try:
+        if len(asked.bill_date) == len("2026-11"):
+            first, last = month_of(asked.bill_date)
+        else:
+            first = last = date.fromisoformat(asked.bill_date)
+    except ValueError:
+        raise GatewayError("40004", "INVAILID_ARGUMENTS", "入参不合法：bill_date") from None
+    address = await call.services.bills.address(call.merchant_id, asked.bill_type, first, last)
+    if address is None:
+        raise GatewayError("40004", "BILL_NOT_EXIST", "账单不存在")
+    return answered(bill_download_url=address)
+
+
 METHODS = (
+    Method(
+        name="alipay.data.dataservice.bill.downloadurl.query",
+        scope="ledger:read",
+        native="GET /v1/bills/{date}",
+        asks=BillAsked,
+        translate=bill_address,
+    ),
     Method(
         name="alipay.data.bill.accountlog.query",
         scope="ledger:read",

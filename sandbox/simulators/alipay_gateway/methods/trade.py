@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from pydantic import Field
+
 from platform_core.capabilities.payments.schemas import AttemptCreate, CaptureCreate, PaymentCreate
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from sandbox.simulators.alipay_gateway.calls import Call, Method, Node, Read, native_request
@@ -29,6 +31,7 @@ from sandbox.simulators.alipay_gateway.fields import (
     wrong_field,
     yuan,
 )
+from sandbox.simulators.alipay_gateway.methods.trade_royalty import Share, native_shares
 from sandbox.simulators.alipay_gateway.methods.trades import (
     Trade,
     amounts_of,
@@ -84,11 +87,19 @@ class Order(Asked):
         return None
 
 
+class RoyaltyInfo(Asked):
+    """Shares that an order wishes for."""
+
+    royalty_type: Line | None = None
+    royalty_detail_infos: list[Share] = Field(min_length=1, max_length=50)
+
+
 class PayAsked(Order):
     """alipay.trade.pay: by the customer's code, or out of a freeze."""
 
     auth_code: AuthCode | None = None
     scene: Literal["bar_code", "wave_code"] | None = None
+    royalty_info: RoyaltyInfo | None = None
     auth_no: TradeNo | None = None
     auth_confirm_mode: Literal["COMPLETE", "NOT_COMPLETE"] = "COMPLETE"
 
@@ -185,9 +196,17 @@ def facts_of(call: Call, asked: Order) -> dict[str, Any]:
 
 
 async def begin(
-    call: Call, asked: Order, *, form: str, more: Mapping[str, Any] | None = None, **facts: Any
+    call: Call,
+    asked: Order,
+    *,
+    form: str,
+    more: Mapping[str, Any] | None = None,
+    wishes: Mapping[str, Any] | None = None,
+    **facts: Any,
 ) -> tuple[Trade, bool]:
     """Take the order, or try again where it stands unpaid; and whether this request did so now.
+
+    `more`: of an order and of a further attempt alike; `wishes`: of an order alone.
 
     Raises ACQ.TRADE_HAS_SUCCESS, ACQ.TRADE_HAS_CLOSE, ACQ.CONTEXT_INCONSISTENT for a number that stands for more.
     """
@@ -198,7 +217,7 @@ async def begin(
         nonlocal number
         payment = await call.payment_if_any(asked.out_trade_no)
         if payment is None:
-            wanted = order_of(call, asked, form=form, **given)
+            wanted = order_of(call, asked, form=form, **given, **(wishes or {}))
             number = await _remembered(call, asked, facts)
             return await payments.service.create(call.principal, wanted, key)
         _check_same(payment, asked)
@@ -232,7 +251,12 @@ async def pay(call: Call, asked: PayAsked) -> Node:
     if asked.auth_code is None:
         raise wrong_field("auth_code", what="缺少参数")
     buyer = buyer_number(asked.auth_code)
-    trade, _ = await begin(call, asked, form="merchant_scan", more={"auth_code": asked.auth_code}, buyer_number=buyer)
+    wishes: dict[str, Any] = {}
+    if asked.royalty_info is not None:
+        wishes["splits"] = await native_shares(call, asked.royalty_info.royalty_detail_infos)
+    trade, _ = await begin(
+        call, asked, form="merchant_scan", more={"auth_code": asked.auth_code}, wishes=wishes, buyer_number=buyer
+    )
     return paid_answer(trade)
 
 

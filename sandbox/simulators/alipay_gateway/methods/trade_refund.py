@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
 from platform_core.capabilities.payments.schemas import RefundCreate
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from sandbox.simulators.alipay_gateway.calls import Call, Method, Node, Read, native_request
 from sandbox.simulators.alipay_gateway.codes import of_decline, system_error
 from sandbox.simulators.alipay_gateway.envelope import answered
-from sandbox.simulators.alipay_gateway.fields import OutNo, Subject, local, yuan
+from sandbox.simulators.alipay_gateway.fields import Asked, Line, OutNo, Subject, local, yuan
 from sandbox.simulators.alipay_gateway.fields import Yuan as Amount
 from sandbox.simulators.alipay_gateway.methods.trade import EitherNumber
+from sandbox.simulators.alipay_gateway.methods.trade_royalty import splits_of
 from sandbox.simulators.alipay_gateway.methods.trades import Trade, buyer_of, find_trade, not_found
 from sandbox.simulators.alipay_gateway.protocol import GatewayError
+
+
+class ShareBack(Asked):
+    """A share that comes back with a refund; `trans_out`: the account of who got it."""
+
+    trans_out: Line
+    amount: Amount
+    royalty_type: Line | None = None
+    desc: Line | None = None
 
 
 class RefundAsked(EitherNumber):
@@ -20,6 +35,7 @@ class RefundAsked(EitherNumber):
     refund_amount: Amount
     out_request_no: OutNo | None = None
     refund_reason: Subject | None = None
+    refund_royalty_parameters: list[ShareBack] | None = Field(default=None, max_length=50)
 
 
 class RefundQueried(EitherNumber):
@@ -37,7 +53,12 @@ async def refund(call: Call, asked: RefundAsked) -> Node:
     _check_capture(trade, asked.refund_amount, number)
     wanted = native_request(
         RefundCreate,
-        {"out_request_no": number, "amount_minor": asked.refund_amount, "reason": asked.refund_reason or ""},
+        {
+            "out_request_no": number,
+            "amount_minor": asked.refund_amount,
+            "reason": asked.refund_reason or "",
+            "split_returns": await _returns(call, trade, asked.refund_royalty_parameters or ()),
+        },
     )
     if trade.number.facts.capture_no and number not in trade.number.facts.refund_numbers:
         numbers = (*trade.number.facts.refund_numbers, number)
@@ -64,6 +85,31 @@ async def refund(call: Call, asked: RefundAsked) -> Node:
         gmt_refund_pay=local(done["updated_at"]),
         refund_detail_item_list=[{"fund_channel": "ALIPAYACCOUNT", "amount": yuan(done["amount_minor"])}],
     )
+
+
+async def _returns(call: Call, trade: Trade, wanted: Sequence[ShareBack]) -> list[dict[str, Any]] | None:
+    """The shares to return, each out of the newest split that gave the account enough; None: as the platform does."""
+    if not wanted:
+        return None
+    bound = await call.services.payments.receivers.bound_as(call.merchant_id, [share.trans_out for share in wanted])
+    splits, found = await splits_of(call, trade.payment["id"]), []
+    for share in wanted:
+        receiver = bound.get(share.trans_out)
+        source = next(
+            (
+                split["id"]
+                for split in splits
+                for given in split["shares"]
+                if receiver is not None
+                and given["receiver_id"] == receiver.id
+                and given["settled_minor"] - given["returned_minor"] >= share.amount
+            ),
+            None,
+        )
+        if receiver is None or source is None:
+            raise GatewayError("40004", "ACQ.ALLOC_AMOUNT_VALIDATE_ERROR", f"退分账金额超限：{share.trans_out[:64]}")
+        found.append({"split_id": source, "receiver_id": receiver.id, "amount_minor": share.amount})
+    return found
 
 
 def _number_of_full(trade: Trade, amount_minor: int) -> str:

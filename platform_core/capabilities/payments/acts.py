@@ -6,12 +6,11 @@ Intent is committed before the provider is asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from platform_core.capabilities.payments.answers import (
-    EXPIRED,
     capturable,
     encoded,
     json_text,
@@ -29,14 +28,16 @@ from platform_core.capabilities.payments.errors import (
     OUT_REQUEST_NO_TAKEN,
     OUTCOME_UNKNOWN,
 )
+from platform_core.capabilities.payments.intents import Intent, authorization_of, begin, close_intent, latest_of, wants
 from platform_core.capabilities.payments.leftovers import forsaken_unless_written
 from platform_core.capabilities.payments.models import PAYMENTS, Payment, Refund, Transaction
-from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
+from platform_core.capabilities.payments.outcomes import books_of
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refund_screening import RefundJudged, judge
 from platform_core.capabilities.payments.refunding import fee_part, paid_by, refund_amount
 from platform_core.capabilities.payments.refusals import conflict, exceeds, lacks_money, unfunded
 from platform_core.capabilities.payments.repository import PaymentFile
+from platform_core.capabilities.payments.rows import new_transaction
 from platform_core.capabilities.payments.schemas import CaptureCreate, RefundCreate, VoidCreate
 from platform_core.capabilities.payments.service import Reply
 from platform_core.capabilities.payments.splits.answers import returns_answer
@@ -49,17 +50,6 @@ from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.ledger.accounts import Account, GuardRefused
 
 CANCEL_HOURS = 24
-
-
-@dataclass(slots=True)
-class Intent:
-    """What the first commit decided: the transaction to bring about, or the answer if there is nothing to do."""
-
-    transaction_id: str | None = None
-    method: str = ""
-    reply: Reply | None = None
-    object_id: str | None = None  # what the Idempotency-Key stands for while its answer is to come
-    left: list[object] = field(default_factory=list)  # what calls of plugins left, if it is in the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +79,17 @@ class PaymentActs:
 
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
             payment = file.payment
-            _wants(payment, "capture", "authorized")
+            wants(payment, "capture", "authorized")
             left = capturable(draft.row)
             amount = request.amount_minor or left
             if amount > left or left == 0:
                 raise exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
             released = left - amount if request.is_final else 0
             if amount < payment.authorized_minor:
-                self._declares(_authorization(file), "partial_capture", payment, "partial capture")
+                self._declares(authorization_of(file), "partial_capture", payment, "partial capture")
             row = new_transaction(
                 draft,
-                _authorization(file),
+                authorization_of(file),
                 kind="capture",
                 amount_minor=amount,
                 request_key=_request_key(file, "capture", request.out_request_no),
@@ -107,7 +97,7 @@ class PaymentActs:
                 released_minor=released,
             )
             draft.set(capturing_minor=payment.capturing_minor + amount + released)
-            _begin(draft, row, intent, "capture")
+            begin(draft, row, intent, "capture")
 
         return await self._act(
             principal, payment_id, idempotent, intend, named=("capture", request.out_request_no, request.amount_minor)
@@ -123,20 +113,20 @@ class PaymentActs:
 
         def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
             payment = file.payment
-            _wants(payment, "void", "authorized")
+            wants(payment, "void", "authorized")
             left = capturable(draft.row)
             amount = request.amount_minor or left
             if amount > left or left == 0:
                 raise exceeds(CAPTURE_EXCEEDS, payment, asked=amount or payment.authorized_minor, left=left)
             row = new_transaction(
                 draft,
-                _authorization(file),
+                authorization_of(file),
                 kind="void",
                 amount_minor=amount,
                 request_key=_request_key(file, "void", request.out_request_no),
             )
             draft.set(capturing_minor=payment.capturing_minor + amount)
-            _begin(draft, row, intent, "void")
+            begin(draft, row, intent, "void")
 
         return await self._act(
             principal, payment_id, idempotent, intend, named=("void", request.out_request_no, request.amount_minor)
@@ -226,7 +216,7 @@ class PaymentActs:
         self, file: PaymentFile, draft: Draft, intent: Intent, *, is_settled: bool, standing: Standing | None
     ) -> None:
         payment = file.payment
-        original = _latest(file, ("sale", "authorize"))
+        original = latest_of(file, ("sale", "authorize"))
         self._declares(original, "cancel", payment, "cancel")
         holds: list[str] = []
         returned: list[dict[str, Any]] = []
@@ -251,7 +241,7 @@ class PaymentActs:
             reason=original.kind,
         )
         row["split_parts"] = returned or None
-        _begin(draft, row, intent, "cancel")
+        begin(draft, row, intent, "cancel")
 
     async def refund(
         self, principal: Principal, payment_id: str, request: RefundCreate, idempotent: IdempotentRequest
@@ -358,7 +348,7 @@ class PaymentActs:
                 refunding_minor=payment.refunding_minor + amount,
                 fee_returned_minor=payment.fee_returned_minor + fee_back,
             )
-            _begin(draft, row, intent, "refund")
+            begin(draft, row, intent, "refund")
             intent.object_id = self._write_refund(
                 draft,
                 payment=payment,
@@ -370,14 +360,8 @@ class PaymentActs:
             )
             work.finish()
 
-        return await self._act(
-            principal,
-            payment_id,
-            idempotent,
-            intend,
-            answer=_refund_reply(request.out_request_no),
-            status=201,
-        )
+        answer = _refund_reply(request.out_request_no)
+        return await self._act(principal, payment_id, idempotent, intend, answer=answer, status=201)
 
     def _write_refund(
         self,
@@ -485,66 +469,6 @@ class PaymentActs:
         return reply[0]
 
 
-def close_intent(reason: str) -> Callable[[PaymentFile, Draft, Intent], None]:
-    """Closing, by the merchant or by time: at the provider first if an attempt is in flight there."""
-
-    def intend(file: PaymentFile, draft: Draft, intent: Intent) -> None:
-        payment = file.payment
-        if payment.state == "closed":
-            return
-        _wants(payment, "close", "created", "in_review", "processing")
-        if payment.state in ("created", "in_review"):
-            draft.set(state="closed", closed_reason=reason, next_action=None)
-            draft.unexpire()
-            draft.emit("payment.closed")
-            return
-        original = _latest(file, ("sale", "authorize"))
-        opened = file.open_one("close")
-        if opened is not None and opened.original_id == original.id:
-            if not opened.is_final:  # begun by a payer who took another way: now it ends the payment
-                draft.change_transaction(opened.id, is_final=True, reason=reason)
-            intent.transaction_id, intent.method = opened.id, "close"
-            return
-        count = sum(transaction.kind == "close" for transaction in file.transactions)
-        row = new_transaction(
-            draft,
-            original,
-            kind="close",
-            amount_minor=original.amount_minor,
-            request_key=f"{original.id}.{count}",
-            reason=reason,
-        )
-        _begin(draft, row, intent, "close")
-
-    return intend
-
-
-def thaw(file: PaymentFile, draft: Draft, intent: Intent) -> None:
-    """Let go what is still frozen when its time is over. What a capture or void under way takes is left to it."""
-    left = capturable(draft.row)
-    if left == 0:
-        draft.expire_at(draft.now + ask_delay(2))
-        return
-    original = _authorization(file)
-    count = sum(t.kind == "void" and t.reason == EXPIRED for t in file.transactions)
-    row = new_transaction(
-        draft,
-        original,
-        kind="void",
-        amount_minor=left,
-        request_key=f"{original.id}.{count}",
-        reason=EXPIRED,
-    )
-    draft.set(capturing_minor=draft["capturing_minor"] + left)
-    _begin(draft, row, intent, "void")
-
-
-def _begin(draft: Draft, row: dict[str, Any], intent: Intent, method: str) -> None:
-    draft.insert_transaction(row)
-    draft.ask_at(row["id"], draft.now + ask_delay(0))
-    intent.transaction_id, intent.method = row["id"], method
-
-
 def receipt_of(original: Transaction, books: Books, *, is_settled: bool) -> Account:
     """Where the merchant's share of a sale or capture stands now."""
     if original.booking_day is None:
@@ -604,18 +528,3 @@ def _asked_as(file: PaymentFile, kind: str, number: str) -> list[Transaction]:
 def _request_key(file: PaymentFile, kind: str, number: str) -> str:
     tries = len(_asked_as(file, kind, number))
     return number if tries == 0 else f"{number}.{tries + 1}"
-
-
-def _wants(payment: Payment, act: str, *states: str) -> None:
-    if payment.state == "unknown":
-        raise OUTCOME_UNKNOWN.error({"payment_id": payment.id}, retry_after_s=5)
-    if payment.state not in states:
-        raise conflict(payment, act, ", ".join(states))
-
-
-def _authorization(file: PaymentFile) -> Transaction:
-    return next(t for t in file.transactions if t.kind == "authorize" and t.state == "succeeded")
-
-
-def _latest(file: PaymentFile, kinds: tuple[str, ...]) -> Transaction:
-    return [transaction for transaction in file.transactions if transaction.kind in kinds][-1]

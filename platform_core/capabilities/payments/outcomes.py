@@ -18,6 +18,7 @@ from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.fees import FeeTerms, terms_record
 from platform_core.capabilities.payments.forms import FROZEN_FOR, is_by_code
 from platform_core.capabilities.payments.models import Attempt, Refund, Transaction
+from platform_core.capabilities.payments.rows import new_transaction
 from platform_core.capabilities.payments.splits import outcomes as split_outcomes
 from platform_core.capabilities.payments.splits.work import SplitWork
 from platform_core.capabilities.payments.windows import DISPUTE
@@ -284,47 +285,6 @@ def _late_money(case: Case, *, is_frozen: bool = False) -> None:
     draft.insert_transaction(back)
     draft.ask_at(back["id"], draft.now)
     draft.emit("payment.late_money_received")
-
-
-def new_transaction(
-    draft: Draft,
-    like: Transaction,
-    *,
-    kind: str,
-    amount_minor: int,
-    request_key: str,
-    is_final: bool = True,
-    holds: list[str] | None = None,
-    fee_minor: int = 0,
-    released_minor: int = 0,
-    reason: str = "",
-) -> dict[str, Any]:
-    """A follow-up on `like`, at the same provider and channel account."""
-    return {
-        "id": draft.ids.mint("txn"),
-        "merchant_id": draft["merchant_id"],
-        "payment_id": draft["id"],
-        "attempt_id": like.attempt_id,
-        "kind": kind,
-        "request_key": request_key,
-        "original_id": like.id,
-        "state": "pending",
-        "amount_minor": amount_minor,
-        "released_minor": released_minor,
-        "is_final": is_final,
-        "provider_id": like.provider_id,
-        "channel_account_id": like.channel_account_id,
-        "provider_reference": None,
-        "holds": holds or [],
-        "charge": None,
-        "split_parts": None,
-        "fee_minor": fee_minor,
-        "reason": reason,
-        "booking_day": None,
-        "error": None,
-        "created_at": draft.now,
-        "finished_at": None,
-    }
 
 
 def _sale_failed(case: Case, result: ProviderResult) -> None:

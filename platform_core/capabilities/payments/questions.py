@@ -9,9 +9,10 @@ from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.forms import is_shown as is_shown_form
 from platform_core.capabilities.payments.models import Payment, Transaction
-from platform_core.capabilities.payments.outcomes import PAYING_S, POLL_S, ask_delay, new_transaction
+from platform_core.capabilities.payments.outcomes import PAYING_S, POLL_S, ask_delay
 from platform_core.capabilities.payments.repository import PaymentFile
 from platform_core.capabilities.payments.retrying import rule_of
+from platform_core.capabilities.payments.rows import new_transaction
 from platform_core.contracts.payments import (
     CUSTOMER_PAYING,
     ErrorClass,

@@ -12,12 +12,12 @@ from datetime import timedelta
 import structlog
 
 from platform_core.capabilities.payments import metrics
-from platform_core.capabilities.payments.acts import Intent, close_intent, thaw
 from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.disputes.service import DisputeService
 from platform_core.capabilities.payments.draft import ASK, EXPIRE, Draft
 from platform_core.capabilities.payments.errors import NOT_FOUND, NOTICE_REFUSED
 from platform_core.capabilities.payments.forms import is_by_code
+from platform_core.capabilities.payments.intents import Intent, close_intent, thaw
 from platform_core.capabilities.payments.models import NOTICES, Transaction
 from platform_core.capabilities.payments.outcomes import ASK_AFTER_S, POLL_S, ask_delay
 from platform_core.capabilities.payments.questions import Questions

@@ -8,6 +8,8 @@ import structlog
 
 from platform_core.capabilities.payments import metrics
 from platform_core.capabilities.payments.desk import Desk
+from platform_core.capabilities.payments.forms import is_by_code
+from platform_core.capabilities.payments.models import Payment
 from platform_core.contracts.payments import (
     RETRY_RULES,
     ErrorClass,
@@ -70,3 +72,10 @@ def tell_operator(result: ProviderResult, *, provider_id: str, method: str, tran
         code=result.error.code,
         transaction_id=transaction_id,
     )
+
+
+def may_try_other(payment: Payment, result: ProviderResult) -> bool:
+    """A one-use code is one wallet's; everything else may go to another provider if the failure's class says so."""
+    if result.outcome is not Outcome.FAILED or result.error is None or is_by_code(payment.form, payment.freeze_by):
+        return False
+    return rule_of(result).may_try_other

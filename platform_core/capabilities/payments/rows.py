@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.forms import expiry, freeze_by, needs_page
+from platform_core.capabilities.payments.models import Transaction
 from platform_core.capabilities.payments.routing import Route
 from platform_core.capabilities.payments.schemas import PaymentCreate
 from platform_core.kernel.entropy import entropy
@@ -138,3 +140,44 @@ def attempt_rows(ids: Ids, payment: Mapping[str, Any], route: Route) -> tuple[di
         "finished_at": None,
     }
     return attempt, transaction
+
+
+def new_transaction(
+    draft: Draft,
+    like: Transaction,
+    *,
+    kind: str,
+    amount_minor: int,
+    request_key: str,
+    is_final: bool = True,
+    holds: list[str] | None = None,
+    fee_minor: int = 0,
+    released_minor: int = 0,
+    reason: str = "",
+) -> dict[str, Any]:
+    """A follow-up on `like`, at the same provider and channel account."""
+    return {
+        "id": draft.ids.mint("txn"),
+        "merchant_id": draft["merchant_id"],
+        "payment_id": draft["id"],
+        "attempt_id": like.attempt_id,
+        "kind": kind,
+        "request_key": request_key,
+        "original_id": like.id,
+        "state": "pending",
+        "amount_minor": amount_minor,
+        "released_minor": released_minor,
+        "is_final": is_final,
+        "provider_id": like.provider_id,
+        "channel_account_id": like.channel_account_id,
+        "provider_reference": None,
+        "holds": holds or [],
+        "charge": None,
+        "split_parts": None,
+        "fee_minor": fee_minor,
+        "reason": reason,
+        "booking_day": None,
+        "error": None,
+        "created_at": draft.now,
+        "finished_at": None,
+    }

@@ -33,14 +33,14 @@ from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refusals import denied, stopped
 from platform_core.capabilities.payments.repository import PaymentFile
-from platform_core.capabilities.payments.retrying import ask_patiently, rule_of
+from platform_core.capabilities.payments.retrying import ask_patiently, may_try_other
 from platform_core.capabilities.payments.routing import Route, Wish, as_ranked, routes, wish_for, wish_of
 from platform_core.capabilities.payments.rows import attempt_rows, payer_url, payment_row
 from platform_core.capabilities.payments.schemas import AttemptCreate, PaymentCreate
 from platform_core.capabilities.payments.screening import Rechecked, Screening, Standing, Word, context_of
 from platform_core.capabilities.payments.splits.wishes import Wishes
 from platform_core.capabilities.payments.terms import MerchantTerms
-from platform_core.contracts.payments import Outcome, ProviderResult
+from platform_core.contracts.payments import Outcome
 from platform_core.identity.errors import LIMIT_EXCEEDED
 from platform_core.identity.limits import Charge, Meter
 from platform_core.identity.principal import Principal
@@ -355,7 +355,7 @@ class PaymentService:
             method = method_for(payment.form, payment.freeze_by, is_capture=payment.is_capture)
             call = desk.call(payment.model_dump(), transaction.model_dump(), route.account, auth_code=auth_code)
             result = await ask_patiently(desk, call, provider_id=route.description.id, method=method)
-            is_failover = _may_try_other(payment, result)
+            is_failover = may_try_other(payment, result)
             reply: list[Reply] = []
             finish = _answering(reply, status, None if is_failover else idempotent)
             await desk.conclude(payment.merchant_id, payment.id, transaction.id, result, finish=finish)
@@ -592,10 +592,3 @@ def _answering(
             plan.add(idempotent.answer(status=status, body=body))
 
     return finish
-
-
-def _may_try_other(payment: Payment, result: ProviderResult) -> bool:
-    """A one-use code is one wallet's; everything else may go to another provider if the failure's class says so."""
-    if result.outcome is not Outcome.FAILED or result.error is None or is_by_code(payment.form, payment.freeze_by):
-        return False
-    return rule_of(result).may_try_other

@@ -13,12 +13,12 @@ from platform_core.capabilities.payments.desk import Desk
 from platform_core.capabilities.payments.draft import Draft
 from platform_core.capabilities.payments.forms import is_shown
 from platform_core.capabilities.payments.models import Payment
-from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay, new_transaction
+from platform_core.capabilities.payments.outcomes import ATTEMPTS_MAX, ask_delay
 from platform_core.capabilities.payments.payers.errors import PAGE_GONE
 from platform_core.capabilities.payments.providers import Providers
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.repository import PaymentFile
-from platform_core.capabilities.payments.rows import TOKEN_LENGTH
+from platform_core.capabilities.payments.rows import TOKEN_LENGTH, new_transaction
 from platform_core.capabilities.payments.schemas import AttemptCreate
 from platform_core.capabilities.payments.service import PaymentService
 from platform_core.capabilities.payments.terms import MerchantTerms

@@ -17,10 +17,11 @@ from platform_core.capabilities.payments.desk import DECISIONS_MAX, Desk
 from platform_core.capabilities.payments.draft import SETTLE, Draft
 from platform_core.capabilities.payments.errors import BUSY, NOT_FOUND, OUT_REQUEST_NO_TAKEN, OUTCOME_UNKNOWN
 from platform_core.capabilities.payments.models import Payment, Transaction
-from platform_core.capabilities.payments.outcomes import ask_delay, books_of, new_transaction
+from platform_core.capabilities.payments.outcomes import ask_delay, books_of
 from platform_core.capabilities.payments.questions import Questions
 from platform_core.capabilities.payments.refusals import conflict, lacks_money
 from platform_core.capabilities.payments.repository import PaymentFile
+from platform_core.capabilities.payments.rows import new_transaction
 from platform_core.capabilities.payments.service import Reply, may_see, quoted
 from platform_core.capabilities.payments.splits.amounts import (
     SPLITS_MAX,

@@ -242,7 +242,7 @@ class Asking:
         if runtime is None:
             return Refusal(Fault(FaultKind.UNAVAILABLE, f"this process has no runtime for {tier} plugins"))
         spec = facts.hook
-        deadline_ms = int((facts.deadline - started) * 1000)
+        deadline_ms = round((facts.deadline - started) * 1000)
         head = b'{"call_id":"%b","deadline_ms":%d,' % (facts.call_id.encode(), deadline_ms)
         return runtime.begin(
             OutsideCall(

@@ -29,6 +29,8 @@ from platform_core.plugin_host.repository import read_plugin
 from platform_core.plugin_host.schemas import ReviewWrite
 from tests.capabilities.payments.payouts.desk import confirm_destination
 from tests.capabilities.payments.shop import Shop
+from tests.capabilities.payments.test_bills import publish
+from tests.capabilities.payments.test_exports import finished
 from tests.support.people import AtConsole, at_console
 from tests.support.proofs import HeldKey
 from tests.support.world import Till
@@ -36,7 +38,7 @@ from tests.support.world import Till
 MARK: Final = "hidden"
 """Stands in every word that the other merchant chose."""
 SCOPES: Final = tuple(name for name, scope in catalogue().items() if scope.is_for_apps and not scope.needs_step_up)
-ALL_SCOPES: Final = (*SCOPES, "refunds:write", "payouts:write", "channels:write")
+ALL_SCOPES: Final = (*SCOPES, "refunds:write", "payouts:write", "channels:write", "splits:write", "exports:read")
 PLUGIN: Final = "example.suite.crm"
 MANIFEST: Final = f"""manifest = 1
 hooks = [{{ name = "on_payment_captured" }}]
@@ -170,6 +172,30 @@ async def _payout(tenant: Tenant) -> str:
     await tenant.ask("/payout-terms", {"currency": "CNY", "schedule": "manual"})
     made = await tenant.ask("/payouts", {"out_payout_no": MARK, "amount_minor": 100, "currency": "CNY", "note": MARK})
     return str(made["id"])
+
+
+async def _receiver(tenant: Tenant) -> str:
+    wanted = {"reference": MARK, "name": MARK, "type": "channel_merchant", "account": "2088000000000001"}
+    return str((await tenant.till.post("/split-receivers", wanted)).json()["id"])
+
+
+async def _split(tenant: Tenant) -> str:
+    payment = await tenant.make("/v1/payments/{payment_id}")
+    part = {"receiver_id": await tenant.make("/v1/split-receivers/{receiver_id}"), "amount_minor": 10}
+    wanted = {"out_request_no": MARK, "mode": "all_or_nothing", "is_frozen": True, "shares": [part]}
+    return str((await tenant.till.post(f"/payments/{payment}/splits", wanted)).json()["id"])
+
+
+async def _bill(tenant: Tenant) -> str:
+    """Of the day of the payment, named by its id."""
+    await tenant.make("/v1/payments/{payment_id}")
+    await publish(tenant.shop, tenant.till)
+    return str((await tenant.till.get("/bills")).json()["data"][0]["id"])
+
+
+async def _export(tenant: Tenant) -> str:
+    wanted = {"format": "csv", "filters": {"out_trade_no": MARK}}
+    return str((await finished(tenant.shop, tenant.till, "payments", **wanted))["id"])
 
 
 async def _sticker(tenant: Tenant) -> str:
@@ -322,6 +348,10 @@ async def _secret_name(tenant: Tenant) -> str:
     return "key"
 
 
+async def _part_number(tenant: Tenant) -> str:
+    return "1"
+
+
 MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/payments/{payment_id}": _payment,
     "/v1/refunds/{refund_id}": _refund,
@@ -329,6 +359,10 @@ MAKERS: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "/v1/disputes/{dispute_id}": _dispute,
     "/v1/settlements/{settlement_id}": _settlement,
     "/v1/payouts/{payout_id}": _payout,
+    "/v1/split-receivers/{receiver_id}": _receiver,
+    "/v1/splits/{split_id}": _split,
+    "/v1/bills/{date}": _bill,
+    "/v1/exports/{export_id}": _export,
     "/v1/stickers/{sticker_id}": _sticker,
     "/v1/channel-accounts/{account_id}": _channel_account,
     "/v1/routing-rules/{rule_id}": _routing_rule,
@@ -352,6 +386,7 @@ INNER: Final[Mapping[str, Callable[[Tenant], Awaitable[str]]]] = {
     "client_id": _client,
     "key_id": _public_key,
     "secret_name": _secret_name,
+    "number": _part_number,
 }
 """Makers of what stands within another object, by the parameter's name."""
 

@@ -60,7 +60,7 @@ async def test_what_cannot_be_expanded_is_422_with_the_list(seller: Till, expand
     problem = answer.json()
     assert (answer.status_code, problem["param"]) == (422, "/query/expand")
     assert problem["errors"][0]["code"] == "kernel.expand_unknown"
-    assert "attempts, disputes, merchant, refunds, store, transactions" in problem["errors"][0]["detail"]
+    assert "attempts, disputes, merchant, refunds, splits, store, transactions" in problem["errors"][0]["detail"]
 
 
 async def test_the_third_level_is_refused(seller: Till) -> None:

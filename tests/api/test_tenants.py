@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.api, pytest.mark.database]
 METHODS = ("get", "put", "post", "patch", "delete")
 VARYING = re.compile(r"\breq_[0-9a-z]{26}\b")
 LISTS_MIN = 10
+OF_FILES = {"/v1/bills/{date}", "/v1/exports/{export_id}/parts/{number}"}
+"""What is answered as a file, in which the object's id does not stand."""
 SINGLE = {"/v1/hook-policy"}
 """What a merchant has one of, at an address without an id."""
 OF_EVERYBODY = {"signing_key", "plugin_release", "plugin"}
@@ -149,7 +151,7 @@ async def test_a29_a_merchant_reaches_its_own_object_on_every_route(document: di
         if method == "get" and "{" in path and is_of_merchants(path):
             answer = await send(theirs.till, method, await theirs.fill(path), operation)
             assert answer.status_code == 200, (path, answer.text)
-            assert await theirs.make(path) in answer.text
+            assert await theirs.make(path) in answer.text or path in OF_FILES
 
 
 async def test_a29_lists_never_hold_a_byte_of_another_merchant(

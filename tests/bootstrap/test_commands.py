@@ -36,7 +36,7 @@ def test_every_command_offers_json() -> None:
         return [leaf for each in inner.values() for leaf in leaves(each)] or [command]
 
     commands = leaves(typer.main.get_command(app))
-    assert len(commands) == 68
+    assert len(commands) == 83
     for command in commands:
         assert "--json" in [option for parameter in command.params for option in parameter.opts], command
 

@@ -107,7 +107,29 @@ def openapi_document(app: FastAPI, conventions: Conventions) -> Json:
                 used |= _complete(operation, method, path, conventions)
     components["examples"] = problem_examples([catalogue()[code] for code in sorted(used)], conventions.type_base)
     _add_answers(document)
+    _drop_unused(document)
     return document
+
+
+def _drop_unused(document: Json) -> None:
+    """Schemas that no operation leads to go: models of routes that another application of this process serves."""
+    schemas = document["components"]["schemas"]
+    used: set[str] = set()
+    fresh = {"Problem"} | _schemas_in(document["paths"]) | _schemas_in({**document["components"], "schemas": {}})
+    while fresh:
+        used |= fresh
+        fresh = set().union(*(_schemas_in(schemas[name]) for name in fresh)) - used
+    for name in schemas.keys() - used:
+        del schemas[name]
+
+
+def _schemas_in(part: object) -> set[str]:
+    """The names of schemas that a part of the document refers to."""
+    if isinstance(part, dict):
+        named = part.get("$ref")
+        own = {named.rpartition("/")[2]} if isinstance(named, str) and "/schemas/" in named else set()
+        return own.union(*map(_schemas_in, part.values()))
+    return set().union(*map(_schemas_in, part)) if isinstance(part, list) else set()
 
 
 def _add_schemas(components: Json, problem: Json) -> None:

@@ -16,7 +16,7 @@ ID_BODY: Final = "01m7zzzzzzzzzzzzzzzzzzzzzz"
 REQUEST_ID: Final = f"req_{ID_BODY}"
 _ID_PATTERN: Final = re.compile(r"^\^([a-z][a-z0-9]{1,11})_\[")
 _LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
-_DEPTH_MAX: Final = 8
+_DEPTH_MAX: Final = 10
 _FORMATS: Final = {"date-time": "2026-11-22T04:00:00Z", "date": "2026-11-22", "uri": "https://shop.example/hooks"}
 _PATTERNS: Final = (  # the first that fits a pattern
     "order_20261122_1",

@@ -105,7 +105,7 @@ def test_a_code_without_a_place_is_seen() -> None:
 
 def codes_in(source: str) -> Iterator[str]:
     """The codes of movements that a module names where it makes them."""
-    places = {"Transfer": 4, "_transfer": 3, "Post": 3}
+    places = {"Transfer": 4, "_transfer": 3, "_move": 3, "Post": 3}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

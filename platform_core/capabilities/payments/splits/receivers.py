@@ -92,7 +92,7 @@ class Receivers:
                 return [SplitReceiver(**row) for row in rows]
         raise BUSY.error({"payment_id": "split receivers"}, retry_after_s=1)
 
-    async def unbind(self, principal: Principal, receiver_id: str, idempotent: IdempotentRequest) -> Reply:
+    async def unbind(self, principal: Principal, receiver_id: str) -> Reply:
         """Unbind one: it gets nothing new. What it has, and what is frozen for it, stays. Twice is as once.
 
         Raises 404 not_found; 503 busy.
@@ -101,12 +101,8 @@ class Receivers:
         for _ in range(DECISIONS_MAX):
             receiver = await self.read(principal, receiver_id)
             row, parts = await self._unbound(merchant_id, [receiver])
-            reply = Reply(200, json_text(receiver_answer(row[0])))
-            claim = idempotent.claim(
-                object_id=receiver.id, created_at=self._desk.now, status=reply.status, body=reply.body
-            )
-            if await self._is_written(Plan(merchant_id, [claim, *parts])):
-                return reply
+            if await self._is_written(Plan(merchant_id, list(parts))):
+                return Reply(200, json_text(receiver_answer(row[0])))
         raise BUSY.error({"payment_id": "split receivers"}, retry_after_s=1)
 
     async def unbind_all(

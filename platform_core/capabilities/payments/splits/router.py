@@ -32,7 +32,7 @@ from platform_core.capabilities.payments.splits.schemas import (
 )
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import requires
-from platform_core.kernel.http.acts import NoBody, act_once
+from platform_core.kernel.http.acts import act_once
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
 from platform_core.kernel.http.preconditions import shown
@@ -126,12 +126,12 @@ async def read_receiver(request: Request, receiver_id: str, principal: Splitter)
     "/split-receivers/{receiver_id}",
     operation_id="split_receivers.unbind",
     summary="Unbind a receiver",
-    **documented(answer=ReceiverRead, is_idempotent=True, errors=(*COMMITTING, NOT_FOUND)),
+    **documented(answer=ReceiverRead, errors=(*COMMITTING, NOT_FOUND)),
 )
 async def unbind_receiver(request: Request, receiver_id: str, principal: Splitter) -> Response:
     """It gets nothing new; what it has stays its own. A second time changes nothing."""
-    receivers = payments_of(request).receivers
-    return await _act(request, principal, NoBody, lambda _, key: receivers.unbind(principal, receiver_id, key))
+    reply = await payments_of(request).receivers.unbind(principal, receiver_id)
+    return Response(reply.body, reply.status, media_type=JSON)
 
 
 @router.post(

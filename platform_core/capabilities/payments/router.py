@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel
@@ -35,6 +35,7 @@ from platform_core.identity.errors import LIMIT_EXCEEDED, LIMIT_MISSING, SCOPE_M
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import Requirement, require_scopes, requires
 from platform_core.kernel.commit.errors import COMMIT_BUSY, COMMIT_UNAVAILABLE, COMMIT_UNKNOWN
+from platform_core.kernel.commit.idempotency import Replayed
 from platform_core.kernel.http.acts import act_once
 from platform_core.kernel.http.body import whole_body
 from platform_core.kernel.http.direct import DirectRoute
@@ -73,14 +74,27 @@ def payments_of(request: Request) -> Payments:
     return payments
 
 
-async def _act(
+class Keeps(Protocol):
+    """A service that keeps its answers under the clients' keys."""
+
+    async def replay(self, principal: Principal, idempotent: IdempotentRequest, /) -> Replayed | None:
+        """What a key stands for; None for a fresh one."""
+        ...
+
+    async def present(self, principal: Principal, object_id: str | None, /) -> str:
+        """What is shown while the act of a key is in flight."""
+        ...
+
+
+async def act_kept(
     request: Request,
     principal: Principal,
     model: type[Body],
     act: Callable[[Body, IdempotentRequest], Awaitable[Reply]],
+    *,
+    kept: Keeps,
 ) -> Response:
-    """`act_once`, with what payments keep under a key and show while its act is in flight."""
-    service = payments_of(request).service
+    """`act_once`, with what `kept` keeps under a key and shows while its act is in flight."""
 
     async def answer(body: Body, key: IdempotentRequest) -> Response:
         reply = await act(body, key)
@@ -91,10 +105,19 @@ async def _act(
         model,
         answer,
         client_id=principal.client_id,
-        look=partial(service.replay, principal),
-        present=partial(service.present, principal),
-        clock=service.clock,
+        look=partial(kept.replay, principal),
+        present=partial(kept.present, principal),
+        clock=payments_of(request).service.clock,
     )
+
+
+async def _act(
+    request: Request,
+    principal: Principal,
+    model: type[Body],
+    act: Callable[[Body, IdempotentRequest], Awaitable[Reply]],
+) -> Response:
+    return await act_kept(request, principal, model, act, kept=payments_of(request).service)
 
 
 @router.post(

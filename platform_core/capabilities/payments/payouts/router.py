@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -30,12 +29,11 @@ from platform_core.capabilities.payments.payouts.schemas import (
     PayoutTermsRead,
     PayoutTermsWrite,
 )
-from platform_core.capabilities.payments.router import COMMITTING, JSON, METERED, payments_of
+from platform_core.capabilities.payments.router import COMMITTING, JSON, METERED, act_kept, payments_of
 from platform_core.capabilities.payments.service import Reply
 from platform_core.identity.errors_people import SECOND_PERSON_NEEDED
 from platform_core.identity.permits import permits
 from platform_core.identity.principal import Principal
-from platform_core.kernel.http.acts import act_once
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
 from platform_core.kernel.http.preconditions import shown
@@ -53,22 +51,7 @@ async def _act(
     model: type[Body],
     act: Callable[[Body, IdempotentRequest], Awaitable[Reply]],
 ) -> Response:
-    """`act_once`, with what payouts keep under a key and show while the provider is asked."""
-    service = payments_of(request).payouts
-
-    async def answer(body: Body, key: IdempotentRequest) -> Response:
-        reply = await act(body, key)
-        return Response(reply.body, reply.status, media_type=JSON)
-
-    return await act_once(
-        request,
-        model,
-        answer,
-        client_id=principal.client_id,
-        look=partial(service.replay, principal),
-        present=partial(service.present, principal),
-        clock=service.clock,
-    )
+    return await act_kept(request, principal, model, act, kept=payments_of(request).payouts)
 
 
 @router.post(

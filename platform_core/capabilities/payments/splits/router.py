@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,7 +16,7 @@ from platform_core.capabilities.payments.errors import (
     OUTCOME_UNKNOWN,
     STATE_CONFLICT,
 )
-from platform_core.capabilities.payments.router import COMMITTING, JSON, METERED, payments_of
+from platform_core.capabilities.payments.router import COMMITTING, JSON, METERED, act_kept, payments_of
 from platform_core.capabilities.payments.service import Reply
 from platform_core.capabilities.payments.splits import errors
 from platform_core.capabilities.payments.splits.answers import receiver_answer
@@ -32,7 +31,6 @@ from platform_core.capabilities.payments.splits.schemas import (
 )
 from platform_core.identity.principal import Principal
 from platform_core.identity.requires import requires
-from platform_core.kernel.http.acts import act_once
 from platform_core.kernel.http.idempotency import IdempotentRequest
 from platform_core.kernel.http.openapi import documented
 from platform_core.kernel.http.preconditions import shown
@@ -50,21 +48,7 @@ async def _act(
     model: type[Body],
     act: Callable[[Body, IdempotentRequest], Awaitable[Reply]],
 ) -> Response:
-    splits = payments_of(request).splits
-
-    async def answer(body: Body, key: IdempotentRequest) -> Response:
-        reply = await act(body, key)
-        return Response(reply.body, reply.status, media_type=JSON)
-
-    return await act_once(
-        request,
-        model,
-        answer,
-        client_id=principal.client_id,
-        look=partial(splits.replay, principal),
-        present=partial(splits.present, principal),
-        clock=payments_of(request).service.clock,
-    )
+    return await act_kept(request, principal, model, act, kept=payments_of(request).splits)
 
 
 @router.post(
